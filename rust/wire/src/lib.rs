@@ -1,0 +1,2 @@
+//! Test-packet formats.
+#![forbid(unsafe_code)]

@@ -1,0 +1,322 @@
+"""The contract between Python and the packet plane (`rust/bindings`).
+
+Every specification field is required: defaults live in `twoway.config`, never in Rust. Times are integer nanoseconds;
+wall times count from the Unix epoch (UTC), monotonic times are CLOCK_MONOTONIC. `None` means that a value cannot be
+known. No call here is on the path of a packet: worker threads own the sockets and never wait for Python.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, final
+
+__version__: Final[str]
+
+@final
+class Column:
+    """One column of a `SampleBatch`: a read-only, one-dimensional buffer (PEP 688) of fixed-width integers.
+
+    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code ("q", "I", "B").
+    """
+
+    @property
+    def format(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def tolist(self) -> list[int]: ...
+
+@final
+class SampleBatch:
+    """Per-packet results, one row for each packet whose fate is known (and one for each duplicate or late reply).
+
+    Nanosecond columns are "q" and hold `MISSING` where a value cannot be known. `status` holds the codes of
+    `catalogue()["sample_status"]`; `flags` the bits of `catalogue()["sample_flags"]`; `*_source` the codes of
+    `catalogue()["timestamp_source"]`. TTL and DSCP/ECN columns are "I" with 0xFFFFFFFF for unknown.
+    """
+
+    MISSING: Final[int]
+    UNKNOWN: Final[int]
+    def __len__(self) -> int: ...
+    @property
+    def sequence(self) -> Column: ...
+    """Session-Sender sequence number ("I")."""
+    @property
+    def status(self) -> Column: ...
+    @property
+    def flags(self) -> Column: ...
+    @property
+    def t1_ns(self) -> Column: ...
+    """Departure at the Session-Sender, wall clock."""
+    @property
+    def t2_ns(self) -> Column: ...
+    """Arrival at the Session-Reflector, its wall clock."""
+    @property
+    def t3_ns(self) -> Column: ...
+    """Departure at the Session-Reflector, its wall clock."""
+    @property
+    def t4_ns(self) -> Column: ...
+    """Arrival at the Session-Sender, wall clock."""
+    @property
+    def round_trip_ns(self) -> Column: ...
+    """(T4 - T1) - (T3 - T2)."""
+    @property
+    def forward_ns(self) -> Column: ...
+    """T2 - T1: carries the offset between both clocks; negative values are kept."""
+    @property
+    def backward_ns(self) -> Column: ...
+    @property
+    def residence_ns(self) -> Column: ...
+    """T3 - T2."""
+    @property
+    def send_lateness_ns(self) -> Column: ...
+    """Departure after the scheduled moment."""
+    @property
+    def reflector_sequence(self) -> Column: ...
+    @property
+    def t1_source(self) -> Column: ...
+    @property
+    def t4_source(self) -> Column: ...
+    @property
+    def sender_ttl(self) -> Column: ...
+    """TTL or hop limit that the far end saw on our packet."""
+    @property
+    def returned_ttl(self) -> Column: ...
+    @property
+    def far_dscp_ecn(self) -> Column: ...
+    """Traffic class octet as the far end saw it (RFC 7750), where it says so."""
+    @property
+    def returned_dscp_ecn(self) -> Column: ...
+
+@final
+class Distribution:
+    """A mergeable distribution of nanosecond values: exact count, minimum, maximum, mean and deviation; quantiles from a
+    base-2 exponential histogram within `relative_error`."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def min_ns(self) -> int | None: ...
+    @property
+    def max_ns(self) -> int | None: ...
+    @property
+    def mean_ns(self) -> float | None: ...
+    @property
+    def stddev_ns(self) -> float | None: ...
+    """Population standard deviation."""
+    @property
+    def relative_error(self) -> float: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def zero_count(self) -> int: ...
+    def quantile(self, q: float, /) -> int | None:
+        """Smallest value x with F(x) >= q (RFC 2330 section 11.3), 0 <= q <= 1; None when empty."""
+    def buckets(self) -> list[tuple[float, float, int]]:
+        """Non-empty buckets in ascending order as (lower_ns, upper_ns, count)."""
+    def merge(self, other: Distribution, /) -> Distribution: ...
+    @staticmethod
+    def of(values: Sequence[int], /) -> Distribution: ...
+
+@final
+class IntervalSummary:
+    """Everything known about a span of a test-session. Summaries of adjoining spans merge exactly.
+
+    `counters` maps each name of `catalogue()["summary_counters"]` to an integer, `distributions` each name of
+    `catalogue()["summary_distributions"]` to a `Distribution`, `facts` each name of `catalogue()["summary_facts"]` to an
+    integer or None (None: cannot be known).
+    """
+
+    @property
+    def start_ns(self) -> int: ...
+    """Wall time at which the span began."""
+    @property
+    def end_ns(self) -> int: ...
+    def counter(self, name: str, /) -> int: ...
+    def distribution(self, name: str, /) -> Distribution: ...
+    def fact(self, name: str, /) -> int | None: ...
+    @property
+    def loss_bursts(self) -> dict[int, int]: ...
+    """Length of a run of lost packets -> how many such runs (RFC 3357)."""
+    @property
+    def ttls(self) -> dict[str, dict[int, int]]: ...
+    """For "far" and "returned": TTL value -> packets."""
+    @property
+    def dscp_ecns(self) -> dict[str, dict[int, int]]: ...
+    """For "far" and "returned": traffic class octet -> packets."""
+    @property
+    def clock_steps(self) -> list[tuple[int, int]]: ...
+    """(wall time in ns, step in ns) of each step of the local clock; at most 16 are kept, all are counted."""
+    def merge(self, other: IntervalSummary, /) -> IntervalSummary: ...
+
+@final
+class SenderSpec:
+    """What one Session-Sender does. Refused by `Plane.open_sender` with the field's name if it cannot be honoured."""
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        target_port: int,
+        scope_id: int,
+        source: str | None,
+        source_port: int,
+        interface: str | None,
+        netns: str | None,
+        format: str,
+        stamp_key: bytes | None,
+        twamp_aes_key: bytes | None,
+        twamp_hmac_key: bytes | None,
+        ssid: int,
+        timestamp_format: str,
+        payload_len: int,
+        fill: str,
+        count: int | None,
+        schedule: str,
+        interval_ns: int,
+        seed: int,
+        timeout_ns: int,
+        dscp_ecn: int,
+        ttl: int,
+        timestamps: str,
+        reflector_mode: str,
+        dscp_ecn_monitoring: bool,
+        sample_capacity: int,
+        receive_buffer: int,
+    ) -> None:
+        """`target`, `source`: numeric addresses. `interface`: device or VRF to bind to. `netns`: name or path.
+
+        `format`: a name of `catalogue()["packet_formats"]`. `fill`: "zeros" | "random". `schedule`: "periodic" |
+        "poisson". `count` None: until stopped. `timestamps`: "kernel" | "hardware" | "user". `reflector_mode`: "auto" |
+        "stateless" | "stateful". `sample_capacity`: samples kept until drained (0: none; more are dropped and counted).
+        """
+
+@final
+class ReflectorSpec:
+    """What one Session-Reflector does."""
+
+    def __init__(
+        self,
+        *,
+        listen: Sequence[tuple[str, int, int]],
+        interface: str | None,
+        netns: str | None,
+        workers: int,
+        stateful: bool,
+        max_sessions: int,
+        session_timeout_ns: int,
+        keys: Sequence[tuple[str, int | None, bytes]],
+        require_authentication: bool,
+        allow: Sequence[tuple[str, int]],
+        rate_limit: int,
+        rate_limit_per_source: int,
+        dscp: int | None,
+        larger_replies: bool,
+        process_tlvs: bool,
+        timestamps: str,
+        receive_buffer: int,
+    ) -> None:
+        """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for authenticated
+        STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none. `dscp`: of the
+        replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is answered.
+        """
+
+@final
+class Sender:
+    """One running Session-Sender."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def local_address(self) -> tuple[str, int]: ...
+    @property
+    def obtained(self) -> dict[str, str]: ...
+    """What was asked for but obtained in lesser form: option -> what stands instead (empty when all was granted)."""
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """Send no more; replies are still awaited for the timeout. Idempotent."""
+    def abort(self) -> None:
+        """Stop at once: packets still awaited become pending, not lost."""
+    @property
+    def finished(self) -> bool: ...
+    def drain(self) -> SampleBatch:
+        """Take the samples gathered so far (may be empty). Never blocks on the worker."""
+    def summary(self) -> IntervalSummary:
+        """The whole test-session so far. Releases the interpreter lock."""
+    def take_interval(self) -> IntervalSummary:
+        """What came since the last `take_interval` (or the start)."""
+    def take_events(self) -> list[tuple[int, str, int]]:
+        """(wall time ns, event name of `catalogue()["events"]`, errno or 0), bounded; repeated events are counted."""
+
+@final
+class Plane:
+    """Worker threads that own Session-Senders. Dropping it stops them."""
+
+    def __init__(self, *, workers: int, busy_poll: bool) -> None: ...
+    def open_sender(self, spec: SenderSpec, /) -> Sender: ...
+    def fileno(self) -> int:
+        """Readable when any Session-Sender has samples, events or has finished; `acknowledge` clears it."""
+    def acknowledge(self) -> list[int]:
+        """Ids of the Session-Senders with news since the last call."""
+    def close(self) -> None: ...
+
+@final
+class Reflector:
+    """A running Session-Reflector."""
+
+    def __init__(self, spec: ReflectorSpec, /) -> None:
+        """Opens and binds all sockets; raises at the first that fails."""
+    def start(self) -> None: ...
+    @property
+    def local_addresses(self) -> list[tuple[str, int]]: ...
+    @property
+    def obtained(self) -> dict[str, str]: ...
+    def counters(self) -> dict[str, int]:
+        """Disposition "reason:action" -> packets: each received packet is in exactly one (`catalogue()["dispositions"]`)."""
+    def own_counters(self) -> dict[str, int]:
+        """The reflector's own state: socket_drops, send_errors, sessions, session_evictions, larger_replies, …"""
+    def distribution(self, name: str, /) -> Distribution:
+        """"transmit_prediction_error": departure by the kernel's stamp minus the T3 written; "residence"."""
+    def stop(self, drain_ns: int, /) -> None:
+        """Answer what is already queued for at most `drain_ns`, then end the workers."""
+
+@final
+class DecodedPacket:
+    """Meaning of a test packet's octets, for tests and troubleshooting."""
+
+    @property
+    def fields(self) -> dict[str, int | None]: ...
+    @property
+    def tlvs(self) -> list[tuple[int, int, bytes]]: ...
+    """(flags, type, value) of each TLV after the STAMP base packet."""
+
+def decode_test_packet(
+    octets: bytes,
+    *,
+    format: str,
+    role: str,
+    stamp_key: bytes | None,
+    twamp_aes_key: bytes | None,
+    twamp_hmac_key: bytes | None,
+    near_ns: int,
+) -> DecodedPacket:
+    """`role`: "sender" | "reflector". Raises `twoway.errors.WireError` naming the rule that failed."""
+
+def encode_test_packet(
+    fields: dict[str, int],
+    *,
+    format: str,
+    role: str,
+    stamp_key: bytes | None,
+    twamp_aes_key: bytes | None,
+    twamp_hmac_key: bytes | None,
+    payload_len: int,
+) -> bytes: ...
+def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tuple[bytes, bytes]:
+    """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
+
+def clock_state() -> dict[str, int | None]:
+    """`adjtimex`: synchronized (0/1), error_ns (maximum error or None), estimated_error_ns, offset_ns, frequency_ppb, tai_offset_s."""
+
+def capabilities(interface: str | None, /) -> dict[str, tuple[bool, str]]:
+    """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps arrive."""
+
+def catalogue() -> dict[str, Any]:
+    """All names and code points that the packet plane knows; Python's tables are compared with it by a test."""
