@@ -1,1 +1,9 @@
-//! The packet plane.
+//! The packet plane: Session-Sender and Session-Reflector, their schedule, statistics and samples, and under them the
+//! kernel ([`sys`]).
+//!
+//! No thread per session and no lock on a packet's path: worker threads own sessions, Python hands them specifications
+//! and takes batches.
+
+pub mod clock;
+pub mod error;
+pub mod sys;

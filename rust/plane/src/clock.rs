@@ -1,0 +1,92 @@
+//! Time as the engines see it: always an argument or a trait, never read behind their back.
+
+use twoway_wire::timestamp::WallNanos;
+
+/// A wall clock for timestamps beside a monotonic clock for intervals.
+pub trait Clock {
+    /// Nanoseconds since the Unix epoch, which may be stepped at any moment.
+    fn wall(&self) -> WallNanos;
+    /// Nanoseconds that only ever advance.
+    fn monotonic(&self) -> i64;
+}
+
+/// Sees steps of the wall clock by reading it beside the monotonic clock.
+///
+/// Both clocks are slewed alike by the time daemon, so their difference moves only when somebody steps the wall clock
+/// (or by the few tens of nanoseconds between both readings, or by a preemption there: hence the smallest of three).
+#[derive(Clone, Copy, Debug)]
+pub struct StepDetector {
+    offset_ns: i64,
+}
+
+/// A smaller change of the clocks' difference is noise of the readings.
+pub const SMALLEST_STEP_NS: i64 = 20_000;
+
+impl StepDetector {
+    /// Starts from the present difference of both clocks.
+    pub fn new(clock: &impl Clock) -> Self {
+        Self { offset_ns: offset(clock) }
+    }
+
+    /// The step since the last call, if there was one: positive where the wall clock jumped ahead.
+    pub fn check(&mut self, clock: &impl Clock) -> Option<i64> {
+        // One reading is enough to see that nothing happened.
+        let quick = clock.wall().0 - clock.monotonic() - self.offset_ns;
+        if quick.abs() < SMALLEST_STEP_NS {
+            return None;
+        }
+        let now = offset(clock);
+        let step = now - self.offset_ns;
+        if step.abs() < SMALLEST_STEP_NS {
+            return None;
+        }
+        self.offset_ns = now;
+        Some(step)
+    }
+}
+
+fn offset(clock: &impl Clock) -> i64 {
+    // A preemption between the readings makes the pair wide: take the narrowest of three.
+    (0..3)
+        .map(|_| {
+            let before = clock.monotonic();
+            let wall = clock.wall().0;
+            let after = clock.monotonic();
+            (after - before, wall - i64::midpoint(before, after))
+        })
+        .min_by_key(|(width, _)| *width)
+        .map_or(0, |(_, offset)| offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Manual {
+        wall: Cell<i64>,
+        monotonic: Cell<i64>,
+    }
+
+    impl Clock for Manual {
+        fn wall(&self) -> WallNanos {
+            WallNanos(self.wall.get())
+        }
+        fn monotonic(&self) -> i64 {
+            self.monotonic.get()
+        }
+    }
+
+    #[test]
+    fn a_step_is_seen_once_and_running_time_is_not_a_step() {
+        let clock = Manual { wall: Cell::new(1_000_000_000), monotonic: Cell::new(5) };
+        let mut detector = StepDetector::new(&clock);
+        clock.wall.set(3_000_000_000);
+        clock.monotonic.set(2_000_000_005);
+        assert_eq!(detector.check(&clock), None);
+        clock.wall.set(3_000_000_000 - 250_000_000);
+        assert_eq!(detector.check(&clock), Some(-250_000_000));
+        assert_eq!(detector.check(&clock), None);
+    }
+}

@@ -1,0 +1,35 @@
+//! The kernel, as this crate needs it: the only place with unsafe code.
+//!
+//! Theory of operation. A [`UdpSocket`] is opened by a [`SocketRequest`] on the thread that asks for it, so every
+//! refusal is known before a worker sees the descriptor. Workers move datagrams in batches ([`ReceiveBatch`],
+//! [`SendBatch`]) whose memory is allocated once; control messages are encoded and decoded as plain octets
+//! ([`control`]), without pointers. Transmit stamps and ICMP errors come back over the socket's error queue
+//! ([`error_queue`]). Waiting is epoll over edge-triggered descriptors and one absolute timer ([`poll`]).
+//!
+//! Kernel behaviour relied on: `Documentation/networking/timestamping.rst`, ip(7), ipv6(7), udp(7), socket(7).
+#![expect(unsafe_code, reason = "system calls; each block states what keeps it sound")]
+
+pub mod address;
+pub mod batch;
+pub mod clock;
+pub mod control;
+pub mod error_queue;
+pub mod namespace;
+pub mod poll;
+pub mod socket;
+
+pub use address::SocketName;
+pub use batch::{Outgoing, ReceiveBatch, ReceiveMeta, Reply, SendBatch};
+pub use clock::{ClockState, SystemClock, clock_state};
+pub use control::SendControl;
+pub use error_queue::{ErrorQueue, QueueEntry};
+pub use namespace::in_namespace;
+pub use poll::{Events, Poll, Waker};
+pub use socket::{SocketRequest, TimestampMode, UdpSocket};
+
+use std::io;
+
+/// Turns a libc return value into a result.
+fn check(value: libc::c_int) -> io::Result<libc::c_int> {
+    if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
