@@ -1,0 +1,1 @@
+"""What others' decoders make of the packets that twoway sends."""

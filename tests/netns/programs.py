@@ -1,0 +1,171 @@
+"""The real programs as processes: `twoway ping`, `twoway reflector`, and the forwarder between them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self, cast
+
+from .forwarder import ForwardedPacket
+from .topology import MIDDLE_DEVICES, Namespace
+
+TWOWAY: Final = str(Path(sys.executable).with_name("twoway"))
+TESTS: Final = Path(__file__).resolve().parent.parent
+BOUND_S: Final = 20.0
+"""Longest wait for something that should happen at once, on a machine that may be very busy."""
+_POLL_S: Final = 0.01
+
+
+class NotInTimeError(AssertionError):
+    """What a test waited for did not happen within the bound."""
+
+
+def until(condition: Callable[[], bool], what: str, bound_s: float = BOUND_S) -> None:
+    """Poll until `condition` holds; `NotInTimeError` names what did not happen."""
+    deadline = time.monotonic() + bound_s
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise NotInTimeError(f"not within {bound_s} s: {what}")
+        pause.wait(_POLL_S)
+
+
+class Program:
+    """One process whose output goes to files, so that it never waits for its reader. A context manager that ends it."""
+
+    def __init__(self, command: Sequence[str], folder: Path, name: str, environment: Mapping[str, str] | None = None):
+        self.command = list(command)
+        self._stdout = folder / f"{name}.stdout"
+        self._stderr = folder / f"{name}.stderr"
+        self._files: list[IO[bytes]] = [self._stdout.open("wb"), self._stderr.open("wb")]
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._files[0],
+            stderr=self._files[1],
+            env=None if environment is None else {**os.environ, **environment},
+        )
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, bound_s: float = BOUND_S) -> int:
+        """Exit code, once it has ended by itself."""
+        try:
+            return self.process.wait(bound_s)
+        except subprocess.TimeoutExpired:
+            raise NotInTimeError(f"{' '.join(self.command)}: still running after {bound_s} s: {self.stderr}") from None
+
+    def stop(self) -> int:
+        """Ask it to end with SIGTERM and wait for its exit code."""
+        if self.running:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.running:
+            self.process.kill()
+            self.process.wait()
+        for file in self._files:
+            file.close()
+        if error is not None:
+            error.add_note(f"$ {' '.join(self.command)}\n{self.stdout[-3000:]}{self.stderr[-3000:]}")
+
+
+def bound_ports(pid: int) -> set[int]:
+    """UDP ports that are bound in the namespace of a process."""
+    ports: set[int] = set()
+    for name in ("udp", "udp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
+                ports.add(int(line.split()[1].rsplit(":", 1)[1], 16))
+    return ports
+
+
+class ForwarderProgram(Program):
+    """The forwarder in the middle namespace, running one scenario (or none)."""
+
+    def __init__(self, middle: Namespace, folder: Path, scenario: Path | None = None) -> None:
+        self._report = folder / "forwarder.json"
+        program = [sys.executable, "-m", "netns.forwarder", *MIDDLE_DEVICES, str(scenario or "-"), str(self._report)]
+        super().__init__(middle.command(*program), folder, "forwarder", {"PYTHONPATH": str(TESTS)})
+        until(lambda: self.stdout == "ready\n" or not self.running, "the forwarder is ready")
+        if not self.running:
+            raise RuntimeError(f"forwarder: {self.stderr}")
+
+    def report(self) -> dict[str, list[ForwardedPacket]]:
+        """End the forwarder; what it forwarded by direction."""
+        code = self.stop()
+        assert code == 0, self.stderr
+        raw = json.loads(self._report.read_text(encoding="utf-8"))
+        return {name: [ForwardedPacket(**each) for each in raw[name]] for name in ("forward", "backward")}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        return cast("dict[str, object]", json.loads(self.stdout))
+
+
+def run_twoway(command: Sequence[str], bound_s: float = 60) -> Finished:
+    """Run a command line to its end."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=bound_s, check=False
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+class ReflectorProgram(Program):
+    """A running `twoway reflector --json` in a namespace, ready when all its ports are bound."""
+
+    def __init__(
+        self, namespace: Namespace, folder: Path, *options: str, port: int = 862, name: str = "reflector"
+    ) -> None:
+        super().__init__(namespace.command(TWOWAY, "reflector", "--json", *options), folder, name)
+        # The namespace's own sockets are counted: nothing else in it binds this port.
+        until(lambda: not self.running or port in bound_ports(self.process.pid), f"UDP port {port} is bound")
+        if not self.running:
+            raise RuntimeError(f"twoway reflector: exit {self.process.returncode}: {self.stderr}")
+
+
+def read_line(stream: IO[str], bound_s: float = BOUND_S) -> str:
+    """A line from a program's pipe, within the bound."""
+    readable, _, _ = select.select([stream], [], [], bound_s)
+    if not readable:
+        raise NotInTimeError(f"no line within {bound_s} s")
+    return stream.readline()

@@ -1,0 +1,1 @@
+"""Properties that hold for every input, checked with Hypothesis and the shared vectors."""
