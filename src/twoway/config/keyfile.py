@@ -1,0 +1,126 @@
+"""Files of keys for authenticated test packets (RFC 8762 section 4.4). Keys never stand on a command line.
+
+One key a line; `#` starts a comment at the start of a line:
+
+    KEY-ID [ssid=N] hex:OCTETS | text:PASSPHRASE
+
+KEY-ID is a name of letters, digits, `.`, `_` and `-`. `ssid=N` ties the key to the test-sessions with this SSID (RFC
+8972 section 3). `hex:` takes pairs of hexadecimal digits, `text:` the rest of the line as UTF-8. A key has 1 to 64
+octets.
+
+The file must belong to the user who runs twoway, or to root, and nobody else may read it (mode 0600 or less); a pipe of
+the same sort, such as a shell's `<(…)`, will do. No message, representation or log ever holds a key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+
+from twoway.errors import KeyFileError
+
+MAX_OCTETS = 1 << 20
+"""Largest key file read."""
+MAX_KEY_OCTETS = 64
+"""Longest HMAC-SHA-256 key that is used as it is (RFC 2104 section 3)."""
+
+_LINE = re.compile(r"(?P<id>[A-Za-z0-9._-]{1,64})\s+(?:ssid=(?P<ssid>\S+)\s+)?(?P<kind>hex|text):(?P<value>.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. Its octets are in no representation."""
+
+    key_id: str
+    ssid: int | None
+    """The SSID it is for, None for any."""
+    octets: bytes = field(repr=False)
+
+
+def read_key_file(path: str) -> tuple[Key, ...]:
+    """The keys of a file, at least one. Raises `KeyFileError`, which names the line."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise KeyFileError(path, None, os.strerror(error.errno or 0)) from None
+    with os.fdopen(descriptor, "rb") as file:
+        # Checked on the open file, so that nobody can exchange it between the check and the reading.
+        _check_access(path, os.fstat(descriptor))
+        content = file.read(MAX_OCTETS + 1)
+    if len(content) > MAX_OCTETS:
+        raise KeyFileError(path, None, f"larger than {MAX_OCTETS} octets")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise KeyFileError(path, content[: error.start].count(b"\n") + 1, "not UTF-8") from None
+    return parse_keys(text, path)
+
+
+def _check_access(path: str, status: os.stat_result) -> None:
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+        raise KeyFileError(path, None, "neither a file nor a pipe")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise KeyFileError(path, None, f"belongs to user {status.st_uid}: it must be yours or root's")
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise KeyFileError(path, None, f"mode {mode:04o} lets others read it: run `chmod 600` on it")
+
+
+def parse_keys(text: str, path: str) -> tuple[Key, ...]:
+    """The keys in `text`; `path` is for messages only. Raises `KeyFileError`."""
+    keys: list[Key] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        bare = line.strip()
+        if not bare or bare.startswith("#"):
+            continue
+        key = _parse_line(bare, path, number)
+        if any(other.key_id == key.key_id and other.ssid == key.ssid for other in keys):
+            raise KeyFileError(path, number, f"key {key.key_id} is here twice")
+        if any(other.ssid == key.ssid is not None for other in keys):
+            raise KeyFileError(path, number, f"SSID {key.ssid} has two keys")
+        keys.append(key)
+    if not keys:
+        raise KeyFileError(path, None, "holds no key")
+    return tuple(keys)
+
+
+def _parse_line(line: str, path: str, number: int) -> Key:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise KeyFileError(
+            path, number, "not of the form `KEY-ID [ssid=N] hex:OCTETS` or `KEY-ID [ssid=N] text:PASSPHRASE`"
+        )
+    ssid: int | None = None
+    if match["ssid"] is not None:
+        try:
+            ssid = int(match["ssid"], 0)
+        except ValueError:
+            ssid = 0
+        if not 1 <= ssid <= 0xFFFF:
+            raise KeyFileError(path, number, "ssid is not a number from 1 to 65535")
+    if match["kind"] == "text":
+        octets = match["value"].encode()
+    else:
+        try:
+            octets = bytes.fromhex(match["value"])
+        except ValueError:
+            raise KeyFileError(path, number, "hex: is not followed by pairs of hexadecimal digits") from None
+    if not 1 <= len(octets) <= MAX_KEY_OCTETS:
+        raise KeyFileError(path, number, f"a key has 1 to {MAX_KEY_OCTETS} octets, this one {len(octets)}")
+    return Key(match["id"], ssid, octets)
+
+
+def choose_key(keys: tuple[Key, ...], key_id: str | None, ssid: int | None, path: str) -> Key:
+    """The key with this id and for this SSID; without an id, the file's only key. Raises `KeyFileError`."""
+    candidates = [key for key in keys if key_id in (None, key.key_id)]
+    if not candidates:
+        raise KeyFileError(path, None, f"holds no key {key_id}")
+    exact = [key for key in candidates if ssid is not None and key.ssid == ssid]
+    fitting = exact or [key for key in candidates if ssid is None or key.ssid is None]
+    if not fitting:
+        raise KeyFileError(path, None, f"holds no key for SSID {ssid}")
+    if len(fitting) > 1:
+        raise KeyFileError(path, None, "holds several keys that would do: choose one with --key-id and --ssid")
+    return fitting[0]

@@ -1,0 +1,160 @@
+"""What one test-session is, complete: the hinge between whoever asks for it and the packet plane.
+
+STAMP and TWAMP Light sessions come from what a person wrote, TWAMP and OWAMP sessions from a negotiation; all end as
+the same frozen `SessionSpec`, in which nothing is left to a default. Here stands only what is true of every session;
+what the packet plane cannot honour it refuses itself, by the field's name. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from twoway.errors import ConfigError
+
+PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
+"""Protocol as a person names it -> packet format without authentication."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """One test-session as its Session-Sender runs it. Raises `ConfigError` for a value out of its range."""
+
+    target: str
+    """Numeric address of the Session-Reflector."""
+    target_port: int
+    scope_id: int
+    """Interface index of a link-local target (RFC 4007), else 0."""
+    source: str | None
+    """Numeric address to send from, None for the kernel's choice."""
+    source_port: int
+    """0 for the kernel's choice."""
+    interface: str | None
+    """Device or VRF that the packets are bound to."""
+    netns: str | None
+    """Network namespace, as a name of `ip netns` or a path."""
+    format: str
+    """Packet format: `stamp`, `stamp-authenticated`, `twamp`, `twamp-authenticated` or `twamp-encrypted`."""
+    stamp_key: bytes | None = field(repr=False)
+    """HMAC key of authenticated STAMP (RFC 8762 section 4.4)."""
+    twamp_aes_key: bytes | None = field(repr=False)
+    """Test-session AES key (RFC 4656 section 4.1.2), 16 octets."""
+    twamp_hmac_key: bytes | None = field(repr=False)
+    """Test-session HMAC key, 32 octets."""
+    ssid: int
+    """Session-Sender identifier (RFC 8972 section 3), 0 for none."""
+    timestamp_format: str
+    """`ntp` or `ptp` (RFC 8186)."""
+    payload_len: int
+    """Octets of UDP payload."""
+    fill: str
+    """`zeros` or `random`, beyond the header."""
+    count: int | None
+    """Packets to send, None until stopped."""
+    schedule: str
+    """`periodic` or `poisson` (RFC 2330 section 11.1.1)."""
+    interval_ns: int
+    """Between departures; the mean of a Poisson schedule."""
+    seed: int
+    """Of the schedule's and the fill's pseudo-random numbers."""
+    timeout_ns: int
+    """After this a reply is late."""
+    dscp_ecn: int
+    """Traffic class octet of what is sent."""
+    ttl: int
+    timestamps: str
+    """`kernel`, `hardware` or `user`."""
+    reflector_mode: str
+    """`auto`, `stateless` or `stateful`."""
+    dscp_ecn_monitoring: bool
+    """Whether replies carry the traffic class as it arrived (RFC 7750)."""
+    sample_capacity: int
+    """Samples kept until taken; 0 keeps none."""
+    receive_buffer: int
+    """Octets of socket buffer to ask for."""
+
+    def __post_init__(self) -> None:
+        _within("port", self.target_port, 1, 65535)
+        _within("source port", self.source_port, 0, 65535)
+        _within("scope", self.scope_id, 0, 2**32 - 1)
+        _within("ssid", self.ssid, 0, 0xFFFF)
+        _within("size", self.payload_len, 1, 65507)
+        _within("interval", self.interval_ns, 1, 2**62)
+        _within("timeout", self.timeout_ns, 1, 2**61)
+        _within("dscp", self.dscp_ecn, 0, 255)
+        _within("ttl", self.ttl, 1, 255)
+        _within("receive buffer", self.receive_buffer, 1, 2**30)
+        _within("sample capacity", self.sample_capacity, 0, 2**24)
+        _within("seed", self.seed, 0, 2**64 - 1)
+        if self.count is not None:
+            _within("count", self.count, 1, 2**32)
+        _one_of("fill", self.fill, ("zeros", "random"))
+        _one_of("schedule", self.schedule, ("periodic", "poisson"))
+        _one_of("timestamp format", self.timestamp_format, ("ntp", "ptp"))
+        _one_of("timestamps", self.timestamps, ("kernel", "hardware", "user"))
+        _one_of("reflector mode", self.reflector_mode, ("auto", "stateless", "stateful"))
+        if self.format == "stamp-authenticated" and self.stamp_key is None:
+            raise ConfigError("key", "authenticated STAMP needs one")
+        if self.stamp_key is not None and self.format != "stamp-authenticated":
+            raise ConfigError("key", f"the format {self.format} has no use for it")
+        if self.ssid and not self.format.startswith("stamp"):
+            raise ConfigError("ssid", "only STAMP packets carry one")
+        if self.dscp_ecn_monitoring and not self.format.startswith("twamp"):
+            raise ConfigError("dscp-ecn monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectorSpec:
+    """What one Session-Reflector does, complete. Raises `ConfigError` for a value out of its range."""
+
+    listen: tuple[tuple[str, int, int], ...]
+    """(numeric address, port, scope id) of each socket."""
+    interface: str | None
+    netns: str | None
+    workers: int
+    stateful: bool
+    """Whether it numbers its replies itself, which tells forward from backward loss (RFC 8762 section 4.3)."""
+    max_sessions: int
+    session_timeout_ns: int
+    keys: tuple[tuple[str, int | None, bytes], ...] = field(repr=False)
+    """(key id, SSID or None for any, HMAC key)."""
+    require_authentication: bool
+    allow: tuple[tuple[str, int], ...]
+    """(network address, prefix length) that it answers; empty for all."""
+    rate_limit: int
+    """Packets a second, 0 for no limit."""
+    rate_limit_per_source: int
+    dscp: int | None
+    """Code point of the replies, None to echo what arrived."""
+    larger_replies: bool
+    """Whether a request shorter than the shortest reply is answered."""
+    process_tlvs: bool
+    """Whether STAMP TLVs are processed (RFC 8972 section 4) or sent back as they came."""
+    timestamps: str
+    receive_buffer: int
+
+    def __post_init__(self) -> None:
+        if not self.listen:
+            raise ConfigError("listen", "at least one address is needed")
+        for _, port, _ in self.listen:
+            _within("listen", port, 0, 65535)
+        _within("workers", self.workers, 1, 256)
+        _within("max sessions", self.max_sessions, 1, 2**24)
+        _within("session timeout", self.session_timeout_ns, 1, 2**62)
+        _within("rate limit", self.rate_limit, 0, 2**32 - 1)
+        _within("rate limit per source", self.rate_limit_per_source, 0, 2**32 - 1)
+        _within("receive buffer", self.receive_buffer, 1, 2**30)
+        if self.dscp is not None:
+            _within("dscp", self.dscp, 0, 63)
+        _one_of("timestamps", self.timestamps, ("kernel", "hardware", "user"))
+        if self.require_authentication and not self.keys:
+            raise ConfigError("authentication", "it is required, but there is no key")
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(name, f"{value} is not from {low} to {high}")
+
+
+def _one_of(name: str, value: str, names: tuple[str, ...]) -> None:
+    if value not in names:
+        raise ConfigError(name, f"{value!r} is none of {', '.join(names)}")
