@@ -2,16 +2,14 @@
 
 Theory of operation. The middle namespace has one veth end towards the client and one towards the server, without
 addresses. On each port one packet socket receives every frame, incoming and outgoing, with the kernel's nanosecond
-receive stamp (`SO_TIMESTAMPNS`), and a second one, bound to no protocol, sends. The kernel hands a frame that the second
-socket sends to the first as PACKET_OUTGOING with the stamp of that moment, right before the driver runs. So for each
-packet the forwarder knows by the same clock when it came and when it left: the delay that it really added, whatever it
-meant to add. ARP, neighbour discovery and everything that is not unfragmented UDP pass unchanged and uncounted.
+stamp (`SO_TIMESTAMPNS`), and a second one, bound to no protocol, sends. The kernel hands a frame that the second socket
+sends to the first as PACKET_OUTGOING with the stamp of that moment, right before the driver runs. So for each packet
+the forwarder knows by the same clock when it came and when it left: the delay that it really added, whatever it meant
+to add. ARP, neighbour discovery and everything that is not unfragmented UDP pass unchanged and uncounted.
 
 Run as a program: `python -m netns.forwarder CLIENT_PORT SERVER_PORT SCENARIO|- REPORT`. It writes the line "ready" when
 frames flow, runs until SIGTERM, then writes the report, a JSON object with one array of packets for each direction.
 """
-
-from __future__ import annotations
 
 import heapq
 import json
@@ -119,7 +117,8 @@ class Forwarder:
             timeout_s = None
             if self._waiting:
                 timeout_s = max(0, self._waiting[0][0] - time.monotonic_ns()) / 1e9
-            readable, _, _ = select.select([stop, *taps], [], [], timeout_s)
+            watched: list[int | socket.socket] = [stop, *taps]
+            readable, _, _ = select.select(watched, [], [], timeout_s)
             self._send_due()
             if stop in readable:
                 self._read_stamps()

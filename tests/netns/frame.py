@@ -4,11 +4,10 @@ Only what the impairing forwarder and the forging tests need. No IPv6 extension 
 frames that have them (or are fragments, or carry anything but UDP) are not recognised as UDP and pass unchanged.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import struct
 from dataclasses import dataclass
+from typing import Self, cast
 
 ETHERNET_LEN = 14
 ETHERTYPE_IPV4 = 0x0800
@@ -25,7 +24,7 @@ def internet_checksum(octets: bytes) -> int:
     """The ones' complement checksum of RFC 1071."""
     if len(octets) % 2:
         octets += b"\x00"
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    total = sum(cast("tuple[int, ...]", struct.unpack(f"!{len(octets) // 2}H", octets)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
@@ -39,7 +38,7 @@ class UdpFrame:
     version: int
 
     @classmethod
-    def parse(cls, frame: bytes) -> UdpFrame | None:
+    def parse(cls, frame: bytes) -> Self | None:
         """The frame as UDP over IP, or None when it is anything else."""
         if len(frame) < ETHERNET_LEN + IPV4_LEN + UDP_LEN:
             return None
@@ -49,8 +48,9 @@ class UdpFrame:
             plain = frame[ETHERNET_LEN] == 0x45 and not fragment & 0x3FFF
             if plain and frame[ETHERNET_LEN + 9] == PROTOCOL_UDP:
                 return cls(bytearray(frame), 4)
-        elif ethertype == ETHERTYPE_IPV6 and len(frame) >= ETHERNET_LEN + IPV6_LEN + UDP_LEN:
-            if frame[ETHERNET_LEN + 6] == PROTOCOL_UDP:
+        elif ethertype == ETHERTYPE_IPV6:
+            whole = len(frame) >= ETHERNET_LEN + IPV6_LEN + UDP_LEN
+            if whole and frame[ETHERNET_LEN + 6] == PROTOCOL_UDP:
                 return cls(bytearray(frame), 6)
         return None
 

@@ -5,8 +5,6 @@ and a drop wins over everything. A reordered packet is held until the given numb
 left; one that nobody overtakes is never sent (the scenario is at fault, and its counters will show it).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The real programs as processes: `twoway ping`, `twoway reflector`, and the forwarder between them."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -44,7 +42,9 @@ def until(condition: Callable[[], bool], what: str, bound_s: float = BOUND_S) ->
 class Program:
     """One process whose output goes to files, so that it never waits for its reader. A context manager that ends it."""
 
-    def __init__(self, command: Sequence[str], folder: Path, name: str, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self, command: Sequence[str], folder: Path, name: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.command = list(command)
         self._stdout = folder / f"{name}.stdout"
         self._stderr = folder / f"{name}.stderr"

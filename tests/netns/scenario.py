@@ -7,14 +7,12 @@ Packets are numbered from 0 in the order in which the forwarder receives the UDP
 from the Session-Sender to the Session-Reflector, "backward" the way back. A duplicate or a held packet takes no number.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 DIRECTIONS: Final = ("forward", "backward")
 ACTIONS: Final = ("drop", "delay", "duplicate", "reorder", "remark", "set_ttl", "decrement_ttl", "corrupt")
@@ -41,7 +39,7 @@ class PacketNumbers:
     every: int | None = None
 
     @classmethod
-    def parse(cls, text: object, where: str) -> PacketNumbers:
+    def parse(cls, text: object, where: str) -> Self:
         if not isinstance(text, str):
             raise ScenarioError(f"{where}: {text!r} is not a string of packet numbers")
         if match := re.fullmatch(r"every ([1-9]\d*)", text):
@@ -95,6 +93,9 @@ class Measurement:
     dscp_ecn: int = 0
     ttl: int = 255
     authenticated: bool = False
+    dscp_ecn_monitoring: bool = False
+    reflector_mode: str = "auto"
+    """"stateful" where nothing in the replies could prove that the Session-Reflector numbers them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ class Scenario:
     impairments: tuple[Impairment, ...]
     counters: Mapping[str, int]
     """Expected value of each summary counter named; the accounting counters that are not named must be 0."""
+    unchecked: tuple[str, ...]
+    """Counters that this scenario says nothing about, because RFCs leave them open in its case."""
     loss_bursts: Mapping[int, int] | None
     ttls: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     dscp_ecns: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -200,6 +203,8 @@ def _measurement(raw: object, where: str) -> Measurement:
         dscp_ecn=table.integer("dscp_ecn", 0),
         ttl=table.integer("ttl", 255),
         authenticated=table.flag("authenticated", default=False),
+        dscp_ecn_monitoring=table.flag("dscp_ecn_monitoring", default=False),
+        reflector_mode=table.text("reflector_mode", "auto"),
     )
     table.close()
     return made
@@ -218,6 +223,9 @@ def load_scenario(path: Path) -> Scenario:
     counters_table = expected.take("counters", {})
     if not isinstance(counters_table, dict) or not all(isinstance(value, int) for value in counters_table.values()):
         raise ScenarioError(f"{path.name}: expected.counters: a table of name = packets is needed")
+    unchecked = expected.take("unchecked", [])
+    if not isinstance(unchecked, list) or not all(isinstance(name, str) for name in unchecked):
+        raise ScenarioError(f"{path.name}: expected.unchecked: a list of counter names is needed")
     bursts = expected.histogram("loss_bursts") if expected.has("loss_bursts") else None
     seen: dict[str, dict[str, dict[int, int]]] = {}
     for key in ("ttls", "dscp_ecns"):
@@ -230,6 +238,7 @@ def load_scenario(path: Path) -> Scenario:
         measurement=measurement,
         impairments=impairments,
         counters=counters_table,
+        unchecked=tuple(unchecked),
         loss_bursts=bursts,
         ttls=seen["ttls"],
         dscp_ecns=seen["dscp_ecns"],

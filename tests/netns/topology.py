@@ -4,8 +4,6 @@ Names carry the process id, so that two runs never meet and what a killed run le
 Programs started here die with the test process (`setpriv --pdeathsig`), also when it is killed.
 """
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 import os
