@@ -1,1 +1,82 @@
-"""twoway measures network paths in both directions with OWAMP, TWAMP, TWAMP Light and STAMP."""
+"""twoway measures network paths in both directions with OWAMP, TWAMP, TWAMP Light and STAMP.
+
+    >>> import twoway
+    >>> result = twoway.measure("192.0.2.1", count=10, interval_ns=20_000_000)
+    >>> result.summary.distribution("round_trip").quantile(0.5)  # nanoseconds
+
+Everything here is loaded when it is first used: importing twoway costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twoway.analysis.result import Result
+    from twoway.config.measurement import Measurement, Reflection
+    from twoway.drivers.asynchronous import Interval, MeasurementStream, measure_async, stream
+    from twoway.drivers.plane import Reflector, capabilities, measure
+    from twoway.errors import (
+        ConfigError,
+        LocalProtocolError,
+        PlaneError,
+        RemoteProtocolError,
+        ResolveError,
+        TwowayError,
+        WireError,
+    )
+
+    __version__: str
+
+__all__ = [
+    "ConfigError",
+    "Interval",
+    "LocalProtocolError",
+    "Measurement",
+    "MeasurementStream",
+    "PlaneError",
+    "Reflection",
+    "Reflector",
+    "RemoteProtocolError",
+    "ResolveError",
+    "Result",
+    "TwowayError",
+    "WireError",
+    "__version__",
+    "capabilities",
+    "measure",
+    "measure_async",
+    "stream",
+]
+
+_HOMES = {
+    "Interval": "twoway.drivers.asynchronous",
+    "Measurement": "twoway.config.measurement",
+    "MeasurementStream": "twoway.drivers.asynchronous",
+    "Reflection": "twoway.config.measurement",
+    "Reflector": "twoway.drivers.plane",
+    "Result": "twoway.analysis.result",
+    "capabilities": "twoway.drivers.plane",
+    "measure": "twoway.drivers.plane",
+    "measure_async": "twoway.drivers.asynchronous",
+    "stream": "twoway.drivers.asynchronous",
+}
+"""Public name -> the module it lives in; whatever is not here is an error class of `twoway.errors`."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    if name == "__version__":
+        value: object = importlib.import_module("twoway.drivers.plane").version()
+    else:
+        value = getattr(importlib.import_module(_HOMES.get(name, "twoway.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

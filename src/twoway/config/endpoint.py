@@ -29,7 +29,7 @@ class Endpoint:
         return f"[{host}]:{self.port}" if ":" in self.host else f"{host}:{self.port}"
 
 
-def parse_endpoint(text: str, field: str = "target") -> Endpoint:
+def parse_endpoint(text: str, field: str = "target", lowest_port: int = 1) -> Endpoint:
     """Take `text` apart. Raises `ConfigError`, which quotes the text and says what is wrong with it."""
     rest = text.strip()
     if rest.startswith("["):
@@ -49,10 +49,23 @@ def parse_endpoint(text: str, field: str = "target") -> Endpoint:
         raise ConfigError(field, f"{text!r} names no host")
     if percent and (not scope or ":" not in host or any(c.isspace() or c in "/%" for c in scope)):
         raise ConfigError(field, f"{text!r}: %INTERFACE goes with an IPv6 address, as in fe80::1%eth0")
-    return Endpoint(host, None if port_text is None else _port(port_text, text, field), scope if percent else None)
+    port = None if port_text is None else _port(port_text, text, field, lowest_port)
+    return Endpoint(host, port, scope if percent else None)
 
 
-def _port(port_text: str, text: str, field: str) -> int:
-    if not (port_text.isascii() and port_text.isdigit() and 1 <= int(port_text[:6]) <= 65535 and len(port_text) <= 5):
-        raise ConfigError(field, f"{text!r}: {port_text!r} is not a port from 1 to 65535")
+def _port(port_text: str, text: str, field: str, lowest: int) -> int:
+    digits = port_text.isascii() and port_text.isdigit() and len(port_text) <= 5
+    if not (digits and lowest <= int(port_text) <= 65535):
+        raise ConfigError(field, f"{text!r}: {port_text!r} is not a port from {lowest} to 65535")
     return int(port_text)
+
+
+def parse_network(text: str, field: str = "allow") -> tuple[str, int]:
+    """`192.0.2.0/24`, `2001:db8::/32` or a single address: (network address, prefix length). Raises `ConfigError`."""
+    import ipaddress  # here, because a measurement never needs it
+
+    try:
+        network = ipaddress.ip_network(text.strip())
+    except ValueError as error:
+        raise ConfigError(field, f"{text!r} is no network such as 192.0.2.0/24: {error}") from None
+    return str(network.network_address), network.prefixlen

@@ -47,6 +47,28 @@ class MeasurementOptions(TypedDict, total=False):
     percentiles: tuple[float, ...]
 
 
+class ReflectionOptions(TypedDict, total=False):
+    """The keyword arguments of `Reflector`: the fields of `Reflection`, all optional."""
+
+    listen: Sequence[str | tuple[str, int, int]]
+    interface: str | None
+    netns: str | None
+    workers: int | None
+    stateful: bool
+    max_sessions: int
+    session_timeout_ns: int
+    keys: Sequence[tuple[str, int | None, bytes]]
+    require_authentication: bool
+    allow: Sequence[str]
+    rate_limit: int
+    rate_limit_per_source: int
+    dscp: int | None
+    larger_replies: bool
+    process_tlvs: bool
+    timestamps: str
+    receive_buffer: int
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One measurement as asked for. Times are integer nanoseconds."""

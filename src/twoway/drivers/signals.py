@@ -2,8 +2,8 @@
 
 Theory of operation. Python runs a signal handler only between bytecodes, so a handler alone cannot end a wait for a
 file descriptor without a race. `signal.set_wakeup_fd` closes it: the C-level handler writes the signal's number into a
-pipe the moment it arrives, and the pipe is waited for beside the packet plane's descriptor. The Python-level handlers do
-nothing; they are there because the wake-up descriptor only serves signals that have one.
+pipe the moment it arrives, and the pipe is waited for beside the packet plane's descriptor. The Python-level handlers
+do nothing; they are there because the wake-up descriptor only serves signals that have one.
 """
 
 from __future__ import annotations

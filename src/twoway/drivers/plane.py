@@ -1,0 +1,457 @@
+"""The packet plane as Python sees it: measurements and Session-Reflectors. The only importer of `twoway._native`.
+
+Theory of operation. A `Measurement` (what was asked for) and a resolved address become a `SessionSpec` (complete), and
+that becomes the native specification. Worker threads of the plane own the sockets from then on; here nothing happens but
+waiting for one descriptor, taking batches of samples and, at the end, one summary. No loop in this module spins: each
+wait is for the plane's descriptor, bounded only by the end of a `duration_ns` that the plane does not know of.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, Unpack
+
+from twoway.analysis.result import Event, Result, SessionDescription
+from twoway.config import defaults
+from twoway.config.endpoint import parse_endpoint, parse_network
+from twoway.config.measurement import Measurement, MeasurementOptions, Reflection, ReflectionOptions
+from twoway.drivers.resolve import Address, numeric_family, resolve
+from twoway.errors import ConfigError, NativeMissingError, PlaneError
+from twoway.session import ReflectorSpec, SessionSpec
+
+try:
+    from twoway import _native
+except ImportError as error:  # not built, or built for another machine or Python
+    raise NativeMissingError(str(error)) from None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from twoway._native import Distribution, IntervalSummary, SampleBatch
+
+_MAX_EVENTS = 10_000
+"""Events that a result keeps; a longer list would say nothing more."""
+_COALESCE_NS = 20_000_000
+"""With departures closer than a tenth of this, samples are taken this often and not one by one."""
+_FINISH_NS = 2 * defaults.NANOS
+"""How long an aborted measurement may take to end: its worker has only to wake up."""
+
+
+def version() -> str:
+    """The version of twoway, which Python and the packet plane share."""
+    return _native.__version__
+
+
+def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
+    """The complete test-session for what was asked. Raises `ConfigError`."""
+    if measurement.source is not None and numeric_family(measurement.source) is None:
+        raise ConfigError("source", f"{measurement.source!r} is no numeric address")
+    if measurement.source is not None and numeric_family(measurement.source) != address.family:
+        raise ConfigError("source", f"{measurement.source} and {address.host} are not of the same address family")
+    return SessionSpec(
+        target=address.host,
+        target_port=address.port,
+        scope_id=address.scope_id,
+        source=measurement.source,
+        source_port=measurement.source_port,
+        interface=measurement.interface,
+        netns=measurement.netns,
+        format=measurement.packet_format,
+        stamp_key=measurement.key,
+        twamp_aes_key=None,
+        twamp_hmac_key=None,
+        ssid=measurement.ssid,
+        timestamp_format=measurement.clock_format,
+        payload_len=measurement.packet_size,
+        fill=measurement.fill,
+        count=measurement.packet_count,
+        schedule=measurement.schedule,
+        interval_ns=measurement.interval_ns,
+        seed=int.from_bytes(os.urandom(8), "big") if measurement.seed is None else measurement.seed,
+        timeout_ns=measurement.timeout_ns,
+        dscp_ecn=measurement.dscp_ecn,
+        ttl=measurement.ttl,
+        timestamps=measurement.timestamps,
+        reflector_mode=measurement.reflector_mode,
+        dscp_ecn_monitoring=measurement.dscp_ecn_monitoring,
+        sample_capacity=measurement.sample_capacity,
+        receive_buffer=measurement.receive_buffer,
+    )
+
+
+def _sender_spec(spec: SessionSpec) -> _native.SenderSpec:
+    return _native.SenderSpec(
+        target=spec.target,
+        target_port=spec.target_port,
+        scope_id=spec.scope_id,
+        source=spec.source,
+        source_port=spec.source_port,
+        interface=spec.interface,
+        netns=spec.netns,
+        format=spec.format,
+        stamp_key=spec.stamp_key,
+        twamp_aes_key=spec.twamp_aes_key,
+        twamp_hmac_key=spec.twamp_hmac_key,
+        ssid=spec.ssid,
+        timestamp_format=spec.timestamp_format,
+        payload_len=spec.payload_len,
+        fill=spec.fill,
+        count=spec.count,
+        schedule=spec.schedule,
+        interval_ns=spec.interval_ns,
+        seed=spec.seed,
+        timeout_ns=spec.timeout_ns,
+        dscp_ecn=spec.dscp_ecn,
+        ttl=spec.ttl,
+        timestamps=spec.timestamps,
+        reflector_mode=spec.reflector_mode,
+        dscp_ecn_monitoring=spec.dscp_ecn_monitoring,
+        sample_capacity=spec.sample_capacity,
+        receive_buffer=spec.receive_buffer,
+    )
+
+
+class RunningMeasurement:
+    """One measurement with its socket open. A context manager; leaving it stops everything.
+
+    The rhythm: `start`; until `finished`, wait for `fileno` at most `remaining_ns` and `take`; at the end `result`.
+    `measure`, `stream` and the command line all run on this.
+    """
+
+    def __init__(self, measurement: Measurement, address: Address) -> None:
+        """Open the socket. Raises `ConfigError` or `PlaneError`."""
+        self._measurement = measurement
+        self._spec = session_spec(measurement, address)
+        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
+        try:
+            self._sender = self._plane.open_sender(_sender_spec(self._spec))
+        except BaseException:
+            self._plane.close()
+            raise
+        self._events: list[Event] = []
+        self._deadline_ns: int | None = None
+        self.description = self._describe()
+
+    def _describe(self) -> SessionDescription:
+        local_address, local_port = self._sender.local_address
+        spec = self._spec
+        return SessionDescription(
+            protocol=self._measurement.protocol,
+            target=self._measurement.target,
+            address=spec.target,
+            port=spec.target_port,
+            local_address=local_address,
+            local_port=local_port,
+            ssid=spec.ssid,
+            format=spec.format,
+            dscp_ecn=spec.dscp_ecn,
+            ttl=spec.ttl,
+            payload_len=spec.payload_len,
+            interval_ns=spec.interval_ns,
+            schedule=spec.schedule,
+            count=spec.count,
+            timeout_ns=spec.timeout_ns,
+            timestamps=spec.timestamps,
+            reflector_mode=spec.reflector_mode,
+            obtained=self._sender.obtained,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Send the first packet now."""
+        measurement = self._measurement
+        if measurement.duration_ns is not None and measurement.schedule != "periodic":
+            # A periodic schedule has its duration in the count; the random one ends by the clock.
+            self._deadline_ns = time.monotonic_ns() + measurement.duration_ns
+        self._sender.start()
+
+    def stop(self) -> None:
+        """Send no more, and go on waiting for replies as long as they may be in time."""
+        self._sender.stop()
+
+    def abort(self) -> None:
+        """Stop at once: packets still awaited become pending, not lost."""
+        self._sender.abort()
+
+    def close(self) -> None:
+        """Stop the worker and close the socket."""
+        self._plane.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the fate of every packet is known."""
+        return self._sender.finished
+
+    def fileno(self) -> int:
+        """Readable when there are samples or events, or it has finished; `take` clears it."""
+        return self._plane.fileno()
+
+    def remaining_ns(self) -> int | None:
+        """How long `duration_ns` still lasts where only `take` can end it, else None."""
+        return None if self._deadline_ns is None else max(0, self._deadline_ns - time.monotonic_ns())
+
+    def take(self) -> SampleBatch:
+        """The samples since the last call (maybe none), after noting events and the end of `duration_ns`."""
+        if self._deadline_ns is not None and self.remaining_ns() == 0:
+            self._deadline_ns = None
+            self.stop()
+        self._plane.acknowledge()
+        return self._sender.drain()
+
+    def take_events(self) -> list[Event]:
+        """The events since the last call. The result holds all of them."""
+        fresh = [Event(*event) for event in self._sender.take_events()]
+        self._events.extend(fresh[: _MAX_EVENTS - len(self._events)])
+        return fresh
+
+    def take_interval(self) -> IntervalSummary:
+        """What came since the last call."""
+        return self._sender.take_interval()
+
+    def summary(self) -> IntervalSummary:
+        """Everything so far."""
+        return self._sender.summary()
+
+    def wait(self, timeout_ns: int | None = None) -> None:
+        """Sleep until `take` has something to do, at most `timeout_ns`."""
+        bounds = [bound for bound in (timeout_ns, self.remaining_ns()) if bound is not None]
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        poll.poll(-(-min(bounds) // 1_000_000) if bounds else None)
+
+    def settle(self) -> None:
+        """After `abort`: wait until the worker has seen it, at most a moment."""
+        deadline_ns = time.monotonic_ns() + _FINISH_NS
+        while not self.finished and time.monotonic_ns() < deadline_ns:
+            self.wait(deadline_ns - time.monotonic_ns())
+            self._plane.acknowledge()
+
+    @property
+    def coalesce_ns(self) -> int:
+        """How long to let samples gather before the next `take`: 0 where they come slowly enough one by one."""
+        return _COALESCE_NS if self._spec.interval_ns * 10 < _COALESCE_NS else 0
+
+    def result(self, *, interrupted: bool = False) -> Result:
+        """The result so far; final once `finished`."""
+        self.take_events()
+        summary = self.summary()
+        return Result(
+            session=self.description,
+            summary=summary,
+            clock=_native.clock_state(),
+            events=tuple(self._events),
+            started_ns=summary.start_ns,
+            ended_ns=summary.end_ns,
+            interrupted=interrupted,
+            percentiles=self._measurement.percentiles,
+        )
+
+
+def measurement_of(target: str | Measurement, options: MeasurementOptions, *, count: int | None) -> Measurement:
+    """A `Measurement` from the arguments of a call, `count` standing in where it is not said when to end."""
+    if isinstance(target, Measurement):
+        if options:
+            raise ConfigError("options", "a Measurement has them all: use dataclasses.replace to change one")
+        return target
+    if "count" not in options and options.get("duration_ns") is None:
+        options = {**options, "count": count}
+    return Measurement(target, **options)
+
+
+def resolve_target(measurement: Measurement) -> Address:
+    """The address that a measurement goes to. Blocks while the resolver does. Raises `ConfigError`, `ResolveError`."""
+    return resolve(parse_endpoint(measurement.target), defaults.PORT, measurement.family)
+
+
+def measure(
+    target: str | Measurement,
+    *,
+    on_samples: Callable[[SampleBatch], None] | None = None,
+    **options: Unpack[MeasurementOptions],
+) -> Result:
+    """Measure a path and wait for the result: `measure("192.0.2.1", count=10, interval_ns=20_000_000)`.
+
+    The options are the fields of `Measurement`; without `count` and `duration_ns`, 10 packets are sent. `on_samples`
+    gets the per-packet columns as they come (`numpy.asarray(batch.round_trip_ns)` does not copy); its exceptions end
+    the measurement. All times are integer nanoseconds. No reply is a result, not an error.
+
+    Raises `ConfigError` (an option out of its range), `ResolveError` and `PlaneError` (socket, privilege, route).
+    RFC 8762 section 4, RFC 5357 appendix I.
+    """
+    measurement = measurement_of(target, options, count=defaults.API_COUNT)
+    if on_samples is None:
+        measurement = replace(measurement, sample_capacity=0)
+    with RunningMeasurement(measurement, resolve_target(measurement)) as running:
+        running.start()
+        while True:
+            finished = running.finished
+            batch = running.take()
+            if on_samples is not None and len(batch):
+                on_samples(batch)
+            if finished:
+                return running.result()
+            if running.coalesce_ns:
+                time.sleep(running.coalesce_ns / defaults.NANOS)
+            running.wait()
+
+
+class Reflector:
+    """A Session-Reflector (RFC 8762 section 4.3, RFC 5357 section 4.2): `with Reflector(listen=["[::1]:8620"]) as r:`.
+
+    The sockets are open once this is made; `with` (or `async with`) starts and stops it. The options are the fields of
+    `Reflection`. Raises `ConfigError` and `PlaneError`.
+    """
+
+    def __init__(self, reflection: Reflection | None = None, /, **options: Unpack[ReflectionOptions]) -> None:
+        if reflection is None:
+            reflection = Reflection(**options)
+        elif options:
+            raise ConfigError("options", "a Reflection has them all: use dataclasses.replace to change one")
+        self._lesser: dict[str, str] = {}
+        self._native = self._open(reflection)
+        self._stopped = False
+
+    def _open(self, reflection: Reflection) -> _native.Reflector:
+        try:
+            return _native.Reflector(_reflector_spec(reflector_spec(reflection)))
+        except PlaneError as error:
+            no_ipv6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and "::" in error.address
+            if reflection.listen or not no_ipv6:
+                raise
+        # Nobody asked for IPv6 by name, and this host has none.
+        self._lesser["listen"] = "IPv4 only: this host has no IPv6"
+        listen = [where for where in defaults.LISTEN if ":" not in where[0]]
+        return _native.Reflector(_reflector_spec(reflector_spec(reflection, listen)))
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._native.start()
+
+    def stop(self, drain_ns: int = defaults.DRAIN_NS) -> None:
+        """Answer what is already queued for at most `drain_ns`, then end. Idempotent."""
+        if not self._stopped:
+            self._stopped = True
+            self._native.stop(drain_ns)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio  # here, because only who uses a loop should pay for it
+
+        await asyncio.to_thread(self.stop)
+
+    @property
+    def local_addresses(self) -> list[tuple[str, int]]:
+        """(address, port) of each socket address it listens on."""
+        return self._native.local_addresses
+
+    @property
+    def obtained(self) -> dict[str, str]:
+        """What was asked for but obtained in lesser form: option -> what stands instead."""
+        return {**self._lesser, **self._native.obtained}
+
+    def counters(self) -> dict[str, int]:
+        """Disposition "reason:action" -> packets; each received packet is in exactly one."""
+        return self._native.counters()
+
+    def own_counters(self) -> dict[str, int]:
+        """The reflector's own state: socket drops, send errors, sessions, evictions, …"""
+        return self._native.own_counters()
+
+    def distribution(self, name: str) -> Distribution:
+        """`transmit_prediction_error` (departure by the kernel's stamp less the T3 written) or `residence`, in ns."""
+        return self._native.distribution(name)
+
+
+def reflector_spec(
+    reflection: Reflection, listen: list[tuple[str, int, int]] | tuple[tuple[str, int, int], ...] = defaults.LISTEN
+) -> ReflectorSpec:
+    """The complete Session-Reflector for what was asked; `listen` where it names no address. Raises `ConfigError`."""
+    workers = reflection.workers
+    if workers is None:
+        workers = min(len(os.sched_getaffinity(0)), defaults.MAX_WORKERS)
+    asked = [address for where in reflection.listen for address in _listening(where)]
+    return ReflectorSpec(
+        listen=tuple(asked or listen),
+        interface=reflection.interface,
+        netns=reflection.netns,
+        workers=workers,
+        stateful=reflection.stateful,
+        max_sessions=reflection.max_sessions,
+        session_timeout_ns=reflection.session_timeout_ns,
+        keys=tuple(reflection.keys),
+        require_authentication=reflection.require_authentication,
+        allow=tuple(parse_network(network) for network in reflection.allow),
+        rate_limit=reflection.rate_limit,
+        rate_limit_per_source=reflection.rate_limit_per_source,
+        dscp=reflection.dscp,
+        larger_replies=reflection.larger_replies,
+        process_tlvs=reflection.process_tlvs,
+        timestamps=reflection.timestamps,
+        receive_buffer=reflection.receive_buffer,
+    )
+
+
+def _listening(where: str | tuple[str, int, int]) -> list[tuple[str, int, int]]:
+    """Socket addresses for one `--listen`; `:PORT` stands for every address of both families."""
+    if not isinstance(where, str):
+        return [where]
+    if where.startswith(":"):
+        port = parse_endpoint(f"any{where}", "listen", lowest_port=0).port
+        return [(host, defaults.PORT if port is None else port, scope) for host, _, scope in defaults.LISTEN]
+    endpoint = parse_endpoint(where, "listen", lowest_port=0)
+    if numeric_family(endpoint.host) is None:
+        raise ConfigError("listen", f"{where!r} is not a numeric address, such as 192.0.2.1:862 or [::1]:862")
+    return [resolve(endpoint, defaults.PORT, None)[:3]]
+
+
+def _reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
+    return _native.ReflectorSpec(
+        listen=spec.listen,
+        interface=spec.interface,
+        netns=spec.netns,
+        workers=spec.workers,
+        stateful=spec.stateful,
+        max_sessions=spec.max_sessions,
+        session_timeout_ns=spec.session_timeout_ns,
+        keys=spec.keys,
+        require_authentication=spec.require_authentication,
+        allow=spec.allow,
+        rate_limit=spec.rate_limit,
+        rate_limit_per_source=spec.rate_limit_per_source,
+        dscp=spec.dscp,
+        larger_replies=spec.larger_replies,
+        process_tlvs=spec.process_tlvs,
+        timestamps=spec.timestamps,
+        receive_buffer=spec.receive_buffer,
+    )
+
+
+def capabilities(interface: str | None = None) -> dict[str, tuple[bool, str]]:
+    """Feature -> (available, what was seen). Sends real packets on loopback and `interface` to see their stamps."""
+    return _native.capabilities(interface)
