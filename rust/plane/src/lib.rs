@@ -5,5 +5,10 @@
 //! and takes batches.
 
 pub mod clock;
+pub mod distribution;
 pub mod error;
+pub mod histogram;
+pub mod ledger;
+pub mod sample;
+pub mod summary;
 pub mod sys;
