@@ -1,0 +1,74 @@
+//! Writes the seed corpus of every fuzz target from `vectors/`: `seeds VECTORS CORPUS`.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use toml::{Table, Value};
+use twoway_wire::PacketFormat;
+
+fn main() {
+    let mut arguments = env::args_os().skip(1).map(PathBuf::from);
+    let (Some(vectors), Some(corpus)) = (arguments.next(), arguments.next()) else {
+        panic!("usage: seeds VECTORS CORPUS");
+    };
+    let mut written = 0;
+    for file in fs::read_dir(&vectors).expect("the vectors are readable") {
+        let path = file.expect("the vectors are readable").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("the vectors are readable");
+        let table: Table = text.parse().expect("the vectors are TOML");
+        let stem = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+        for entry in entries(&table, "packet") {
+            let packet = octets(entry, "octets");
+            if text_of(entry, "role") == "sender" {
+                written += seed(&corpus, "sender_packet", &stem, entry, &packet);
+                written += seed(&corpus, "reflect_in_place", &stem, entry, &packet);
+            } else {
+                written += seed(&corpus, "reflector_packet", &stem, entry, &packet);
+            }
+        }
+        for entry in entries(&table, "reflection") {
+            written += seed(&corpus, "reflect_in_place", &stem, entry, &octets(entry, "request"));
+            written += seed(&corpus, "reflector_packet", &stem, entry, &octets(entry, "reply"));
+        }
+        for entry in entries(&table, "tlv_chain") {
+            let name = format!("{stem}-{}", text_of(entry, "name"));
+            written += write(&corpus, "tlv_chain", &name, &octets(entry, "octets"));
+        }
+    }
+    println!("{written} seeds");
+}
+
+/// The format's number and a choice octet of 0 before the packet.
+fn seed(corpus: &Path, target: &str, stem: &str, entry: &Table, packet: &[u8]) -> usize {
+    let format = text_of(entry, "format");
+    let index =
+        PacketFormat::ALL.iter().position(|known| known.name() == format).expect("the vectors name known formats");
+    let mut input = vec![index as u8, 0];
+    input.extend_from_slice(packet);
+    write(corpus, target, &format!("{stem}-{}", text_of(entry, "name")), &input)
+}
+
+fn write(corpus: &Path, target: &str, name: &str, input: &[u8]) -> usize {
+    let directory = corpus.join(target);
+    fs::create_dir_all(&directory).expect("the corpus is writable");
+    fs::write(directory.join(name), input).expect("the corpus is writable");
+    1
+}
+
+fn entries<'a>(table: &'a Table, kind: &str) -> impl Iterator<Item = &'a Table> {
+    table.get(kind).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
+}
+
+fn text_of<'a>(entry: &'a Table, key: &str) -> &'a str {
+    entry[key].as_str().expect("the vectors keep to their schema")
+}
+
+fn octets(entry: &Table, key: &str) -> Vec<u8> {
+    let hex = text_of(entry, key);
+    (0..hex.len() / 2)
+        .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("octets are hexadecimal"))
+        .collect()
+}
