@@ -1,0 +1,159 @@
+//! What crosses from a worker to Python: samples, events, news of them. Locks here are held for the move of a vector, never
+//! while anything is computed, and a worker takes none on the path of a packet: it tries, and comes again later.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::event::Event;
+use crate::sample::Sample;
+use crate::sys::Waker;
+
+/// Events kept until somebody takes them; more are counted only.
+const EVENTS_KEPT: usize = 64;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One session as seen from both sides.
+#[derive(Debug, Default)]
+pub struct Shared {
+    samples: Mutex<Vec<Sample>>,
+    capacity: usize,
+    dropped: AtomicU64,
+    events: Mutex<VecDeque<Event>>,
+    finished: AtomicBool,
+    /// Its id is already among the news.
+    announced: AtomicBool,
+}
+
+impl Shared {
+    /// Keeps at most `capacity` samples until they are taken.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, ..Self::default() }
+    }
+
+    /// Moves `samples` here unless Python is looking just now (`false`: try again later). What does not fit is dropped and
+    /// counted.
+    pub fn offer(&self, samples: &mut Vec<Sample>) -> bool {
+        let Ok(mut kept) = self.samples.try_lock() else { return false };
+        if kept.is_empty() && samples.len() <= self.capacity {
+            std::mem::swap(&mut *kept, samples);
+        } else {
+            let room = self.capacity.saturating_sub(kept.len());
+            let left_out = samples.len().saturating_sub(room);
+            self.dropped.fetch_add(left_out as u64, Ordering::Relaxed);
+            kept.extend(samples.drain(..).take(room));
+        }
+        samples.clear();
+        true
+    }
+
+    /// Takes the samples gathered so far.
+    pub fn take_samples(&self) -> Vec<Sample> {
+        std::mem::take(&mut *lock(&self.samples))
+    }
+
+    /// Samples that found no room since the last call.
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    /// Notes an event; of a run of the same kind only the first is kept until the events are taken.
+    pub fn event(&self, event: Event) {
+        let Ok(mut events) = self.events.try_lock() else { return };
+        if events.len() < EVENTS_KEPT && !events.iter().any(|known| known.same_kind(&event)) {
+            events.push_back(event);
+        }
+    }
+
+    /// Takes the events.
+    pub fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut *lock(&self.events)).into()
+    }
+
+    /// Marks the end; `true` the first time.
+    pub fn finish(&self) -> bool {
+        !self.finished.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether no more will come.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+}
+
+/// The ids of sessions that have something to tell, and the descriptor that says so.
+#[derive(Debug)]
+pub struct News {
+    ids: Mutex<Vec<u64>>,
+    pending: AtomicBool,
+    waker: Waker,
+}
+
+impl News {
+    /// No news.
+    pub fn new(waker: Waker) -> Self {
+        Self { ids: Mutex::default(), pending: AtomicBool::new(false), waker }
+    }
+
+    /// Readable when there are some.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// A session has something to tell. Called at most once a handover, and takes the lock only if the session is not
+    /// among the news yet.
+    pub fn announce(&self, id: u64, shared: &Shared) {
+        if shared.announced.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        lock(&self.ids).push(id);
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Takes the ids; `clear` is then called for each session that is looked at.
+    pub fn take(&self) -> Vec<u64> {
+        self.waker.clear();
+        self.pending.store(false, Ordering::Release);
+        std::mem::take(&mut *lock(&self.ids))
+    }
+
+    /// The session's next sample is news again. Before its samples are taken, or one may go unannounced.
+    pub fn clear(shared: &Shared) {
+        shared.announced.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::SampleStatus;
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let shared = Shared::new(3);
+        let mut samples = vec![Sample::bare(0, SampleStatus::Received); 2];
+        assert!(shared.offer(&mut samples));
+        assert!(samples.is_empty());
+        samples = vec![Sample::bare(0, SampleStatus::Received); 2];
+        assert!(shared.offer(&mut samples));
+        assert_eq!((shared.take_samples().len(), shared.take_dropped()), (3, 1));
+    }
+
+    #[test]
+    fn a_session_is_news_once_until_it_is_looked_at() {
+        let news = News::new(Waker::new().unwrap());
+        let shared = Shared::new(1);
+        news.announce(4, &shared);
+        news.announce(4, &shared);
+        assert_eq!(news.take(), [4]);
+        News::clear(&shared);
+        news.announce(4, &shared);
+        assert_eq!(news.take(), [4]);
+    }
+}

@@ -1,0 +1,231 @@
+//! Session-Senders and the threads that own them.
+
+pub mod event;
+pub mod handle;
+pub mod pace;
+mod worker;
+
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use event::Event;
+use handle::{News, Shared};
+use worker::{Command, Inbox, Session, Worker};
+
+use crate::error::PlaneError;
+use crate::sample::Sample;
+use crate::session_sender::{SessionSender, SessionSpec};
+use crate::summary::Summary;
+use crate::sys::{SocketRequest, UdpSocket, Waker, in_namespace};
+
+/// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
+/// stands still takes longer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A Session-Sender and the socket that it needs.
+#[derive(Clone, Debug)]
+pub struct SenderSpec {
+    /// What it sends.
+    pub session: SessionSpec,
+    /// Its socket; the peer is the Session-Reflector.
+    pub socket: SocketRequest,
+    /// Network namespace that the socket is opened in: a name of `ip netns`, or a path.
+    pub netns: Option<String>,
+    /// Samples kept until they are drained, 0 for none.
+    pub sample_capacity: usize,
+}
+
+/// One worker thread, from outside.
+#[derive(Debug)]
+struct Thread {
+    inbox: Arc<Inbox>,
+    waker: Waker,
+    join: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Thread {
+    fn tell(&self, command: Command) {
+        self.inbox.push(command);
+        self.waker.wake();
+    }
+
+    fn end(&self) {
+        let join = self.join.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(join) = join {
+            self.tell(Command::Exit);
+            // A panic there was printed by that thread; nothing here depends on its result.
+            let _ = join.join();
+        }
+    }
+}
+
+/// Worker threads that own Session-Senders.
+#[derive(Debug)]
+pub struct Plane {
+    threads: Vec<Arc<Thread>>,
+    news: Arc<News>,
+    next_thread: AtomicUsize,
+    next_id: AtomicU64,
+    sessions: Mutex<Vec<(u64, std::sync::Weak<Shared>)>>,
+}
+
+impl Plane {
+    /// Starts `workers` threads, at least one. With `busy_poll` they never sleep while a packet is to be sent.
+    pub fn new(workers: usize, busy_poll: bool) -> Result<Self, PlaneError> {
+        let failed = |error| PlaneError::system("start worker", "sender", &error);
+        let news = Arc::new(News::new(Waker::new().map_err(failed)?));
+        let threads = (0..workers.max(1))
+            .map(|number| {
+                let inbox = Arc::new(Inbox::default());
+                let (worker, waker) = Worker::new(inbox.clone(), news.clone(), busy_poll).map_err(failed)?;
+                let join = std::thread::Builder::new()
+                    .name(format!("tw-sender-{number}"))
+                    .spawn(move || worker.run())
+                    .map_err(failed)?;
+                Ok(Arc::new(Thread { inbox, waker, join: Mutex::new(Some(join)) }))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            threads,
+            news,
+            next_thread: AtomicUsize::new(0),
+            next_id: AtomicU64::new(1),
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// Opens the socket here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
+    pub fn open_sender(&self, spec: SenderSpec) -> Result<Sender, PlaneError> {
+        let socket = in_namespace(spec.netns.as_deref(), || UdpSocket::open(&spec.socket))?;
+        let (local, obtained) = (socket.local(), socket.obtained.clone());
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(Shared::new(spec.sample_capacity));
+        let engine = SessionSender::new(spec.session);
+        let thread = self.threads[self.next_thread.fetch_add(1, Ordering::Relaxed) % self.threads.len()].clone();
+        let session = Session::new(id, engine, socket, spec.socket.interface, shared.clone());
+        thread.tell(Command::Add(Box::new(session)));
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.push((id, Arc::downgrade(&shared)));
+        Ok(Sender { id, local, obtained, shared, thread })
+    }
+
+    /// Readable when a session has samples, events or its end to tell.
+    pub fn fd(&self) -> RawFd {
+        self.news.waker().fd()
+    }
+
+    /// Ids of the sessions with news since the last call.
+    pub fn acknowledge(&self) -> Vec<u64> {
+        let ids = self.news.take();
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.retain(|(_, shared)| shared.strong_count() > 0);
+        // Ids only grow, and sessions are entered in their order.
+        for id in &ids {
+            if let Ok(at) = sessions.binary_search_by_key(id, |(id, _)| *id)
+                && let Some(shared) = sessions[at].1.upgrade()
+            {
+                News::clear(&shared);
+            }
+        }
+        ids
+    }
+
+    /// Ends all threads and with them all sessions.
+    pub fn close(&self) {
+        for thread in &self.threads {
+            thread.end();
+        }
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// One Session-Sender, from outside.
+#[derive(Debug)]
+pub struct Sender {
+    id: u64,
+    local: SocketAddr,
+    obtained: Vec<(&'static str, String)>,
+    shared: Arc<Shared>,
+    thread: Arc<Thread>,
+}
+
+impl Sender {
+    /// Number within the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Address and port that it sends from.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Options that were obtained in lesser form.
+    pub fn obtained(&self) -> &[(&'static str, String)] {
+        &self.obtained
+    }
+
+    /// Sends its first packet now.
+    pub fn start(&self) {
+        self.thread.tell(Command::Start(self.id));
+    }
+
+    /// Sends no more, and awaits what is outstanding.
+    pub fn stop(&self) {
+        self.thread.tell(Command::Stop(self.id));
+    }
+
+    /// Ends at once.
+    pub fn abort(&self) {
+        self.thread.tell(Command::Abort(self.id));
+    }
+
+    /// Whether its last packet is decided.
+    pub fn is_finished(&self) -> bool {
+        self.shared.is_finished()
+    }
+
+    /// The samples gathered so far.
+    pub fn take_samples(&self) -> Vec<Sample> {
+        self.shared.take_samples()
+    }
+
+    /// What befell it, each kind once.
+    pub fn take_events(&self) -> Vec<Event> {
+        self.shared.take_events()
+    }
+
+    /// The whole session so far.
+    pub fn summary(&self) -> Result<Summary, PlaneError> {
+        self.ask(Command::Summary)
+    }
+
+    /// What came since the last of these.
+    pub fn take_interval(&self) -> Result<Summary, PlaneError> {
+        self.ask(Command::Interval)
+    }
+
+    fn ask(&self, question: fn(u64, std::sync::mpsc::SyncSender<Summary>) -> Command) -> Result<Summary, PlaneError> {
+        let (reply, answer) = sync_channel(1);
+        self.thread.tell(question(self.id, reply));
+        answer
+            .recv_timeout(ANSWER)
+            .map_err(|_| PlaneError::refused("read summary", self.local, "the packet plane is closed"))
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.thread.tell(Command::Remove(self.id));
+    }
+}

@@ -1,0 +1,549 @@
+//! The thread that owns Session-Senders.
+//!
+//! Theory of operation. One loop: send what is due, wait until something is ready or the next packet is due, collect
+//! transmit stamps, collect replies. Nothing in it blocks but the wait. Sending comes first in each round, and collecting
+//! is cut into batches between which the loop looks at the clock, so neither stamps nor replies delay a packet by more
+//! than one batch; and replies are taken in every round, so that a schedule however tight never leaves them in the
+//! socket. Replies carry the kernel's stamp: how long they wait for us changes no figure.
+//!
+//! Sessions are kept in a slab and their next events in a heap; a session's entry in the heap is current only if its
+//! moment is the one noted beside the session (others are passed over), so rescheduling needs no search.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+use super::event::{Event, EventKind};
+use super::handle::{News, Shared};
+use super::pace::{TransmitGap, WakeMargin};
+use crate::clock::{Clock, StepDetector};
+use crate::session_sender::{Built, SessionSender};
+use crate::summary::Summary;
+use crate::sys::{
+    ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, UdpSocket, Waker, clock_state,
+};
+
+/// Datagrams in one system call, and packets sent before replies are looked at again.
+const BATCH: usize = 32;
+/// Samples are handed to Python no more often than this.
+const HANDOVER_NS: i64 = 2_000_000;
+/// The clock's error bound grows slowly (500 ppm): once a second is often enough.
+const CLOCK_STATE_NS: i64 = 1_000_000_000;
+/// A wait shorter than this is not worth a sleep: waking takes longer.
+const SHORTEST_SLEEP_NS: i64 = 5_000;
+/// How often a session whose interface went away tries to bind to it again.
+const REBIND_NS: i64 = 500_000_000;
+
+/// What Python asks of a worker.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take a session over; it waits to be started.
+    Add(Box<Session>),
+    /// Begin its schedule now.
+    Start(u64),
+    /// Send no more; await what is outstanding.
+    Stop(u64),
+    /// End it now.
+    Abort(u64),
+    /// Forget it.
+    Remove(u64),
+    /// The whole session so far.
+    Summary(u64, SyncSender<Summary>),
+    /// What came since the last of these.
+    Interval(u64, SyncSender<Summary>),
+    /// End the thread.
+    Exit,
+}
+
+/// One Session-Sender with its socket.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Number within the process.
+    pub id: u64,
+    /// Protocol and bookkeeping.
+    pub engine: SessionSender,
+    /// Connected to the Session-Reflector.
+    pub socket: UdpSocket,
+    /// Device it is bound to, for binding again.
+    pub interface: Option<String>,
+    /// What Python sees of it.
+    pub shared: Arc<Shared>,
+    /// Moment of its current entry in the heap.
+    scheduled_ns: Option<i64>,
+    /// It has replies or stamps that did not fit into one batch.
+    unread: bool,
+    /// It has samples to hand over.
+    dirty: bool,
+    rebind_after_ns: i64,
+}
+
+impl Session {
+    /// A session that waits to be handed to a worker.
+    pub(super) fn new(id: u64, engine: SessionSender, socket: UdpSocket, interface: Option<String>, shared: Arc<Shared>) -> Self {
+        Self { id, engine, socket, interface, shared, scheduled_ns: None, unread: false, dirty: false, rebind_after_ns: 0 }
+    }
+}
+
+/// Commands on their way to a worker.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Vec<Command>>);
+
+impl Inbox {
+    /// Leaves a command; wake the worker afterwards.
+    pub(super) fn push(&self, command: Command) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(command);
+    }
+
+    fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// The state of one worker thread.
+pub(super) struct Worker {
+    clock: SystemClock,
+    poll: Poll,
+    events: Events,
+    inbox: Arc<Inbox>,
+    news: Arc<News>,
+    busy_poll: bool,
+    sessions: Vec<Option<Session>>,
+    places: HashMap<u64, usize>,
+    free: Vec<usize>,
+    heap: BinaryHeap<Reverse<(i64, usize)>>,
+    unread: Vec<usize>,
+    /// Sessions with samples not yet handed over.
+    dirty: Vec<usize>,
+    handed_over_ns: i64,
+    receive: ReceiveBatch,
+    receive_len: usize,
+    send: SendBatch,
+    /// Packets being built, `BATCH` of the longest payload.
+    scratch: Vec<u8>,
+    built: Vec<Built>,
+    error_queue: ErrorQueue,
+    margin: WakeMargin,
+    gap: TransmitGap,
+    steps: StepDetector,
+    clock_error_ns: Option<u64>,
+    clock_synchronized: bool,
+    clock_read_ns: i64,
+    last_send_ns: i64,
+    exit: bool,
+}
+
+impl Worker {
+    /// A worker that takes its commands from `inbox`; the waker ends its waits.
+    pub(super) fn new(inbox: Arc<Inbox>, news: Arc<News>, busy_poll: bool) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let waker = poll.waker();
+        let clock = SystemClock;
+        let mut worker = Self {
+            steps: StepDetector::new(&clock),
+            clock,
+            poll,
+            events: Events::new(256),
+            inbox,
+            news,
+            busy_poll,
+            sessions: Vec::new(),
+            places: HashMap::new(),
+            free: Vec::new(),
+            heap: BinaryHeap::new(),
+            unread: Vec::new(),
+            dirty: Vec::new(),
+            handed_over_ns: 0,
+            receive: ReceiveBatch::new(BATCH, 2048),
+            receive_len: 2048,
+            send: SendBatch::new(BATCH),
+            scratch: vec![0; BATCH * 2048],
+            built: Vec::with_capacity(BATCH),
+            error_queue: ErrorQueue::new(BATCH),
+            margin: WakeMargin::default(),
+            gap: TransmitGap::default(),
+            clock_error_ns: None,
+            clock_synchronized: false,
+            clock_read_ns: 0,
+            last_send_ns: 0,
+            exit: false,
+        };
+        worker.read_clock_state(clock.monotonic());
+        Ok((worker, waker))
+    }
+
+    /// Runs until told to exit.
+    pub(super) fn run(mut self) {
+        while !self.exit {
+            self.obey();
+            let now = self.clock.monotonic();
+            if now - self.clock_read_ns >= CLOCK_STATE_NS {
+                self.read_clock_state(now);
+            }
+            self.check_for_step();
+            self.fire(now);
+            if self.wait().is_err() {
+                // epoll_wait fails only for a descriptor or pointer that is not one: ours are.
+                debug_assert!(false, "epoll_wait: {}", io::Error::last_os_error());
+                break;
+            }
+            self.collect();
+            self.hand_over(false);
+        }
+        self.hand_over(true);
+    }
+
+    fn obey(&mut self) {
+        // Only after a wake, so that a busy loop takes no lock.
+        if !self.events.woken {
+            return;
+        }
+        for command in self.inbox.take() {
+            match command {
+                Command::Add(session) => self.add(*session),
+                Command::Start(id) => self.with(id, |worker, at| {
+                    let now = worker.clock.monotonic();
+                    let wall = worker.clock.wall();
+                    let (error, synchronized) = (worker.clock_error_ns, worker.clock_synchronized);
+                    if let Some(session) = &mut worker.sessions[at] {
+                        session.engine.clock_state(error, synchronized);
+                        session.engine.start(now, wall);
+                    }
+                    worker.reschedule(at);
+                }),
+                Command::Stop(id) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        session.engine.stop(worker.clock.monotonic());
+                    }
+                    worker.settle(at);
+                }),
+                Command::Abort(id) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        session.engine.abort(worker.clock.monotonic());
+                    }
+                    worker.settle(at);
+                }),
+                Command::Remove(id) => self.with(id, Self::remove),
+                Command::Summary(id, reply) => self.with(id, |worker, at| {
+                    let wall = worker.clock.wall();
+                    if let Some(session) = &mut worker.sessions[at] {
+                        // The asker may have gone; then nobody misses the answer.
+                        let _ = reply.try_send(session.engine.summary(&session.shared, wall));
+                    }
+                }),
+                Command::Interval(id, reply) => self.with(id, |worker, at| {
+                    let wall = worker.clock.wall();
+                    if let Some(session) = &mut worker.sessions[at] {
+                        let _ = reply.try_send(session.engine.take_interval(&session.shared, wall));
+                    }
+                }),
+                Command::Exit => self.exit = true,
+            }
+        }
+    }
+
+    fn with(&mut self, id: u64, act: impl FnOnce(&mut Self, usize)) {
+        if let Some(at) = self.places.get(&id).copied() {
+            act(self, at);
+        }
+    }
+
+    fn add(&mut self, session: Session) {
+        let longest = session.engine.longest_packet().max(64);
+        if longest > self.receive_len {
+            self.receive_len = longest;
+            self.receive = ReceiveBatch::new(BATCH, longest);
+            self.scratch = vec![0; BATCH * longest];
+        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.sessions.push(None);
+            self.sessions.len() - 1
+        });
+        if let Err(error) = self.poll.add(session.socket.fd(), at as u64) {
+            let event = Event::new(self.clock.wall(), EventKind::SocketError, error.raw_os_error().unwrap_or(0));
+            session.shared.event(event);
+        }
+        self.places.insert(session.id, at);
+        self.sessions[at] = Some(session);
+    }
+
+    fn remove(&mut self, at: usize) {
+        if let Some(session) = self.sessions[at].take() {
+            // The descriptor closes with the session, which takes it out of epoll too; a failure here changes nothing.
+            let _ = self.poll.remove(session.socket.fd());
+            self.unread.retain(|other| *other != at);
+            self.dirty.retain(|other| *other != at);
+            self.places.remove(&session.id);
+            self.free.push(at);
+        }
+    }
+
+    fn read_clock_state(&mut self, now: i64) {
+        self.clock_read_ns = now;
+        let state = clock_state();
+        (self.clock_error_ns, self.clock_synchronized) = (state.error_ns, state.synchronized);
+        for session in self.sessions.iter_mut().flatten() {
+            session.engine.clock_state(state.error_ns, state.synchronized);
+        }
+    }
+
+    fn check_for_step(&mut self) {
+        let Some(step_ns) = self.steps.check(&self.clock) else { return };
+        let (now, wall) = (self.clock.monotonic(), self.clock.wall());
+        for session in self.sessions.iter_mut().flatten() {
+            session.engine.clock_step(now, wall, step_ns);
+            session.shared.event(Event::new(wall, EventKind::ClockStep, 0));
+        }
+    }
+
+    /// Puts the session's next event into the heap.
+    fn reschedule(&mut self, at: usize) {
+        let Some(session) = &mut self.sessions[at] else { return };
+        let next = session.engine.next_event();
+        if next != session.scheduled_ns {
+            session.scheduled_ns = next;
+            if let Some(moment) = next {
+                self.heap.push(Reverse((moment, at)));
+            }
+        }
+    }
+
+    /// The earliest current entry of the heap.
+    fn next_due(&mut self) -> Option<(i64, usize)> {
+        while let Some(Reverse((moment, at))) = self.heap.peek().copied() {
+            if self.sessions[at].as_ref().is_some_and(|session| session.scheduled_ns == Some(moment)) {
+                return Some((moment, at));
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// Does what is due. A packet due in a moment is waited for; at most `BATCH` sessions a round, so that replies are
+    /// collected between.
+    fn fire(&mut self, mut now: i64) {
+        for _ in 0..BATCH {
+            let Some((moment, at)) = self.next_due() else { return };
+            let awake_ns = if self.busy_poll { SHORTEST_SLEEP_NS } else { self.margin.margin_ns(moment - self.last_send_ns) };
+            if moment > now + awake_ns.max(SHORTEST_SLEEP_NS) {
+                return;
+            }
+            self.heap.pop();
+            while now < moment {
+                std::hint::spin_loop();
+                now = self.clock.monotonic();
+            }
+            if let Some(session) = &mut self.sessions[at] {
+                session.scheduled_ns = None;
+            }
+            self.transmit(at, now);
+            self.settle(at);
+            now = self.clock.monotonic();
+        }
+    }
+
+    /// Sends the packets of one session that are due, in one call, and lets time pass for those outstanding.
+    fn transmit(&mut self, at: usize, now: i64) {
+        let Some(session) = &mut self.sessions[at] else { return };
+        session.engine.expire(now);
+        let len = session.engine.payload_len();
+        let stride = self.receive_len;
+        let (wall, gap_ns) = (self.clock.wall(), self.gap.expected_ns());
+        self.built.clear();
+        for packet in self.scratch.chunks_exact_mut(stride).take(BATCH) {
+            match session.engine.build(self.built.last(), now, wall, gap_ns, &mut packet[..len]) {
+                Some(built) => self.built.push(built),
+                None => break,
+            }
+        }
+        let count = self.built.len();
+        if count == 0 {
+            return;
+        }
+        let mut outgoing = [Outgoing { octets: &[], destination: None, control: None }; BATCH];
+        for (datagram, packet) in outgoing.iter_mut().zip(self.scratch.chunks_exact(stride)).take(count) {
+            datagram.octets = &packet[..len];
+        }
+        self.last_send_ns = now;
+        let (mut done, mut retried) = (0, false);
+        while done < count {
+            match self.send.send(session.socket.fd(), &outgoing[done..count]) {
+                Ok(sent) => {
+                    for built in &self.built[done..done + sent] {
+                        session.engine.departed(built);
+                    }
+                    done += sent;
+                }
+                // An ICMP error about an earlier packet is reported once by the next call; it says nothing of this packet.
+                Err(error) if !retried && pending_error(&error) => retried = true,
+                Err(error) => {
+                    // What was built after it carries sequence numbers that would leave a hole: it is built again.
+                    session.engine.refused(&self.built[done]);
+                    let errno = error.raw_os_error().unwrap_or(0);
+                    session.shared.event(Event::refused(wall, errno));
+                    rebind(session, errno, now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// After anything that changed a session: hand over, reschedule, notice the end.
+    fn settle(&mut self, at: usize) {
+        let Some(session) = &mut self.sessions[at] else { return };
+        if session.engine.has_samples() && !session.dirty {
+            session.dirty = true;
+            self.dirty.push(at);
+        }
+        let finished = session.engine.is_finished();
+        self.reschedule(at);
+        if finished {
+            self.hand_over(true);
+            if let Some(session) = &self.sessions[at]
+                && session.shared.finish()
+            {
+                self.news.announce(session.id, &session.shared);
+            }
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        if self.busy_poll && !self.heap.is_empty() {
+            return self.poll.look(&mut self.events);
+        }
+        let next = self.next_due().map(|(moment, _)| moment);
+        let now = self.clock.monotonic();
+        let margin = next.map_or(0, |moment| self.margin.margin_ns(moment - self.last_send_ns));
+        let wake = next.map(|moment| moment - margin);
+        let hand_over = (!self.dirty.is_empty()).then_some(self.handed_over_ns + HANDOVER_NS);
+        let until = match (wake, hand_over) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if !self.unread.is_empty() || until.is_some_and(|until| until <= now + SHORTEST_SLEEP_NS) {
+            return self.poll.look(&mut self.events);
+        }
+        self.poll.wait(&mut self.events, until, now)?;
+        if self.events.timer
+            && let Some(until) = until
+        {
+            self.margin.woke(until, self.clock.monotonic());
+        }
+        Ok(())
+    }
+
+    /// Takes stamps and replies, one batch of each socket that has some.
+    fn collect(&mut self) {
+        let mut ready = std::mem::take(&mut self.unread);
+        for event in self.events.iter() {
+            let at = event.token as usize;
+            if let Some(Some(session)) = self.sessions.get_mut(at)
+                && !session.unread
+            {
+                session.unread = true;
+                ready.push(at);
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        for at in ready.drain(..) {
+            let more = self.collect_from(at);
+            if let Some(session) = &mut self.sessions[at] {
+                session.unread = more;
+                if more {
+                    self.unread.push(at);
+                }
+            }
+            self.settle(at);
+        }
+        if self.unread.is_empty() {
+            // Keep the allocation.
+            self.unread = ready;
+        }
+    }
+
+    /// Whether the socket may hold more.
+    fn collect_from(&mut self, at: usize) -> bool {
+        let Some(session) = &mut self.sessions[at] else { return false };
+        let wall = self.clock.wall();
+        let gap = &mut self.gap;
+        let Session { engine, socket, shared, .. } = session;
+        let stamps = self.error_queue.read(socket.fd(), |entry| match entry {
+            QueueEntry::TransmitStamp { id, stamps } => {
+                if let Some(gap_ns) = engine.transmit_stamp(id, &stamps) {
+                    gap.observe(gap_ns);
+                }
+            }
+            QueueEntry::Icmp { errno, .. } => {
+                engine.icmp_error();
+                shared.event(Event::new(wall, EventKind::IcmpUnreachable, errno));
+            }
+            QueueEntry::Local { errno } => shared.event(Event::new(wall, EventKind::SocketError, errno)),
+        });
+        let mut more = stamps.is_ok_and(|count| self.error_queue.filled(count));
+        let count = match self.receive.receive(socket.fd(), 0) {
+            Ok(count) => count,
+            // The error queue tells what it was about; the socket itself is well.
+            Err(error) if pending_error(&error) => return true,
+            Err(error) => {
+                shared.event(Event::new(wall, EventKind::SocketError, error.raw_os_error().unwrap_or(0)));
+                return more;
+            }
+        };
+        if count == 0 {
+            return more;
+        }
+        more |= count == self.receive.slots();
+        // A step is to be known before the stamps that it moved.
+        self.check_for_step();
+        let (now, wall) = (self.clock.monotonic(), self.clock.wall());
+        if let Some(session) = &mut self.sessions[at] {
+            for slot in 0..count {
+                let meta = self.receive.meta(slot);
+                session.engine.receive(self.receive.octets(slot), &meta, now, wall);
+            }
+        }
+        more
+    }
+
+    /// Moves samples to where Python takes them, without ever waiting for it.
+    fn hand_over(&mut self, now: bool) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let time = self.clock.monotonic();
+        if !now && time - self.handed_over_ns < HANDOVER_NS {
+            return;
+        }
+        self.handed_over_ns = time;
+        let (sessions, news) = (&mut self.sessions, &self.news);
+        self.dirty.retain(|at| {
+            let Some(session) = &mut sessions[*at] else { return false };
+            session.dirty = !session.engine.hand_over(&session.shared);
+            news.announce(session.id, &session.shared);
+            session.dirty
+        });
+    }
+}
+
+/// Errors that an earlier packet's ICMP answer leaves on a connected socket.
+fn pending_error(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EPROTO | libc::ENOPROTOOPT | libc::EINTR)
+    )
+}
+
+/// A device that was taken away and came back has another index: bind to its name again.
+fn rebind(session: &mut Session, errno: i32, now: i64) {
+    if let Some(interface) = &session.interface
+        && matches!(errno, libc::ENODEV | libc::ENXIO)
+        && now >= session.rebind_after_ns
+    {
+        session.rebind_after_ns = now + REBIND_NS;
+        // Still gone: the next refused packet tries again.
+        let _ = session.socket.bind_to_interface(interface);
+    }
+}

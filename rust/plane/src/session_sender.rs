@@ -1,0 +1,516 @@
+//! The Session-Sender's protocol, without sockets and without clocks.
+//!
+//! Theory of operation. The worker asks when something is due ([`SessionSender::next_event`]), has packets built
+//! ([`build`](SessionSender::build)) and says what became of each ([`departed`](SessionSender::departed),
+//! [`refused`](SessionSender::refused)): only a packet that left takes a sequence number, so a hole in the numbers is always
+//! the network's. Stamps and replies come in as they arrive; what they mean for loss, order and delay is the [`Ledger`]'s.
+//!
+//! RFCs to read first: 8762 section 4, 8972 sections 3 and 4, 5357 section 4.1 and Appendix I, 6038 section 5.
+
+use std::collections::VecDeque;
+
+use twoway_wire::{
+    ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, TlvChain, TlvFlags,
+    WallNanos, WireError, write_extra_padding,
+};
+
+use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply};
+use crate::sample::{Sample, SampleSink, TimestampSource};
+use crate::schedule::{Random, Schedule, Spacing};
+use crate::sender::handle::Shared;
+use crate::summary::{Counter, Summary};
+use crate::sys::control::Stamps;
+use crate::sys::{ReceiveMeta, TimestampMode};
+
+/// A NIC's stamp is believed if it is this near to the kernel's: a clock that nobody disciplines says nothing of ours.
+const HARDWARE_AGREES_NS: i64 = 1_000_000;
+/// How far the kernel's numbering of datagrams may have run off ours (it counts some that it then refuses).
+const STAMP_SKEW: i64 = 8;
+/// A stamp cannot lie before the clock was read to build the packet, nor this much after.
+const STAMP_WINDOW_NS: i64 = 2_000_000_000;
+/// Stamps come back within this time or are not waited for.
+const STAMP_DELAY_NS: i64 = 10_000_000;
+/// After the last reply a session stays this long, to see whether that was duplicated.
+const LINGER_NS: i64 = 20_000_000;
+/// Octets that TWAMP's symmetrical size leaves zero after the shortest header (RFC 6038 section 5.1.4, RFC 7750).
+const SYMMETRICAL_MBZ: usize = 30;
+
+/// What a Session-Sender sends.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// Layout of its packets.
+    pub format: PacketFormat,
+    /// Keys that the format needs.
+    pub keys: TestKeys,
+    /// STAMP Session Identifier, 0 for none.
+    pub ssid: u16,
+    /// Format of T1.
+    pub timestamp_format: TimestampFormat,
+    /// Octets of UDP payload.
+    pub payload_len: usize,
+    /// Padding is pseudo-random rather than zero.
+    pub random_fill: bool,
+    /// Packets to send; `None` for no end.
+    pub count: Option<u64>,
+    /// Spacing of the packets.
+    pub spacing: Spacing,
+    /// Mean gap between packets.
+    pub interval_ns: i64,
+    /// Seed of gaps and padding.
+    pub seed: u64,
+    /// The reply octet after Sender TTL is S-DSCP-ECN (RFC 7750).
+    pub dscp_ecn_monitoring: bool,
+    /// Stamps asked for.
+    pub timestamps: TimestampMode,
+    /// What the ledger must know; its start is set when the session starts.
+    pub ledger: LedgerSpec,
+    /// Whether anybody wants samples.
+    pub samples: bool,
+}
+
+/// A packet that was built and is not yet known to have left.
+#[derive(Clone, Debug)]
+pub struct Built {
+    sequence: u32,
+    /// T1 as written.
+    written: WallNanos,
+    /// Clock reading that T1 was made from.
+    wall: WallNanos,
+    monotonic_ns: i64,
+    lateness_ns: i64,
+    /// Slots that were passed over before this one.
+    missed: u64,
+    /// The schedule once this slot is taken.
+    schedule: Schedule,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Sending,
+    /// All sent; replies may still come.
+    Draining,
+    Finished,
+}
+
+/// One Session-Sender.
+#[derive(Debug)]
+pub struct SessionSender {
+    spec: SessionSpec,
+    state: State,
+    schedule: Schedule,
+    random: Random,
+    sequence: u32,
+    /// Our sequence number minus the kernel's number of the same datagram.
+    stamp_skew: i64,
+    /// Clock readings of the last packets, by which their stamps are known: (sequence number, reading).
+    readings: VecDeque<(u32, WallNanos)>,
+    readings_kept: usize,
+    last_departure_ns: i64,
+    /// When a drained session ends.
+    linger_until_ns: Option<i64>,
+    error_estimate: ErrorEstimate,
+    clock_error_ns: Option<u64>,
+    clock_synchronized: bool,
+    ledger: Ledger,
+    samples: Sink,
+    drops_seen: Option<u32>,
+}
+
+impl SessionSender {
+    /// A session that waits for [`start`](Self::start).
+    pub fn new(spec: SessionSpec) -> Self {
+        let schedule = Schedule::new(spec.spacing, spec.interval_ns, spec.count, spec.seed, 0);
+        Self {
+            random: Random::new(spec.seed ^ 0x5bd1_e995),
+            state: State::Waiting,
+            schedule,
+            sequence: 0,
+            stamp_skew: 0,
+            readings: VecDeque::new(),
+            readings_kept: (STAMP_DELAY_NS / spec.interval_ns.max(1)).clamp(0, 4096) as usize + 2 * STAMP_SKEW as usize,
+            last_departure_ns: 0,
+            linger_until_ns: None,
+            clock_error_ns: None,
+            clock_synchronized: false,
+            error_estimate: ErrorEstimate::new(false, spec.timestamp_format, None),
+            ledger: Ledger::new(spec.ledger),
+            samples: Sink { rows: Vec::new(), wanted: spec.samples },
+            drops_seen: None,
+            spec,
+        }
+    }
+
+    /// Octets of UDP payload of each packet.
+    pub fn payload_len(&self) -> usize {
+        self.spec.payload_len
+    }
+
+    /// Room that any packet or honest reply of this session needs.
+    pub fn longest_packet(&self) -> usize {
+        self.spec.payload_len.max(self.spec.format.reflector_len_with(self.spec.dscp_ecn_monitoring))
+    }
+
+    /// The first packet is due now.
+    pub fn start(&mut self, now_ns: i64, wall: WallNanos) {
+        if self.state == State::Waiting {
+            self.state = State::Sending;
+            let SessionSpec { spacing, interval_ns, count, seed, .. } = self.spec;
+            self.schedule = Schedule::new(spacing, interval_ns, count, seed, now_ns);
+            self.ledger = Ledger::new(LedgerSpec { start: wall, ..self.spec.ledger });
+            self.ledger.local_clock(self.clock_synchronized, self.clock_error_ns);
+        }
+    }
+
+    /// Sends no more. What is outstanding is awaited for its timeout.
+    pub fn stop(&mut self, now_ns: i64) {
+        self.schedule.end();
+        if self.state == State::Waiting {
+            self.state = State::Finished;
+        }
+        self.expire(now_ns);
+    }
+
+    /// Ends now: what is outstanding stays undecided.
+    pub fn abort(&mut self, now_ns: i64) {
+        self.schedule.end();
+        match self.state {
+            State::Waiting => self.state = State::Finished,
+            State::Sending | State::Draining => self.finish(now_ns, true),
+            State::Finished => {}
+        }
+    }
+
+    /// Nothing more will happen.
+    pub fn is_finished(&self) -> bool {
+        self.state == State::Finished
+    }
+
+    fn finish(&mut self, now_ns: i64, aborted: bool) {
+        self.state = State::Finished;
+        let (ledger, sink) = self.split();
+        ledger.finish(now_ns, aborted, sink);
+    }
+
+    /// The ledger and where it puts samples.
+    fn split(&mut self) -> (&mut Ledger, &mut Sink) {
+        (&mut self.ledger, &mut self.samples)
+    }
+
+    /// When something is due next, on the monotonic clock: a packet, or the end of a wait for a reply.
+    pub fn next_event(&self) -> Option<i64> {
+        let expiry = self.ledger.next_expiry();
+        match self.state {
+            State::Waiting | State::Finished => None,
+            State::Sending => earliest(self.schedule.next(), expiry),
+            State::Draining => earliest(Some(self.end_ns()), expiry),
+        }
+    }
+
+    /// When a session that sends no more ends: the last packet's timeout, or soon after the last reply.
+    fn end_ns(&self) -> i64 {
+        let timeout = self.last_departure_ns.saturating_add(self.spec.ledger.timeout_ns);
+        self.linger_until_ns.map_or(timeout, |linger| linger.min(timeout))
+    }
+
+    /// Decides packets whose time is over, and notices the end of the session.
+    pub fn expire(&mut self, now_ns: i64) {
+        if matches!(self.state, State::Waiting | State::Finished) {
+            return;
+        }
+        let (ledger, sink) = self.split();
+        ledger.expire(now_ns, sink);
+        if self.schedule.next().is_some() {
+            return;
+        }
+        self.state = State::Draining;
+        if self.ledger.outstanding() == 0 {
+            self.linger_until_ns.get_or_insert(now_ns + LINGER_NS);
+        }
+        // The last timeout ends the session: what is overdue by then has had its time.
+        if now_ns >= self.end_ns() {
+            self.finish(now_ns, false);
+        }
+    }
+
+    /// Builds the packet that is due after `before` (or first) into `packet`, which is `payload_len` octets. `None`: no
+    /// packet is due. T1 is written for `gap_ns` after `wall`, when the packet is expected to leave.
+    pub fn build(
+        &mut self,
+        before: Option<&Built>,
+        now_ns: i64,
+        wall: WallNanos,
+        gap_ns: i64,
+        packet: &mut [u8],
+    ) -> Option<Built> {
+        if self.state != State::Sending {
+            return None;
+        }
+        let (mut schedule, sequence) = match before {
+            Some(built) => (built.schedule.clone(), built.sequence.wrapping_add(1)),
+            None => (self.schedule.clone(), self.sequence),
+        };
+        let mut missed = 0;
+        let due = loop {
+            let due = schedule.next().filter(|due| *due <= now_ns);
+            let Some(due) = due else {
+                // All that was due is too long ago: there is nothing to build, but the slots are gone.
+                if missed > 0 {
+                    self.schedule = schedule;
+                    self.note_missed(missed);
+                }
+                return None;
+            };
+            schedule.advance();
+            if now_ns - due <= schedule.patience_ns() {
+                break due;
+            }
+            missed += 1;
+        };
+        let written = WallNanos(wall.0.saturating_add(gap_ns));
+        let base = SenderPacket {
+            sequence,
+            timestamp: RawTimestamp::encode(written, self.spec.timestamp_format),
+            error_estimate: self.error_estimate,
+            ssid: self.spec.ssid,
+        };
+        self.pad(packet);
+        // The specification was checked when the session was opened: length and keys fit the format.
+        let emitted = base.emit(self.spec.format, &self.spec.keys, packet);
+        debug_assert_eq!(emitted, Ok(()));
+        Some(Built { sequence, written, wall, monotonic_ns: now_ns, lateness_ns: now_ns - due, missed, schedule })
+    }
+
+    fn pad(&mut self, packet: &mut [u8]) {
+        let Self { spec, random, .. } = self;
+        let Some(padding) = packet.get_mut(spec.format.sender_len()..) else { return };
+        let mut fill = |octets: &mut [u8]| if spec.random_fill { random.fill(octets) } else { octets.fill(0) };
+        if spec.format.is_stamp() {
+            // STAMP is enlarged by a TLV, not by raw octets (RFC 8972 section 4.1). Lengths that no TLV can fill were refused
+            // when the session was opened.
+            let written = write_extra_padding(padding, fill);
+            debug_assert_eq!(written, Ok(()));
+        } else {
+            fill(padding);
+            let zero = padding.len().min(SYMMETRICAL_MBZ);
+            padding[..zero].fill(0);
+        }
+    }
+
+    fn note_missed(&mut self, missed: u64) {
+        let (ledger, sink) = self.split();
+        for _ in 0..missed {
+            ledger.not_sent(NotSent::MissedSlot, sink);
+        }
+    }
+
+    /// The packet left.
+    pub fn departed(&mut self, built: &Built) {
+        self.take_slot(built);
+        self.ledger.sent(built.sequence, built.monotonic_ns, built.written, built.lateness_ns);
+        self.sequence = built.sequence.wrapping_add(1);
+        self.last_departure_ns = built.monotonic_ns;
+        if self.spec.timestamps != TimestampMode::User {
+            if self.readings.len() >= self.readings_kept {
+                self.readings.pop_front();
+            }
+            self.readings.push_back((built.sequence, built.wall));
+        }
+    }
+
+    /// The kernel refused the packet. Packets built after it must be built again.
+    pub fn refused(&mut self, built: &Built) {
+        self.take_slot(built);
+        self.last_departure_ns = built.monotonic_ns;
+        let (ledger, sink) = self.split();
+        ledger.not_sent(NotSent::SendError, sink);
+    }
+
+    fn take_slot(&mut self, built: &Built) {
+        self.note_missed(built.missed);
+        // A stop in between has ended the schedule for good.
+        if self.schedule.next().is_some() {
+            self.schedule = built.schedule.clone();
+        }
+    }
+
+    /// A transmit stamp of the datagram that the kernel numbers `id`. Returns the gap between the clock reading and the
+    /// kernel's stamp.
+    ///
+    /// The kernel may number a datagram that it then refuses (before Linux 6.2), so a number alone proves nothing: the stamp
+    /// must also lie after the clock reading of the packet that it is given to and before that of the next.
+    pub fn transmit_stamp(&mut self, id: u32, stamps: &Stamps) -> Option<i64> {
+        let software = stamps.software?;
+        let expected = i64::from(id) + self.stamp_skew;
+        let (skew, gap) = self.fit(software, expected, 0).or_else(|| {
+            (1..=STAMP_SKEW)
+                .flat_map(|skew| [-skew, skew])
+                .find_map(|skew| self.fit(software, expected, skew))
+        })?;
+        self.stamp_skew += skew;
+        let (stamp, source) = self.select(stamps)?;
+        let (ledger, sink) = self.split();
+        ledger.transmit_stamp((expected + skew) as u32, stamp, source, sink);
+        Some(gap)
+    }
+
+    /// Whether a stamp can be that of the packet numbered `expected + skew`: (skew, gap to the clock reading).
+    fn fit(&self, stamp: WallNanos, expected: i64, skew: i64) -> Option<(i64, i64)> {
+        let sequence = (expected + skew) as u32;
+        let (first, _) = self.readings.front()?;
+        let at = sequence.wrapping_sub(*first) as usize;
+        let (_, read) = self.readings.get(at)?;
+        let gap = stamp.since(*read);
+        // Packets of one batch share a reading: those do not bound each other.
+        let bounded = self.readings.get(at + 1).is_none_or(|(_, next)| stamp <= *next || next == read);
+        ((0..STAMP_WINDOW_NS).contains(&gap) && bounded).then_some((skew, gap))
+    }
+
+    /// The best stamp that can be believed.
+    fn select(&self, stamps: &Stamps) -> Option<(WallNanos, TimestampSource)> {
+        let software = stamps.software?;
+        if self.spec.timestamps == TimestampMode::Hardware
+            && let Some(hardware) = stamps.hardware
+            && hardware.since(software).abs() < HARDWARE_AGREES_NS
+        {
+            return Some((hardware, TimestampSource::Hardware));
+        }
+        Some((software, TimestampSource::Kernel))
+    }
+
+    /// A datagram came in on the session's socket, whose peer is the Session-Reflector.
+    pub fn receive(&mut self, octets: &mut [u8], meta: &ReceiveMeta, now_ns: i64, wall: WallNanos) {
+        if let Some(drops) = meta.drops {
+            let before = self.drops_seen.replace(drops).unwrap_or(0);
+            self.ledger.add(Counter::SocketDrops, u64::from(drops.wrapping_sub(before)));
+        }
+        if matches!(self.state, State::Waiting | State::Finished) {
+            return;
+        }
+        let (t4, t4_source) = self.select(&meta.stamps).unwrap_or((wall, TimestampSource::User));
+        let packet = match ReflectorPacket::parse(
+            self.spec.format,
+            &self.spec.keys,
+            octets,
+            self.spec.dscp_ecn_monitoring,
+        ) {
+            Ok(packet) => packet,
+            Err(WireError::TooShort { .. }) => return self.ledger.add(Counter::RejectedShort, 1),
+            Err(_) => return self.ledger.add(Counter::RejectedHmac, 1),
+        };
+        // A zero SSID is that of a reflector which knows no SSIDs (RFC 8972 section 3); another one is another session's.
+        if packet.ssid != self.spec.ssid && packet.ssid != 0 {
+            return self.ledger.add(Counter::RejectedMismatch, 1);
+        }
+        let tlvs = if self.spec.format.is_stamp() {
+            octets.get(self.spec.format.sender_len()..).map_or(TlvFlags::default(), tlv_flags)
+        } else {
+            TlvFlags::default()
+        };
+        let far = packet.error_estimate;
+        let decode = |raw: RawTimestamp| (raw.0 != 0).then(|| raw.decode(far.format(), t4).ok()).flatten();
+        let reply = Reply {
+            sender_sequence: packet.sender_sequence,
+            reflector_sequence: packet.sequence,
+            sender_timestamp: packet.sender_timestamp,
+            t2: decode(packet.receive_timestamp),
+            t3: decode(packet.timestamp),
+            t4,
+            t4_source,
+            far_synchronized: far.synchronized(),
+            far_error_ns: far.error_ns(),
+            far_error_estimate_invalid: far.multiplier() == 0,
+            sender_ttl: packet.sender_ttl,
+            returned_ttl: meta.ttl,
+            far_dscp_ecn: packet.sender_dscp_ecn,
+            returned_dscp_ecn: meta.dscp_ecn,
+            ssid_zero: self.spec.ssid != 0 && packet.ssid == 0,
+            tlv_unrecognized: tlvs.contains(TlvFlags::UNRECOGNIZED),
+            tlv_malformed: tlvs.contains(TlvFlags::MALFORMED),
+        };
+        let (ledger, sink) = self.split();
+        ledger.reply(&reply, now_ns, sink);
+        if self.schedule.next().is_none() {
+            // The last reply ends the session at once.
+            self.expire(now_ns);
+        }
+    }
+
+    /// An ICMP error came back.
+    pub fn icmp_error(&mut self) {
+        self.ledger.add(Counter::IcmpErrors, 1);
+    }
+
+    /// The wall clock jumped by `step_ns`.
+    pub fn clock_step(&mut self, now_ns: i64, wall: WallNanos, step_ns: i64) {
+        self.ledger.clock_step(now_ns, wall, step_ns);
+    }
+
+    /// What the kernel says of the local clock now.
+    pub fn clock_state(&mut self, error_ns: Option<u64>, synchronized: bool) {
+        self.error_estimate = ErrorEstimate::new(synchronized, self.spec.timestamp_format, error_ns);
+        (self.clock_synchronized, self.clock_error_ns) = (synchronized, error_ns);
+        self.ledger.local_clock(synchronized, error_ns);
+    }
+
+    /// Whether there is something to hand over.
+    pub fn has_samples(&self) -> bool {
+        !self.samples.rows.is_empty()
+    }
+
+    /// Hands the samples over, unless the other side is busy with them just now.
+    pub fn hand_over(&mut self, shared: &Shared) -> bool {
+        shared.offer(&mut self.samples.rows)
+    }
+
+    fn note_dropped(&mut self, shared: &Shared) {
+        self.ledger.add(Counter::SamplesDropped, shared.take_dropped());
+    }
+
+    /// The whole session so far.
+    pub fn summary(&mut self, shared: &Shared, wall: WallNanos) -> Summary {
+        self.note_dropped(shared);
+        self.ledger.summary(wall)
+    }
+
+    /// What came since the last of these.
+    pub fn take_interval(&mut self, shared: &Shared, wall: WallNanos) -> Summary {
+        self.note_dropped(shared);
+        self.ledger.take_interval(wall)
+    }
+}
+
+/// The flags of a reply's TLVs, together.
+fn tlv_flags(octets: &[u8]) -> TlvFlags {
+    let mut flags = TlvFlags::default();
+    for tlv in TlvChain::new(octets) {
+        match tlv {
+            Ok(tlv) => flags.0 |= tlv.flags.0,
+            Err(_) => flags.0 |= TlvFlags::MALFORMED.0,
+        }
+    }
+    flags
+}
+
+/// The earlier of two moments, either of which may never come.
+fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Takes samples where they are wanted.
+#[derive(Debug)]
+struct Sink {
+    rows: Vec<Sample>,
+    wanted: bool,
+}
+
+impl SampleSink for Sink {
+    fn sample(&mut self, sample: &Sample) {
+        if self.wanted {
+            self.rows.push(*sample);
+        }
+    }
+}
