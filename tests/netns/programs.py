@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import IO, Final, Self, cast
 
 from .forwarder import ForwardedPacket
+from .measured import reflector_document
 from .topology import MIDDLE_DEVICES, Namespace
 
 TWOWAY: Final = str(Path(sys.executable).with_name("twoway"))
@@ -150,22 +150,40 @@ def run_twoway(command: Sequence[str], bound_s: float = 60) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def as_user(user: str | None) -> list[str]:
+    """The words before a command line that run it without privileges; none for root."""
+    if user is None:
+        return []
+    return ["setpriv", "--reuid", user, "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL"]
+
+
 class ReflectorProgram(Program):
     """A running `twoway reflector --json` in a namespace, ready when all its ports are bound."""
 
     def __init__(
-        self, namespace: Namespace, folder: Path, *options: str, port: int = 862, name: str = "reflector"
+        self,
+        namespace: Namespace,
+        folder: Path,
+        *options: str,
+        port: int = 862,
+        name: str = "reflector",
+        user: str | None = None,
     ) -> None:
-        super().__init__(namespace.command(TWOWAY, "reflector", "--json", *options), folder, name)
+        program = [*as_user(user), TWOWAY, "reflector", "--json", *options]
+        super().__init__(namespace.command(*program), folder, name)
         # The namespace's own sockets are counted: nothing else in it binds this port.
         until(lambda: not self.running or port in bound_ports(self.process.pid), f"UDP port {port} is bound")
         if not self.running:
             raise RuntimeError(f"twoway reflector: exit {self.process.returncode}: {self.stderr}")
 
+    def counters(self) -> dict[str, int]:
+        """Packets by disposition, as it printed them last; only those that occurred."""
+        counters = reflector_document(self.stdout)["dispositions"]
+        return {name: packets for name, packets in counters.items() if packets}
 
-def read_line(stream: IO[str], bound_s: float = BOUND_S) -> str:
-    """A line from a program's pipe, within the bound."""
-    readable, _, _ = select.select([stream], [], [], bound_s)
-    if not readable:
-        raise NotInTimeError(f"no line within {bound_s} s")
-    return stream.readline()
+    def ask_counters(self) -> dict[str, int]:
+        """Packets by disposition now: SIGUSR1, and the document that it prints."""
+        before = len(self.stdout)
+        self.signal(signal.SIGUSR1)
+        until(lambda: len(self.stdout) > before and self.stdout.endswith("\n"), "the reflector prints its counters")
+        return self.counters()

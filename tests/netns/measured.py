@@ -1,0 +1,87 @@
+"""Reading the JSON documents of `twoway ping` and `twoway reflector`, with the words of the tests."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+ACCOUNTING: Final = (
+    "not_sent",
+    "late",
+    "pending",
+    "lost_forward",
+    "lost_backward",
+    "lost_unattributed",
+    "duplicates_forward",
+    "duplicates_backward",
+    "duplicates_unattributed",
+    "reordered_round_trip",
+    "reordered_forward",
+    "reordered_backward",
+    "rejected_short",
+    "rejected_hmac",
+    "rejected_mismatch",
+    "rejected_unknown_sequence",
+    "rejected_expired",
+    "icmp_errors",
+    "socket_drops",
+    "samples_dropped",
+)
+"""Counters that are 0 unless a scenario names them."""
+_FATES: Final = ("received", "late", "pending", "lost_forward", "lost_backward", "lost_unattributed")
+
+
+@dataclass(frozen=True, slots=True)
+class PingDocument:
+    """What `twoway ping --json` printed."""
+
+    document: Mapping[str, object]
+
+    @property
+    def _metrics(self) -> dict[str, object]:
+        """Every metric by its name, whatever section it stands in."""
+        found: dict[str, object] = {}
+        for section in self.document.values():
+            if isinstance(section, dict):
+                found.update(section)
+        return found
+
+    def counter(self, name: str) -> int:
+        value = self._metrics[name]
+        assert isinstance(value, int), f"{name} is {value!r}"
+        return value
+
+    def counters(self, *names: str) -> dict[str, int]:
+        return {name: self.counter(name) for name in names}
+
+    def tally(self, name: str) -> dict[int, int]:
+        value = self._metrics[name]
+        assert isinstance(value, dict), f"{name} is {value!r}"
+        return {int(number): count for number, count in value.items()}
+
+    def spread(self, name: str) -> dict[str, int]:
+        """Statistics of a distribution in ns, and its `count`."""
+        value = self._metrics[name]
+        assert isinstance(value, dict), f"{name} is {value!r}"
+        return value
+
+    def fact(self, name: str) -> int | None:
+        value = self._metrics[name]
+        assert value is None or isinstance(value, int), f"{name} is {value!r}"
+        return value
+
+    def check_accounting(self) -> None:
+        """Every packet sent has exactly one fate."""
+        assert self.counter("sent") == sum(self.counters(*_FATES).values()), self.counters("sent", *_FATES)
+
+
+def reflector_document(text: str) -> dict[str, dict[str, int]]:
+    """The last JSON document that a reflector printed."""
+    decoder = json.JSONDecoder()
+    documents: list[object] = []
+    rest = text.strip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        documents.append(document)
+        rest = rest[end:].lstrip()
+    return cast("dict[str, dict[str, int]]", documents[-1])

@@ -1,0 +1,90 @@
+"""Each file of `tests/scenarios/`, run with the real programs: what the forwarder did must come out exactly."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from .measured import ACCOUNTING, PingDocument
+from .programs import TESTS, TWOWAY, ForwarderProgram, ReflectorProgram, run_twoway
+from .scenario import Measurement, Scenario, load_scenario
+from .topology import SERVER, Topology
+
+_KEY_LINE = "scenario hex:" + bytes(range(32)).hex() + "\n"
+
+
+def _cases() -> Iterator[object]:
+    for path in sorted((TESTS / "scenarios").glob("*.toml")):
+        scenario = load_scenario(path)
+        for family in scenario.measurement.families:
+            yield pytest.param(path, scenario, family, id=f"{path.stem}-ipv{family}")
+
+
+def key_file(folder: Path) -> Path:
+    path = folder / "keys"
+    path.write_text(_KEY_LINE, encoding="ascii")
+    path.chmod(0o600)
+    return path
+
+
+def ping_options(measurement: Measurement, keys: Path | None) -> list[str]:
+    """The command line for a scenario's `[measurement]`."""
+    options = ["-c", str(measurement.count), "-i", f"{measurement.interval_ns}ns", "-W", f"{measurement.timeout_ns}ns"]
+    options += ["--protocol", measurement.protocol, "--json"]
+    if measurement.dscp_ecn:
+        options += ["--dscp", str(measurement.dscp_ecn >> 2)]
+    if measurement.ttl != 255:
+        options += ["--ttl", str(measurement.ttl)]
+    if measurement.dscp_ecn_monitoring:
+        options += ["--dscp-ecn-monitoring"]
+    if measurement.reflector_mode != "auto":
+        options += ["--reflector-mode", measurement.reflector_mode]
+    if keys is not None:
+        options += ["--auth-key-file", str(keys)]
+    return options
+
+
+def _differences(scenario: Scenario, result: PingDocument) -> list[str]:
+    """What the result says otherwise than the scenario, one line for each."""
+    wanted: dict[str, int] = dict.fromkeys(ACCOUNTING, 0) | dict(scenario.counters)
+    lines = [
+        f"{name}: expected {value}, got {result.counter(name)}"
+        for name, value in wanted.items()
+        if name not in scenario.unchecked and result.counter(name) != value
+    ]
+
+    def compare(name: str, expected: Mapping[int, int] | None) -> None:
+        if expected is not None and result.tally(name) != dict(expected):
+            lines.append(f"{name}: expected {dict(expected)}, got {result.tally(name)}")
+
+    compare("loss_bursts", scenario.loss_bursts)
+    for kind, seen in (("ttl", scenario.ttls), ("dscp_ecn", scenario.dscp_ecns)):
+        for place, expected in seen.items():
+            compare(f"{place}_{kind}", expected)
+    return lines
+
+
+@pytest.mark.parametrize(("path", "scenario", "family"), _cases())
+def test_scenario(topology: Topology, tmp_path: Path, path: Path, scenario: Scenario, family: int) -> None:
+    measurement = scenario.measurement
+    keys = key_file(tmp_path) if measurement.authenticated else None
+    reflector_options = ["--stateful"] if measurement.stateful else []
+    if keys is not None:
+        reflector_options += ["--auth-key-file", str(keys), "--require-authentication"]
+    with (
+        ForwarderProgram(topology.middle, tmp_path, path) as forwarder,
+        ReflectorProgram(topology.server, tmp_path, *reflector_options) as reflector,
+    ):
+        command = topology.client.command(TWOWAY, "ping", *ping_options(measurement, keys), SERVER[family])
+        done = run_twoway(command)
+        forwarded = forwarder.report()
+        reflector.stop()
+        counted = reflector.counters()
+    assert done.code == scenario.exit_code, done.stderr
+    result = PingDocument(json.loads(done.stdout))
+    assert not _differences(scenario, result), _differences(scenario, result)
+    result.check_accounting()
+    # The forwarder's own books, by its own capture: what it delivered is what the reflector counted, to the packet.
+    assert sum(len(packet.out_ns) for packet in forwarded["forward"]) == sum(counted.values())
+    assert len(forwarded["forward"]) == result.counter("sent")
