@@ -4,11 +4,15 @@
 //! No thread per session and no lock on a packet's path: worker threads own sessions, Python hands them specifications
 //! and takes batches.
 
+pub mod capabilities;
 pub mod clock;
 pub mod distribution;
 pub mod error;
 pub mod histogram;
 pub mod ledger;
 pub mod sample;
+pub mod schedule;
+pub mod sender;
+pub mod session_sender;
 pub mod summary;
 pub mod sys;

@@ -16,6 +16,7 @@ pub mod control;
 pub mod error_queue;
 pub mod namespace;
 pub mod poll;
+pub mod probe;
 pub mod socket;
 
 pub use address::SocketName;

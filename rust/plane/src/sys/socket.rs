@@ -243,8 +243,8 @@ struct HardwareStampConfig {
 const TX_ON: i32 = 1;
 const FILTER_ALL: i32 = 1;
 
-fn set_hardware_stamps(fd: RawFd, interface: &str) -> io::Result<()> {
-    let mut config = HardwareStampConfig { flags: 0, tx_type: TX_ON, rx_filter: FILTER_ALL };
+/// An ioctl request about the interface of that name.
+pub(super) fn interface_request(interface: &str) -> io::Result<libc::ifreq> {
     // SAFETY: ifreq is integers, octets and a pointer, for which all zeroes is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if interface.len() >= request.ifr_name.len() {
@@ -253,6 +253,12 @@ fn set_hardware_stamps(fd: RawFd, interface: &str) -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
         *to = from as libc::c_char;
     }
+    Ok(request)
+}
+
+fn set_hardware_stamps(fd: RawFd, interface: &str) -> io::Result<()> {
+    let mut config = HardwareStampConfig { flags: 0, tx_type: TX_ON, rx_filter: FILTER_ALL };
+    let mut request = interface_request(interface)?;
     request.ifr_ifru.ifru_data = (&raw mut config).cast();
     // SAFETY: the request and the configuration it points to are ours for the length of the call.
     check(unsafe { libc::ioctl(fd, libc::SIOCSHWTSTAMP, &raw mut request) }).map(drop)
