@@ -144,7 +144,8 @@ class PlaneError(TwowayError):
     def remedy(self) -> str | None:
         """What to do about it, None where nothing better than the kernel's own words is known."""
         text = REMEDIES.get((self.operation, self.errno)) or REMEDIES.get((None, self.errno))
-        return text and text.replace("{address}", self.address).replace("{port}", _port_of(self.address))
+        host, port = _host_and_port(self.address)
+        return text and text.replace("{host}", host).replace("{port}", port)
 
     def describe(self) -> str:
         parts = [f"{self.operation} {self.address}".strip()]
@@ -178,8 +179,8 @@ REMEDIES: dict[tuple[str | None, int], str] = {
     (
         "connect",
         errnos.ENETUNREACH,
-    ): "no route to this network: `ip route get {address}` shows what the kernel would do",
-    ("connect", errnos.EHOSTUNREACH): "no route to this host: `ip route get {address}` shows what the kernel would do",
+    ): "no route to this network: `ip route get {host}` shows what the kernel would do",
+    ("connect", errnos.EHOSTUNREACH): "no route to this host: `ip route get {host}` shows what the kernel would do",
     ("connect", errnos.EINVAL): "a link-local address needs its interface, as in [fe80::1%eth0]:862",
     ("connect", errnos.EADDRNOTAVAIL): "no source address here can reach it: check --source and the family (-4, -6)",
     (
@@ -194,8 +195,8 @@ REMEDIES: dict[tuple[str | None, int], str] = {
     (None, errnos.EMFILE): "too many open files: raise the limit with `ulimit -n` (LimitNOFILE= in a systemd unit)",
     (None, errnos.ENFILE): "the whole system is out of open files: see /proc/sys/fs/file-nr and fs.file-max",
     (None, errnos.EAFNOSUPPORT): "this kernel has no such address family: is IPv6 disabled?",
-    (None, errnos.ENETUNREACH): "no route to this network: `ip route get {address}` shows what the kernel would do",
-    (None, errnos.EHOSTUNREACH): "no route to this host: `ip route get {address}` shows what the kernel would do",
+    (None, errnos.ENETUNREACH): "no route to this network: `ip route get {host}` shows what the kernel would do",
+    (None, errnos.EHOSTUNREACH): "no route to this host: `ip route get {host}` shows what the kernel would do",
     (None, errnos.ENETDOWN): "the interface is down: `ip link` shows its state",
     (None, errnos.ENODEV): "no such interface: `ip link` lists those there are",
     (None, errnos.EADDRNOTAVAIL): "no interface of this host has this address: `ip address` lists those it has",
@@ -215,10 +216,12 @@ REMEDIES: dict[tuple[str | None, int], str] = {
         errnos.ECONNREFUSED,
     ): "nothing listens there (ICMP port unreachable): is the Session-Reflector running on this port?",
 }
-"""(operation, errno) -> remedy; operation None stands for every other. `{address}` and `{port}` are filled in."""
+"""(operation, errno) -> remedy; operation None stands for every other. `{host}` and `{port}` are filled in."""
 
 
-def _port_of(address: str) -> str:
-    """The port at the end of `ADDR:PORT`, or a word where there is none."""
-    _, colon, port = address.rpartition(":")
-    return port if colon and port.isdigit() else "PORT"
+def _host_and_port(address: str) -> tuple[str, str]:
+    """`192.0.2.1:862`, `[2001:db8::1]:862` or a name, taken apart; the word PORT where there is none."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or (":" in host and not host.endswith("]")):
+        return address, "PORT"
+    return host.strip("[]"), port

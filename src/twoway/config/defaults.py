@@ -68,9 +68,9 @@ LISTEN = (("0.0.0.0", PORT, 0), ("::", PORT, 0))  # noqa: S104  (a reflector ans
 MAX_WORKERS = 4
 """Most workers a Session-Reflector starts by itself; it takes one per CPU it may run on."""
 MAX_SESSIONS = 16_384
-"""Test-sessions that a stateful Session-Reflector remembers; the longest silent one makes room (about 2 KiB each)."""
+"""Test-sessions that a stateful Session-Reflector remembers."""
 SESSION_TIMEOUT_NS = 900 * NANOS
-"""Silence after which a test-session is forgotten: REFWAIT (RFC 5357 section 4.2)."""
+"""Silence after which a test-session makes room for another: REFWAIT (RFC 5357 section 4.2)."""
 RATE_LIMIT = 0
 """Packets a second that a Session-Reflector answers in all; 0 is no limit."""
 RATE_LIMIT_PER_SOURCE = 0

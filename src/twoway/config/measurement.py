@@ -187,7 +187,7 @@ class Reflection:
     dscp: int | None = None
     """Code point of the replies; None: as it arrived."""
     larger_replies: bool = True
-    """Answer requests shorter than the shortest reply (14 octets of TWAMP Light get 41)."""
+    """Answer requests shorter than the shortest reply (14 octets of TWAMP Light get 44)."""
     process_tlvs: bool = True
     """Process STAMP TLVs (RFC 8972 section 4); False: send back what came."""
     timestamps: str = defaults.TIMESTAMPS

@@ -62,6 +62,22 @@ def parse_octets(text: str, field: str = "size") -> int:
     return _scaled(text, _OCTETS, field, "a size such as 1400, 64k or 4M (octets)")
 
 
+def duration_text(duration_ns: int) -> str:
+    """The shortest way to write a duration that `parse_duration_ns` reads back exactly."""
+    for unit in ("s", "ms", "us"):
+        if duration_ns % _NANOS[unit] == 0:
+            return f"{duration_ns // _NANOS[unit]}{unit}"
+    return f"{duration_ns}ns"
+
+
+def octets_text(octets: int) -> str:
+    """The shortest way to write a size that `parse_octets` reads back exactly."""
+    for unit in ("G", "M", "k"):
+        if octets and octets % _OCTETS[unit.lower()] == 0:
+            return f"{octets // _OCTETS[unit.lower()]}{unit}"
+    return str(octets)
+
+
 def parse_rate(text: str, field: str = "rate") -> int:
     """`500`, `10k`, `1M`, with or without `/s`: packets a second, multiples of 1000. Raises `ConfigError`."""
     bare = text.strip()

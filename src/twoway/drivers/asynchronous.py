@@ -1,4 +1,4 @@
-"""Measurements on an asyncio loop, which they never block: names resolve aside, the plane's descriptor wakes the loop."""
+"""Measurements on an asyncio loop, never blocking it: names resolve aside, the plane's descriptor wakes the loop."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The packet plane as Python sees it: measurements and Session-Reflectors. The only importer of `twoway._native`.
 
 Theory of operation. A `Measurement` (what was asked for) and a resolved address become a `SessionSpec` (complete), and
-that becomes the native specification. Worker threads of the plane own the sockets from then on; here nothing happens but
-waiting for one descriptor, taking batches of samples and, at the end, one summary. No loop in this module spins: each
-wait is for the plane's descriptor, bounded only by the end of a `duration_ns` that the plane does not know of.
+that becomes the native specification. Worker threads of the plane own the sockets from then on; here nothing happens
+but waiting for one descriptor, taking batches of samples and, at the end, one summary. No loop in this module spins:
+each wait is for the plane's descriptor, bounded only by the end of a `duration_ns` that the plane does not know of.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from twoway._native import Distribution, IntervalSummary, SampleBatch
+    from twoway._native import Distribution, IntervalSummary
+    from twoway._native import SampleBatch as SampleBatch
 
 _MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
@@ -45,6 +46,11 @@ _FINISH_NS = 2 * defaults.NANOS
 def version() -> str:
     """The version of twoway, which Python and the packet plane share."""
     return _native.__version__
+
+
+def local_clock() -> dict[str, int | None]:
+    """The state of the local clock, by `adjtimex`: synchronized, error_ns, …; None for what it does not know."""
+    return _native.clock_state()
 
 
 def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
@@ -250,7 +256,7 @@ class RunningMeasurement:
         return Result(
             session=self.description,
             summary=summary,
-            clock=_native.clock_state(),
+            clock=local_clock(),
             events=tuple(self._events),
             started_ns=summary.start_ns,
             ended_ns=summary.end_ns,

@@ -29,11 +29,9 @@ class SignalWait:
         self._numbers = tuple(numbers)
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
         self._read = self._write = self._previous_wakeup = -1
-        self._poll = select.poll()
 
     def __enter__(self) -> Self:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll.register(self._read, select.POLLIN)
         self._previous_wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in self._numbers:
             self._previous[number] = signal.signal(number, _ignore)
@@ -48,18 +46,14 @@ class SignalWait:
         os.close(self._read)
         os.close(self._write)
 
-    def watch(self, descriptor: int) -> None:
-        """Let `wait` also return when `descriptor` is readable."""
-        self._poll.register(descriptor, select.POLLIN)
-
-    def ignore(self, descriptor: int) -> None:
-        """The opposite of `watch`."""
-        self._poll.unregister(descriptor)
-
-    def wait(self, timeout_ns: int | None) -> list[int]:
-        """Sleep until a watched descriptor is readable, a signal arrives or the time is up. The signals, in order."""
+    def wait(self, timeout_ns: int | None = None, *, descriptor: int | None = None) -> list[int]:
+        """Sleep until a signal comes, `descriptor` is readable or the time is up. The signals, in order."""
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        if descriptor is not None:
+            poll.register(descriptor, select.POLLIN)
         # Rounded up: waking a moment before the time would make the caller wait again for nothing.
-        self._poll.poll(None if timeout_ns is None else max(0, -(-timeout_ns // 1_000_000)))
+        poll.poll(None if timeout_ns is None else max(0, -(-timeout_ns // 1_000_000)))
         try:
             return [number for number in os.read(self._read, 256) if number in self._previous]
         except BlockingIOError:

@@ -1,0 +1,7 @@
+"""`python -m twoway`."""
+
+import sys
+
+from twoway.cli.main import main
+
+sys.exit(main())

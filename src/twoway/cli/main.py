@@ -1,0 +1,118 @@
+"""Choosing a command, and the last resort: whatever happens, a person sees one line and never a traceback.
+
+Only the chosen command's module is loaded, which is most of what keeps the first packet early.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from twoway.errors import EXIT_ERROR, TwowayError, one_line
+
+_INTERRUPTED = 130
+"""What a shell reports for a command that ended by SIGINT before it had anything to report."""
+
+_COMMANDS = ("ping", "reflector", "capabilities", "schema")
+
+_USAGE = """\
+usage: twoway COMMAND [OPTION]... [ARGUMENT]...
+
+Measures network paths in both directions with STAMP (RFC 8762) and TWAMP Light (RFC 5357).
+
+commands:
+  ping TARGET             measure the path to a Session-Reflector
+  reflector               be a Session-Reflector
+  capabilities [IFACE]    show what this machine can measure with, and what to do about what it cannot
+  schema NAME             print the JSON Schema of an output
+
+options:
+  -h, --help              show this text; `twoway COMMAND --help` shows a command's
+  --version               show the version
+
+examples:
+  twoway reflector --listen 127.0.0.1:8620
+  twoway ping -c 10 -i 20ms 127.0.0.1:8620
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line. Returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except TwowayError as error:
+        code = _report(arguments, error, str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has had enough. What is still buffered must not raise again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_ERROR
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except OSError as error:
+        code = _report(arguments, error, _os_error(error), EXIT_ERROR)
+    except Exception as error:  # noqa: BLE001  (the last resort: no traceback reaches a user)
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        hint = "please report this, with what it prints under TWOWAY_DEBUG=1"
+        code = _report(arguments, error, f"internal error: {what}: {hint}", EXIT_ERROR)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    try:
+        if command == "ping":
+            from twoway.cli import ping
+
+            return ping.run(rest)
+        if command == "reflector":
+            from twoway.cli import reflector
+
+            return reflector.run(rest)
+        if command == "capabilities":
+            from twoway.cli import capabilities
+
+            return capabilities.run(rest)
+        if command == "schema":
+            from twoway.cli import schema
+
+            return schema.run(rest)
+    except SystemExit as error:
+        # argparse ends this way, having printed help or one line.
+        return error.code if isinstance(error.code, int) else EXIT_ERROR
+    if command in ("-h", "--help", "help"):
+        sys.stdout.write(_USAGE)
+        return 0
+    if command in ("-V", "--version"):
+        from twoway.drivers.plane import version
+
+        sys.stdout.write(f"twoway {version()}\n")
+        return 0
+    if not command:
+        sys.stderr.write(_USAGE)
+        return EXIT_ERROR
+    known = f"{', '.join(_COMMANDS[:-1])} or {_COMMANDS[-1]}"
+    sys.stderr.write(f"twoway: no command {one_line(command)!r}: use {known} (see twoway --help)\n")
+    return EXIT_ERROR
+
+
+def _os_error(error: OSError) -> str:
+    """An operating-system error in our order: what it was about, then why."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _report(arguments: list[str], error: Exception, message: str, code: int) -> int:
+    command = arguments[0] if arguments and arguments[0] in _COMMANDS else ""
+    if os.environ.get("TWOWAY_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(f"twoway{' ' * bool(command)}{command}: {one_line(message)}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody is there to read it; the exit code still says it
+    return code
