@@ -18,7 +18,7 @@ use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{KeyError, WireError};
 
@@ -55,6 +55,16 @@ pub struct TwampKeys {
     aes: Box<Aes128>,
     hmac: Hmac<Sha1>,
 }
+
+// These hold through features of the crates underneath; without them the next lines do not compile. A keyed HMAC is two
+// hash states.
+const _: fn() = || {
+    const fn overwritten_when_dropped<T: ZeroizeOnDrop>() {}
+    overwritten_when_dropped::<Sha256>();
+    overwritten_when_dropped::<Sha1>();
+    overwritten_when_dropped::<Aes128>();
+    overwritten_when_dropped::<cbc::Encryptor<Aes128>>();
+};
 
 impl StampKey {
     /// A key of 1 to 64 octets. How it reaches both ends is outside STAMP (RFC 8762 section 4.4).
