@@ -1,1 +1,36 @@
-//! Python bindings.
+//! `twoway._native`: the packet plane as Python sees it. Conversion only: whatever decides something lives in
+//! `twoway-plane` and `twoway-wire`. The contract is `src/twoway/_native.pyi`.
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned arguments")]
+
+mod buffer;
+mod errors;
+mod host;
+mod packet;
+mod samples;
+mod sender;
+mod summary;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _native {
+    use super::*;
+
+    #[pymodule_export]
+    use super::buffer::Column;
+    #[pymodule_export]
+    use super::host::{capabilities, catalogue, clock_state};
+    #[pymodule_export]
+    use super::packet::{DecodedPacket, decode_test_packet, derive_twamp_test_keys, encode_test_packet};
+    #[pymodule_export]
+    use super::samples::SampleBatch;
+    #[pymodule_export]
+    use super::sender::{Plane, Sender, SenderSpec};
+    #[pymodule_export]
+    use super::summary::{Distribution, IntervalSummary};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

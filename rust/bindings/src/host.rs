@@ -1,0 +1,57 @@
+//! The host: its clock and what it can do.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use twoway_plane::sample::{SampleFlag, SampleStatus, TimestampSource};
+use twoway_plane::sender::event::EventKind;
+use twoway_plane::summary::Summary;
+use twoway_wire::{PacketFormat, TlvType};
+
+/// What `adjtimex` says of the wall clock.
+#[pyfunction]
+pub(crate) fn clock_state() -> HashMap<&'static str, Option<i64>> {
+    let state = twoway_plane::sys::clock_state();
+    let bounded = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+    let readable = state.errno == 0;
+    let known = |value: i64| readable.then_some(value);
+    HashMap::from([
+        ("synchronized", known(i64::from(state.synchronized))),
+        ("error_ns", state.error_ns.map(bounded)),
+        ("estimated_error_ns", known(bounded(state.estimated_error_ns))),
+        ("offset_ns", known(state.offset_ns)),
+        ("frequency_ppb", known(state.frequency_ppb)),
+        ("tai_offset_s", known(i64::from(state.tai_offset_s))),
+    ])
+}
+
+/// Feature -> (available, what was seen).
+#[pyfunction]
+#[pyo3(signature = (interface, /))]
+pub(crate) fn capabilities(py: Python<'_>, interface: Option<&str>) -> BTreeMap<&'static str, (bool, String)> {
+    py.detach(|| twoway_plane::capabilities::capabilities(interface))
+        .into_iter()
+        .map(|capability| (capability.name, (capability.available, capability.seen)))
+        .collect()
+}
+
+/// All names and code points that the packet plane knows.
+#[pyfunction]
+pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let catalogue = PyDict::new(py);
+    let formats: Vec<_> =
+        PacketFormat::ALL.iter().map(|format| (format.name(), (format.sender_len(), format.reflector_len()))).collect();
+    catalogue.set_item("packet_formats", formats.into_iter().collect::<BTreeMap<_, _>>())?;
+    catalogue.set_item("summary_counters", Summary::COUNTERS)?;
+    catalogue.set_item("summary_distributions", Summary::DISTRIBUTIONS)?;
+    catalogue.set_item("summary_facts", Summary::FACTS)?;
+    catalogue.set_item("sample_status", SampleStatus::NAMES)?;
+    catalogue.set_item("sample_flags", SampleFlag::NAMES)?;
+    catalogue.set_item("timestamp_source", TimestampSource::NAMES)?;
+    catalogue.set_item("events", EventKind::NAMES)?;
+    catalogue.set_item("capabilities", twoway_plane::capabilities::NAMES)?;
+    let tlvs: BTreeMap<_, _> = TlvType::ALL.iter().map(|tlv| (tlv.name(), (tlv.code(), tlv.is_honoured()))).collect();
+    catalogue.set_item("tlv_types", tlvs)?;
+    Ok(catalogue)
+}

@@ -1,0 +1,289 @@
+//! Session-Senders: specification in, handles out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
+use twoway_plane::sample::TimestampSource;
+use twoway_plane::schedule::Spacing;
+use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
+use twoway_plane::session_sender::SessionSpec;
+use twoway_plane::sys::{SocketRequest, TimestampMode};
+use twoway_wire::{TimestampFormat, WallNanos};
+
+use crate::errors;
+use crate::packet;
+use crate::samples::SampleBatch;
+use crate::summary::IntervalSummary;
+
+/// The longest UDP payload that fits an IPv4 packet.
+const LONGEST_PAYLOAD: usize = 65_507;
+/// Losses that may wait for their direction at once.
+const ATTRIBUTION_CAPACITY: usize = 4096;
+/// How long a packet waits for its transmit stamp: software stamps are there before the send returns, a NIC's follow
+/// within milliseconds.
+const STAMP_WAIT: Duration = Duration::from_millis(50);
+/// Most packets that a session keeps in mind at once.
+const LARGEST_RING: i64 = 1 << 20;
+
+/// A numeric address.
+pub(crate) fn address(field: &'static str, text: &str) -> PyResult<IpAddr> {
+    text.parse().map_err(|_| errors::field(field, format!("{text:?} is not a numeric address")))
+}
+
+/// An address with a port, and a scope where it is a link-local one.
+pub(crate) fn socket_address(ip: IpAddr, port: u16, scope_id: u32) -> SocketAddr {
+    match ip {
+        IpAddr::V4(_) => SocketAddr::new(ip, port),
+        IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope_id)),
+    }
+}
+
+/// Which stamps to ask for, by name.
+pub(crate) fn timestamps(name: &str) -> PyResult<TimestampMode> {
+    match name {
+        "user" => Ok(TimestampMode::User),
+        "kernel" => Ok(TimestampMode::Kernel),
+        "hardware" => Ok(TimestampMode::Hardware),
+        other => Err(errors::field("timestamps", format!("{other:?} is none of kernel, hardware, user"))),
+    }
+}
+
+/// What one Session-Sender does.
+#[pyclass(frozen, module = "twoway._native")]
+pub(crate) struct SenderSpec(Spec);
+
+#[pymethods]
+impl SenderSpec {
+    #[new]
+    #[pyo3(signature = (*, target, target_port, scope_id, source, source_port, interface, netns, format, stamp_key,
+        twamp_aes_key, twamp_hmac_key, ssid, timestamp_format, payload_len, fill, count, schedule, interval_ns, seed,
+        timeout_ns, dscp_ecn, ttl, timestamps, reflector_mode, dscp_ecn_monitoring, sample_capacity, receive_buffer))]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "keyword arguments of a Python class"
+    )]
+    fn new(
+        target: &str,
+        target_port: u16,
+        scope_id: u32,
+        source: Option<&str>,
+        source_port: u16,
+        interface: Option<String>,
+        netns: Option<String>,
+        format: &str,
+        stamp_key: Option<&[u8]>,
+        twamp_aes_key: Option<&[u8]>,
+        twamp_hmac_key: Option<&[u8]>,
+        ssid: u16,
+        timestamp_format: &str,
+        payload_len: usize,
+        fill: &str,
+        count: Option<u64>,
+        schedule: &str,
+        interval_ns: i64,
+        seed: u64,
+        timeout_ns: i64,
+        dscp_ecn: u8,
+        ttl: u8,
+        timestamps: &str,
+        reflector_mode: &str,
+        dscp_ecn_monitoring: bool,
+        sample_capacity: usize,
+        receive_buffer: usize,
+    ) -> PyResult<Self> {
+        let format = packet::format(format)?;
+        let keys = packet::keys(format, stamp_key, twamp_aes_key, twamp_hmac_key)?;
+        let base = format.sender_len();
+        if payload_len < base || payload_len > LONGEST_PAYLOAD {
+            let reason = format!("{payload_len} octets: {} needs {base} to {LONGEST_PAYLOAD}", format.name());
+            return Err(errors::field("payload_len", reason));
+        }
+        if format.is_stamp() && (1..4).contains(&(payload_len - base)) {
+            let reason =
+                format!("{payload_len} octets: STAMP has {base}, or {} and more (RFC 8972 section 4.1)", base + 4);
+            return Err(errors::field("payload_len", reason));
+        }
+        if target_port == 0 {
+            return Err(errors::field("target_port", "must not be 0"));
+        }
+        if interval_ns <= 0 {
+            return Err(errors::field("interval_ns", "must be positive"));
+        }
+        if timeout_ns <= 0 {
+            return Err(errors::field("timeout_ns", "must be positive"));
+        }
+        let target = address("target", target)?;
+        let local = match source {
+            Some(source) => address("source", source)?,
+            None => twoway_plane::sys::socket::unspecified(target),
+        };
+        if local.is_ipv4() != target.is_ipv4() {
+            return Err(errors::field("source", format!("{local} and the target {target} are of different families")));
+        }
+        let spacing = match schedule {
+            "periodic" => Spacing::Periodic,
+            "poisson" => Spacing::Poisson,
+            other => return Err(errors::field("schedule", format!("{other:?} is neither periodic nor poisson"))),
+        };
+        let random_fill = match fill {
+            "zeros" => false,
+            "random" => true,
+            other => return Err(errors::field("fill", format!("{other:?} is neither zeros nor random"))),
+        };
+        let timestamp_format = TimestampFormat::from_name(timestamp_format)
+            .ok_or_else(|| errors::field("timestamp_format", format!("{timestamp_format:?} is neither ntp nor ptp")))?;
+        let reflector_mode = ReflectorMode::from_name(reflector_mode).ok_or_else(|| {
+            errors::field("reflector_mode", format!("{reflector_mode:?} is none of auto, stateless, stateful"))
+        })?;
+        let mode = self::timestamps(timestamps)?;
+        let best = match mode {
+            TimestampMode::User => TimestampSource::User,
+            TimestampMode::Kernel => TimestampSource::Kernel,
+            TimestampMode::Hardware => TimestampSource::Hardware,
+        };
+        // Two timeouts of packets, as many as there will be at the most.
+        let ring = (timeout_ns.saturating_mul(2) / interval_ns + 8).min(LARGEST_RING) as u64;
+        let ring = count.map_or(ring, |count| ring.min(count.max(1))) as usize;
+        let ledger = LedgerSpec {
+            ring,
+            timeout_ns,
+            reflector_mode,
+            timestamp_format,
+            timestamps: best,
+            stamp_wait_ns: STAMP_WAIT.as_nanos() as i64,
+            attribution_wait_ns: i64::MAX,
+            attribution_capacity: ATTRIBUTION_CAPACITY,
+            start: WallNanos(0),
+        };
+        let session = SessionSpec {
+            format,
+            keys,
+            ssid,
+            timestamp_format,
+            payload_len,
+            random_fill,
+            count,
+            spacing,
+            interval_ns,
+            seed,
+            dscp_ecn_monitoring,
+            timestamps: mode,
+            ledger,
+            samples: sample_capacity > 0,
+        };
+        let socket = SocketRequest {
+            local: socket_address(local, source_port, scope_id),
+            peer: Some(socket_address(target, target_port, scope_id)),
+            interface,
+            reuse_port: false,
+            ttl,
+            dscp_ecn,
+            receive_buffer,
+            timestamps: mode,
+            stamp_all: true,
+            packet_info: false,
+        };
+        Ok(Self(Spec { session, socket, netns, sample_capacity }))
+    }
+}
+
+/// One Session-Sender.
+#[pyclass(frozen, module = "twoway._native")]
+pub(crate) struct Sender(Handle);
+
+#[pymethods]
+impl Sender {
+    #[getter]
+    fn id(&self) -> u64 {
+        self.0.id()
+    }
+
+    #[getter]
+    fn local_address(&self) -> (String, u16) {
+        (self.0.local().ip().to_string(), self.0.local().port())
+    }
+
+    /// What was obtained in lesser form.
+    #[getter]
+    fn obtained(&self) -> HashMap<&'static str, String> {
+        self.0.obtained().iter().cloned().collect()
+    }
+
+    /// Sends the first packet now.
+    fn start(&self) {
+        self.0.start();
+    }
+
+    /// Sends no more, and awaits what is outstanding.
+    fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Ends at once.
+    fn abort(&self) {
+        self.0.abort();
+    }
+
+    #[getter]
+    fn finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Takes the samples gathered so far.
+    fn drain(&self, py: Python<'_>) -> PyResult<SampleBatch> {
+        SampleBatch::new(py, &self.0.take_samples())
+    }
+
+    /// The whole session so far.
+    fn summary(&self, py: Python<'_>) -> PyResult<IntervalSummary> {
+        py.detach(|| self.0.summary()).map(IntervalSummary).map_err(errors::plane)
+    }
+
+    /// What came since the last of these.
+    fn take_interval(&self, py: Python<'_>) -> PyResult<IntervalSummary> {
+        py.detach(|| self.0.take_interval()).map(IntervalSummary).map_err(errors::plane)
+    }
+
+    /// What befell it: (wall time, event, errno), each kind once.
+    fn take_events(&self) -> Vec<(i64, &'static str, i32)> {
+        self.0.take_events().into_iter().map(|event| (event.at.0, event.kind.name(), event.errno)).collect()
+    }
+}
+
+/// Worker threads that own Session-Senders.
+#[pyclass(frozen, module = "twoway._native")]
+pub(crate) struct Plane(Threads);
+
+#[pymethods]
+impl Plane {
+    #[new]
+    #[pyo3(signature = (*, workers, busy_poll))]
+    fn new(workers: usize, busy_poll: bool) -> PyResult<Self> {
+        Threads::new(workers, busy_poll).map(Self).map_err(errors::plane)
+    }
+
+    /// Opens a Session-Sender's socket; the session waits to be started.
+    #[pyo3(signature = (spec, /))]
+    fn open_sender(&self, py: Python<'_>, spec: &SenderSpec) -> PyResult<Sender> {
+        let spec = spec.0.clone();
+        py.detach(|| self.0.open_sender(spec)).map(Sender).map_err(errors::plane)
+    }
+
+    fn fileno(&self) -> i32 {
+        self.0.fd()
+    }
+
+    /// Ids of the Session-Senders with news since the last call.
+    fn acknowledge(&self) -> Vec<u64> {
+        self.0.acknowledge()
+    }
+
+    /// Ends all threads.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+}

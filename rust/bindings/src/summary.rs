@@ -1,0 +1,156 @@
+//! Distributions and summaries.
+
+use std::collections::BTreeMap;
+
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use twoway_plane::distribution::Distribution as Values;
+use twoway_plane::summary::{OctetCounts, SeenBy, Summary};
+
+/// A mergeable distribution of nanosecond values.
+#[pyclass(frozen, module = "twoway._native")]
+pub(crate) struct Distribution(pub(crate) Values);
+
+#[pymethods]
+impl Distribution {
+    #[getter]
+    fn count(&self) -> u64 {
+        self.0.count()
+    }
+
+    #[getter]
+    fn min_ns(&self) -> Option<i64> {
+        self.0.min()
+    }
+
+    #[getter]
+    fn max_ns(&self) -> Option<i64> {
+        self.0.max()
+    }
+
+    #[getter]
+    fn mean_ns(&self) -> Option<f64> {
+        self.0.mean()
+    }
+
+    #[getter]
+    fn stddev_ns(&self) -> Option<f64> {
+        self.0.stddev()
+    }
+
+    #[getter]
+    fn relative_error(&self) -> f64 {
+        self.0.histogram().relative_error()
+    }
+
+    #[getter]
+    fn scale(&self) -> u8 {
+        self.0.histogram().scale()
+    }
+
+    #[getter]
+    fn zero_count(&self) -> u64 {
+        self.0.histogram().zero_count()
+    }
+
+    /// Smallest value x with F(x) >= q (RFC 2330 section 11.3).
+    #[pyo3(signature = (q, /))]
+    fn quantile(&self, q: f64) -> Option<i64> {
+        self.0.quantile(q)
+    }
+
+    /// Occupied buckets, ascending: (lower, upper, count).
+    fn buckets(&self) -> Vec<(f64, f64, u64)> {
+        self.0.buckets().map(|bucket| (bucket.lower_ns, bucket.upper_ns, bucket.count)).collect()
+    }
+
+    /// Both together.
+    #[pyo3(signature = (other, /))]
+    fn merge(&self, other: &Self) -> Self {
+        let mut merged = self.0.clone();
+        merged.merge(&other.0);
+        Self(merged)
+    }
+
+    /// The distribution of these values.
+    #[staticmethod]
+    #[pyo3(signature = (values, /))]
+    fn of(values: Vec<i64>) -> Self {
+        Self(values.into_iter().collect())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Distribution(count={}, min_ns={:?}, max_ns={:?})", self.0.count(), self.0.min(), self.0.max())
+    }
+}
+
+/// Everything known about a span of a test-session.
+#[pyclass(frozen, module = "twoway._native")]
+pub(crate) struct IntervalSummary(pub(crate) Summary);
+
+fn octets(far: &OctetCounts, returned: &OctetCounts) -> BTreeMap<&'static str, BTreeMap<u8, u64>> {
+    [("far", far), ("returned", returned)].into_iter().map(|(name, counts)| (name, counts.iter().collect())).collect()
+}
+
+#[pymethods]
+impl IntervalSummary {
+    #[getter]
+    fn start_ns(&self) -> i64 {
+        self.0.start_ns()
+    }
+
+    #[getter]
+    fn end_ns(&self) -> i64 {
+        self.0.end_ns()
+    }
+
+    /// A counter by name.
+    #[pyo3(signature = (name, /))]
+    fn counter(&self, name: &str) -> PyResult<u64> {
+        self.0.counter(name).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+    }
+
+    /// A distribution by name.
+    #[pyo3(signature = (name, /))]
+    fn distribution(&self, name: &str) -> PyResult<Distribution> {
+        self.0.distribution(name).cloned().map(Distribution).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+    }
+
+    /// A fact by name, None where it cannot be known.
+    #[pyo3(signature = (name, /))]
+    fn fact(&self, name: &str) -> PyResult<Option<i64>> {
+        self.0.fact(name).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+    }
+
+    /// Length of a run of lost packets -> how many such runs.
+    #[getter]
+    fn loss_bursts(&self) -> BTreeMap<u32, u64> {
+        self.0.loss_bursts().clone()
+    }
+
+    /// TTL -> packets, by who saw it.
+    #[getter]
+    fn ttls(&self) -> BTreeMap<&'static str, BTreeMap<u8, u64>> {
+        octets(self.0.ttls(SeenBy::Far), self.0.ttls(SeenBy::Returned))
+    }
+
+    /// Traffic class octet -> packets, by who saw it.
+    #[getter]
+    fn dscp_ecns(&self) -> BTreeMap<&'static str, BTreeMap<u8, u64>> {
+        octets(self.0.dscp_ecns(SeenBy::Far), self.0.dscp_ecns(SeenBy::Returned))
+    }
+
+    /// (wall time, step) of the steps of the local clock.
+    #[getter]
+    fn clock_steps(&self) -> Vec<(i64, i64)> {
+        self.0.clock_steps().to_vec()
+    }
+
+    /// Both spans as one.
+    #[pyo3(signature = (other, /))]
+    fn merge(&self, other: &Self) -> Self {
+        let mut merged = self.0.clone();
+        merged.merge(&other.0);
+        Self(merged)
+    }
+}
