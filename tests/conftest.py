@@ -120,7 +120,7 @@ class FakeSpec:
 
 
 class FakeSender:
-    """Sends `count` packets when started, each with the next of the plane's fates; endless ones send one per `drain`."""
+    """Sends `count` packets when started, each with the next fate; endless ones send one per `drain`."""
 
     def __init__(self, native: FakeNative, spec: FakeSpec, wake: int) -> None:
         self.id = 0

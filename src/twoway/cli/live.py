@@ -10,10 +10,11 @@ from twoway.cli.arguments import terminal_width
 from twoway.config.defaults import NANOS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from twoway.analysis.result import Event, Result, SessionDescription, Summary
     from twoway.drivers.plane import SampleBatch
+    from twoway.export.ndjson import Record
 
 LINE_INTERVAL_NS = NANOS // 20
 """Departures closer than this are too fast for a line per packet to be read."""
@@ -146,29 +147,27 @@ class NdjsonLive(Live):
     def begin(self, session: SessionDescription, clock: Mapping[str, int | None]) -> None:  # noqa: ARG002  (part of the seam)
         from twoway.export import ndjson
 
-        self._write([ndjson.session_record(session)])
+        self._write([ndjson.session(session)])
 
     def packets(self, batch: SampleBatch) -> None:
         from twoway.export import ndjson
 
-        self._write(list(ndjson.packet_records(batch)))
+        self._write(ndjson.packets(batch))
 
     def event(self, event: Event) -> None:
         from twoway.export import ndjson
 
-        self._write([ndjson.event_record(event)])
+        self._write([ndjson.event(event)])
 
     def end(self, result: Result) -> None:
         from twoway.export import ndjson
 
-        self._write([ndjson.summary_record(result)])
+        self._write([ndjson.summary(result)])
 
-    def _write(self, records: list[dict[str, object]]) -> None:
-        import json
+    def _write(self, records: Iterable[Record]) -> None:
+        from twoway.export import ndjson
 
-        sys.stdout.write(
-            "".join(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n" for record in records)
-        )
+        sys.stdout.write("".join(f"{ndjson.line(record)}\n" for record in records))
         sys.stdout.flush()
 
 

@@ -8,11 +8,16 @@ import sys
 
 from twoway.cli.arguments import Parser
 
-_DESCRIPTION = "Print the JSON Schema of an output: `result` is that of `twoway ping --json`."
+_DESCRIPTION = "Print the JSON Schema of an output."
 _EPILOG = """\
 examples:
   twoway schema result > result.schema.json
 """
+_NAMES = {
+    "result": "the document of `twoway ping --json`",
+    "record": "one line of `twoway ping --ndjson`",
+    "reflector": "one line of `twoway reflector --json`",
+}
 
 
 class _Arguments(argparse.Namespace):
@@ -23,10 +28,13 @@ class _Arguments(argparse.Namespace):
 
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
+    parser = Parser("twoway schema", _DESCRIPTION, _EPILOG)
+    named = "; ".join(f"{name}: {what}" for name, what in _NAMES.items())
+    parser.add_argument("name", metavar="NAME", choices=tuple(_NAMES), help=named)
+    options = parser.parse_args(arguments, _Arguments())
+
     from twoway.export import schema
 
-    parser = Parser("twoway schema", _DESCRIPTION, _EPILOG)
-    parser.add_argument("name", metavar="NAME", choices=sorted(schema.SCHEMAS), help=", ".join(sorted(schema.SCHEMAS)))
-    options = parser.parse_args(arguments, _Arguments())
-    sys.stdout.write(json.dumps(schema.SCHEMAS[options.name](), indent=2) + "\n")
+    schemas = {"result": schema.result_schema, "record": schema.record_schema, "reflector": schema.reflector_schema}
+    sys.stdout.write(json.dumps(schemas[options.name](), indent=2) + "\n")
     return 0

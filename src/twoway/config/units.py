@@ -21,7 +21,7 @@ _NANOS = {
 }
 _OCTETS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 _PER_SECOND = {"": 1, "k": 1_000, "m": 1_000_000}
-_QUANTITY = re.compile(r"([0-9]{1,18})?(?:\.([0-9]{1,18}))?\s*([a-z\u00b5\u03bc]*)", re.IGNORECASE)
+_QUANTITY = re.compile(r"([0-9]{1,20})?(?:\.([0-9]{1,20}))?\s*([a-z\u00b5\u03bc]*)", re.IGNORECASE)
 
 MAX_NS = 2**62
 """Longest duration, over a century: sums of two fit into 64 bits."""
