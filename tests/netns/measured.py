@@ -16,8 +16,6 @@ ACCOUNTING: Final = (
     "duplicates_backward",
     "duplicates_unattributed",
     "reordered_round_trip",
-    "reordered_forward",
-    "reordered_backward",
     "rejected_short",
     "rejected_hmac",
     "rejected_mismatch",
@@ -28,6 +26,8 @@ ACCOUNTING: Final = (
     "samples_dropped",
 )
 """Counters that are 0 unless a scenario names them."""
+BY_DIRECTION: Final = ("reordered_forward", "reordered_backward")
+"""The same, but null where nothing proved that the Session-Reflector numbers its replies."""
 _FATES: Final = ("received", "late", "pending", "lost_forward", "lost_backward", "lost_unattributed")
 
 
@@ -50,6 +50,21 @@ class PingDocument:
         value = self._metrics[name]
         assert isinstance(value, int), f"{name} is {value!r}"
         return value
+
+    def optional_counter(self, name: str) -> int | None:
+        """None: the document says that it cannot be known, and why."""
+        if self._metrics[name] is None:
+            unknown = self.document["unknown"]
+            assert isinstance(unknown, dict)
+            assert unknown[name], f"{name} is null without a reason"
+            return None
+        return self.counter(name)
+
+    def samples(self) -> list[dict[str, int]]:
+        """One row for each packet (`--samples`), numbers only."""
+        rows = self.document["samples"]
+        assert isinstance(rows, list)
+        return rows
 
     def counters(self, *names: str) -> dict[str, int]:
         return {name: self.counter(name) for name in names}

@@ -143,7 +143,7 @@ def test_authentication(path: Topology, tmp_path: Path) -> None:
     """Verified before anything else; a wrong key gets no reply and is counted (RFC 8762 section 4.4)."""
     keys = _key_file(tmp_path, f"first hex:{KEY.hex()}\n")
     with (
-        ReflectorProgram(path.server, tmp_path, "--auth-key-file", keys, "--require-authentication") as reflector,
+        ReflectorProgram(path.server, tmp_path, "--auth-key-file", keys, "--require-auth") as reflector,
         Probe(path.client, 4) as probe,
     ):
         changed = bytearray(request(key=KEY))
@@ -161,7 +161,7 @@ def test_authentication(path: Topology, tmp_path: Path) -> None:
 def test_keys_by_ssid(path: Topology, tmp_path: Path) -> None:
     keys = _key_file(tmp_path, f"one ssid=1 hex:{KEY.hex()}\ntwo ssid=2 hex:{OTHER_KEY.hex()}\n")
     with (
-        ReflectorProgram(path.server, tmp_path, "--auth-key-file", keys, "--require-authentication") as reflector,
+        ReflectorProgram(path.server, tmp_path, "--auth-key-file", keys, "--require-auth") as reflector,
         Probe(path.client, 4) as probe,
     ):
         for ssid, key in ((1, KEY), (2, OTHER_KEY)):
@@ -238,7 +238,7 @@ def test_hostile_packets_are_counted_by_reason(
     key = KEY if authenticated else None
     options = ["--stateful"] if stateful else []
     if authenticated:
-        options += ["--auth-key-file", _key_file(tmp_path, f"k hex:{KEY.hex()}\n"), "--require-authentication"]
+        options += ["--auth-key-file", _key_file(tmp_path, f"k hex:{KEY.hex()}\n"), "--require-auth"]
     good = request(1, key=key)
     hostile = [good[:length] for length in range(len(good))]
     hostile += [good] * 5

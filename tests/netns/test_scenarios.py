@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .measured import ACCOUNTING, PingDocument
+from .measured import ACCOUNTING, BY_DIRECTION, PingDocument
 from .programs import TESTS, TWOWAY, ForwarderProgram, ReflectorProgram, run_twoway
 from .scenario import Measurement, Scenario, load_scenario
 from .topology import SERVER, Topology
@@ -54,6 +54,12 @@ def _differences(scenario: Scenario, result: PingDocument) -> list[str]:
         if name not in scenario.unchecked and result.counter(name) != value
     ]
 
+    lines += [
+        f"{name}: expected 0 or null, got {result.counter(name)}"
+        for name in BY_DIRECTION
+        if name not in scenario.counters and name not in scenario.unchecked and result.optional_counter(name)
+    ]
+
     def compare(name: str, expected: Mapping[int, int] | None) -> None:
         if expected is not None and result.tally(name) != dict(expected):
             lines.append(f"{name}: expected {dict(expected)}, got {result.tally(name)}")
@@ -71,7 +77,7 @@ def test_scenario(topology: Topology, tmp_path: Path, path: Path, scenario: Scen
     keys = key_file(tmp_path) if measurement.authenticated else None
     reflector_options = ["--stateful"] if measurement.stateful else []
     if keys is not None:
-        reflector_options += ["--auth-key-file", str(keys), "--require-authentication"]
+        reflector_options += ["--auth-key-file", str(keys), "--require-auth"]
     with (
         ForwarderProgram(topology.middle, tmp_path, path) as forwarder,
         ReflectorProgram(topology.server, tmp_path, *reflector_options) as reflector,
