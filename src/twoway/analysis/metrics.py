@@ -105,6 +105,8 @@ class Metric:
     """The metric of which it is a share."""
     always: bool = False
     """Whether a report shows it when it is 0."""
+    shown: bool = True
+    """Whether a report for people has it at all."""
     condition: str | None = None
     """Its name in a condition (`--fail-if`); a counter and its ratio may share one."""
     statistic: str = "mean"
@@ -223,7 +225,7 @@ _PACKETS: tuple[Metric, ...] = (
         unit=Unit.EVENTS),
     _row("last_sequence", Kind.FACT, "last sequence", "RFC 8913 last-sent-seq",
         "Sequence number of the last packet sent.",
-        unit=Unit.NUMBER, read=reading.fact_of("last_sequence", reading.not_sent)),
+        unit=Unit.NUMBER, read=reading.fact_of("last_sequence", reading.not_sent), shown=False),
 )
 
 _row = partial(Metric, section=Section.RATIOS)
@@ -268,10 +270,12 @@ _DELAY: tuple[Metric, ...] = (
         condition="backward"),
     _row("forward_with_offset", Kind.DISTRIBUTION, "forward with offset", "RFC 7679 section 3.7.1",
         "T2 - T1 as read from both clocks: includes their unknown offset, and may be negative.",
-        derived=True, unit=Unit.NANOSECONDS, direction=Direction.FORWARD, read=reading.spread_of("forward")),
+        derived=True, unit=Unit.NANOSECONDS, direction=Direction.FORWARD, shown=False,
+        read=reading.spread_of("forward")),
     _row("backward_with_offset", Kind.DISTRIBUTION, "backward with offset", "RFC 7679 section 3.7.1",
         "T4 - T3 as read from both clocks: includes their unknown offset, and may be negative.",
-        derived=True, unit=Unit.NANOSECONDS, direction=Direction.BACKWARD, read=reading.spread_of("backward")),
+        derived=True, unit=Unit.NANOSECONDS, direction=Direction.BACKWARD, shown=False,
+        read=reading.spread_of("backward")),
     _row("residence", Kind.DISTRIBUTION, "in reflector", "RFC 6673 section 4.4",
         "T3 - T2: from arrival to departure at the reflector, by its own clock.",
         unit=Unit.NANOSECONDS, direction=Direction.NONE, condition="residence"),
@@ -280,15 +284,15 @@ _DELAY: tuple[Metric, ...] = (
 _row = partial(Metric, section=Section.VARIATION)
 _VARIATION: tuple[Metric, ...] = (
     _row("pdv_round_trip", Kind.DISTRIBUTION, "PDV round trip", "RFC 5481 section 4.2",
-        "Round trip delay above the smallest of the same span.",
+        "Round trip delay above the smallest of the same span; relative_error is of the delay itself.",
         derived=True, unit=Unit.NANOSECONDS, direction=Direction.ROUND_TRIP,
         read=reading.above_minimum("round_trip"), condition="pdv", statistic="p99"),
     _row("pdv_forward", Kind.DISTRIBUTION, "PDV forward", "RFC 5481 section 4.2",
-        "Forward delay above the smallest of the same span.",
+        "Forward delay above the smallest of the same span; relative_error is of the delay itself.",
         derived=True, unit=Unit.NANOSECONDS, direction=Direction.FORWARD, read=reading.above_minimum("forward"),
         condition="pdv-forward", statistic="p99"),
     _row("pdv_backward", Kind.DISTRIBUTION, "PDV backward", "RFC 5481 section 4.2",
-        "Backward delay above the smallest of the same span.",
+        "Backward delay above the smallest of the same span; relative_error is of the delay itself.",
         derived=True, unit=Unit.NANOSECONDS, direction=Direction.BACKWARD, read=reading.above_minimum("backward"),
         condition="pdv-backward", statistic="p99"),
     _row("ipdv_round_trip", Kind.DISTRIBUTION, "IPDV round trip", "RFC 5481 section 4.1",
@@ -345,7 +349,7 @@ _CLOCK: tuple[Metric, ...] = (
     _row("far_error_ns", Kind.FACT, "far error", "RFC 4656 section 4.1.2",
         "Largest Error Estimate in the replies: how wrong the reflector says T2 and T3 may be.",
         unit=Unit.NANOSECONDS, read=reading.fact_of("far_error_ns", reading.far_error)),
-    _row("one_way_error_bound_ns", Kind.FACT, "one-way error bound", "RFC 7679 section 3.7.1",
+    _row("one_way_error_bound_ns", Kind.FACT, "one-way error", "RFC 7679 section 3.7.1",
         "local_error_ns + far_error_ns: bound of the error of each one-way delay; only between "
         "synchronised clocks.",
         unit=Unit.NANOSECONDS, read=reading.error_bound),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from twoway.analysis.result import Distribution, Summary
 
-STATELESS = "the reflector does not number its replies"
 LOST = ("lost_forward", "lost_backward", "lost_unattributed")
 DUPLICATES = ("duplicates_forward", "duplicates_backward", "duplicates_unattributed")
 REJECTED = (
@@ -103,14 +102,26 @@ def share_of(parts: tuple[str, ...], whole: tuple[str, ...]) -> Callable[[Summar
     return read
 
 
+def no_direction(summary: Summary) -> str | None:
+    """Why nothing tells forward from backward, None where the reflector's own numbering does."""
+    match summary.fact("reflector_stateful"):
+        case 1:
+            return None
+        case 0:
+            return "the reflector does not number its replies"
+        case _ if total(summary, "received", "late") == 0:
+            return "no replies"
+        case _:
+            return "the reflector may not number its replies"
+
+
 def loss_of(direction: str, *whole: str) -> Callable[[Summary], float | Unknown]:
     """A reader of the loss in one direction, among packets of which it is known whether they passed it."""
     share = share_of((f"lost_{direction}",), ("received", "late", *whole))
 
     def read(summary: Summary) -> float | Unknown:
-        if summary.counter("lost_unattributed") and summary.fact("reflector_stateful") != 1:
-            return Unknown(STATELESS)
-        return share(summary)
+        why = no_direction(summary)
+        return Unknown(why) if why is not None and summary.counter("lost_unattributed") else share(summary)
 
     return read
 
@@ -119,8 +130,9 @@ def by_direction(counter: str) -> Callable[[Summary], int | Unknown]:
     """A reader of a counter that only a reflector's own numbering can tell."""
 
     def read(summary: Summary) -> int | Unknown:
+        why = no_direction(summary)
         count = summary.counter(counter)
-        return count if count or summary.fact("reflector_stateful") == 1 else Unknown(STATELESS)
+        return count if count or why is None else Unknown(why)
 
     return read
 

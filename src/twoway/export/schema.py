@@ -1,0 +1,184 @@
+"""JSON Schema (draft 2020-12) of what `--json` and `--ndjson` print, made from the tables that print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from twoway.analysis.metrics import SECTIONS, Kind, Metric, Section, Unit, in_section
+from twoway.analysis.samples import COLUMNS, SampleColumn
+from twoway.export import fields
+from twoway.export.fields import Field, JsonValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+RECORD_TYPES = ("session", "packet", "event", "interval", "summary")
+
+Schema = dict[str, JsonValue]
+T = TypeVar("T")
+
+
+def result_schema() -> Schema:
+    """The schema of the document that `twoway.export.json_result.document` makes (`--json`)."""
+    properties: dict[str, JsonValue] = {
+        **_marker("result"),
+        "session": _session(),
+        **_outcome(),
+        "samples": {"type": "array", "description": "Packet by packet, where asked for.", "items": _sample()},
+    }
+    body = _object("Result of one measurement.", properties, optional=("samples",))
+    return {"$schema": DRAFT, "title": "twoway result", **body}
+
+
+def record_schema() -> Schema:
+    """The schema of one line of `--ndjson`."""
+    interval = {**_described(fields.SPAN), **_measurements()}
+    records = {
+        "session": _object("First record.", {**_marker("session"), **_properties(_session())}),
+        "packet": _object("A packet's fate, or a further reply.", {**_marker("packet"), **_properties(_sample())}),
+        "event": _object("Something that happened while measuring.", {**_marker("event"), **_described(fields.EVENT)}),
+        "interval": _object("What came since the last such record.", {**_marker("interval"), **interval}),
+        "summary": _object("Last record: the whole measurement.", {**_marker("summary"), **_outcome()}),
+    }
+    return {"$schema": DRAFT, "title": "twoway record", "oneOf": [records[name] for name in RECORD_TYPES]}
+
+
+def _marker(kind: str) -> dict[str, JsonValue]:
+    return {
+        "type": {"const": kind, "description": "What this object is."},
+        "schema": {"const": fields.SCHEMA_VERSION, "description": "Version of this schema."},
+    }
+
+
+def _object(description: str, properties: Mapping[str, JsonValue], optional: Sequence[str] = ()) -> Schema:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+
+
+def _properties(schema: Schema) -> Mapping[str, JsonValue]:
+    properties = schema["properties"]
+    if not isinstance(properties, dict):
+        raise TypeError("not an object's schema")
+    return properties
+
+
+def _described(table: Sequence[Field[T]]) -> dict[str, JsonValue]:
+    return {field.name: _field(field) for field in table}
+
+
+def _field(field: Field[T]) -> Schema:
+    body: Schema = {
+        "type": [field.type, "null"] if field.optional else field.type,
+        "description": f"{field.description} Unit: {field.unit}.",
+    }
+    if field.values:
+        body["enum"] = [*field.values, *([None] if field.optional else [])]
+    low, high = field.bounds
+    if low is not None:
+        body["minimum"] = low
+    if high is not None:
+        body["maximum"] = high
+    return body
+
+
+def _session() -> Schema:
+    obtained: Schema = {
+        "type": "object",
+        "description": "Option -> what stands instead, for each that was granted in lesser form. Empty: all granted.",
+        "additionalProperties": {"type": "string"},
+    }
+    requested = _object("What was asked for.", _described(fields.REQUESTED))
+    return _object("The test-session.", {**_described(fields.ENDS), "requested": requested, "obtained": obtained})
+
+
+def _outcome() -> dict[str, JsonValue]:
+    events = _object("One event.", _described(fields.EVENT))
+    return {
+        **_described(fields.RUN),
+        **_measurements(),
+        "local_clock": _object("The clock here at the end, by adjtimex.", _described(fields.LOCAL_CLOCK)),
+        "events": {"type": "array", "description": "What happened while measuring, in order.", "items": events},
+    }
+
+
+def _measurements() -> dict[str, JsonValue]:
+    sections: dict[str, JsonValue] = {}
+    for section in Section:
+        properties: dict[str, JsonValue] = {metric.name: _metric(metric) for metric in in_section(section)}
+        if section is Section.TOOL:
+            properties |= _described(fields.FALLBACK)
+        sections[section] = _object(SECTIONS[section], properties)
+    steps = _object("One step.", _described(fields.CLOCK_STEP))
+    unknown: Schema = {
+        "type": "object",
+        "description": "Metric -> why it cannot be known, for each that is null.",
+        "additionalProperties": {"type": "string"},
+    }
+    return {
+        **sections,
+        "clock_steps": {"type": "array", "description": "Steps of the clock here: the first 16.", "items": steps},
+        "unknown": unknown,
+    }
+
+
+def _metric(metric: Metric) -> Schema:
+    described = f"{metric.description} Unit: {metric.unit}." + (f" {metric.rfc}." if metric.rfc != "-" else "")
+    match metric.kind:
+        case Kind.DISTRIBUTION:
+            return {**_distribution(), "description": described}
+        case Kind.TALLY:
+            return {
+                "type": "object",
+                "description": f"{described} Value -> how often.",
+                "propertyNames": {"pattern": "^[0-9]+$"},
+                "additionalProperties": {"type": "integer", "minimum": 1},
+            }
+        case Kind.RATIO:
+            return {"type": ["number", "null"], "description": described, "minimum": 0}
+        case Kind.COUNTER | Kind.FACT:
+            kind = "boolean" if metric.unit is Unit.STATE else "integer"
+            nullable = metric.read is not None or metric.kind is Kind.FACT
+            body: Schema = {"type": [kind, "null"] if nullable else kind, "description": described}
+            return body if kind == "boolean" else {**body, "minimum": 0}
+
+
+def _distribution() -> Schema:
+    percentiles: Schema = {
+        "type": "object",
+        "description": "The percentiles asked for, by RFC 2330 section 11.3. Unit: ns.",
+        "patternProperties": {"^p[0-9]+([.][0-9]+)?$": {"type": "integer"}},
+        "additionalProperties": False,
+    }
+    bucket: Schema = {
+        "type": "array",
+        "prefixItems": [{"type": "integer"}, {"type": "integer"}, {"type": "integer", "minimum": 1}],
+        "items": False,
+    }
+    histogram: Schema = {
+        "type": "array",
+        "description": "Histogram, ascending: [lower_ns, upper_ns, packets]. Not in interval records, nor for PDV.",
+        "items": bucket,
+    }
+    properties = {**_described(fields.STATISTICS), "percentiles_ns": percentiles, "buckets": histogram}
+    body = _object("", properties, optional=("buckets",))
+    return {**body, "type": ["object", "null"]}
+
+
+def _sample() -> Schema:
+    return _object("One packet.", {column.name: _cell(column) for column in COLUMNS})
+
+
+def _cell(column: SampleColumn) -> Schema:
+    if column.names is not None:
+        return {"type": "string", "description": column.description, "enum": column.names}
+    if column.bits is not None:
+        names: Schema = {"type": "string", "enum": column.bits}
+        return {"type": "array", "description": column.description, "items": names}
+    described = f"{column.description} Unit: {column.unit}."
+    return {"type": ["integer", "null"] if column.optional else "integer", "description": described}
