@@ -1,0 +1,228 @@
+//! Session-Senders on real sockets over loopback, against a Session-Reflector of this test's own.
+
+use std::net::{SocketAddr, UdpSocket as Std};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use twoway_plane::clock::Clock;
+use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
+use twoway_plane::sample::{Sample, SampleStatus, TimestampSource};
+use twoway_plane::schedule::Spacing;
+use twoway_plane::sender::event::EventKind;
+use twoway_plane::sender::{Plane, Sender, SenderSpec};
+use twoway_plane::session_sender::SessionSpec;
+use twoway_plane::sys::{SocketRequest, SystemClock, TimestampMode};
+use twoway_wire::{
+    ErrorEstimate, PacketFormat, ReflectInput, SenderPacket, TestKeys, TimestampFormat, WallNanos, reflect_in_place, reply_len,
+};
+
+/// Answers STAMP packets; `drop` names the sequence numbers that it does not answer.
+struct Far {
+    address: SocketAddr,
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Far {
+    fn start(bind: &str, drop: impl Fn(u32) -> bool + Send + 'static) -> Self {
+        let socket = Std::bind(bind).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let end = Arc::new(AtomicBool::new(false));
+        let ended = end.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut octets, mut count) = ([0; 2048], 0);
+            while !ended.load(Ordering::Relaxed) {
+                let Ok((len, source)) = socket.recv_from(&mut octets) else { continue };
+                let now = SystemClock.wall();
+                let request = SenderPacket::parse(PacketFormat::Stamp, &TestKeys::None, &mut octets[..len]).unwrap();
+                if drop(request.sequence) {
+                    continue;
+                }
+                let input = ReflectInput {
+                    sequence: Some(count),
+                    receive_timestamp: now,
+                    transmit_timestamp: SystemClock.wall(),
+                    error_estimate: ErrorEstimate::new(true, TimestampFormat::Ntp, Some(1000)),
+                    ttl: Some(64),
+                    dscp_ecn: None,
+                    symmetrical_size: false,
+                };
+                count += 1;
+                let len = reply_len(PacketFormat::Stamp, len, false);
+                reflect_in_place(PacketFormat::Stamp, &TestKeys::None, &request, &input, &mut octets[..len]).unwrap();
+                socket.send_to(&octets[..len], source).unwrap();
+            }
+        });
+        Self { address, end, thread: Some(thread) }
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec {
+    let timeout_ns = 300_000_000;
+    let local: SocketAddr = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
+    let ledger = LedgerSpec {
+        ring: 1024,
+        timeout_ns,
+        reflector_mode: ReflectorMode::Stateful,
+        timestamp_format: TimestampFormat::Ntp,
+        timestamps: TimestampSource::Kernel,
+        stamp_wait_ns: 50_000_000,
+        attribution_wait_ns: i64::MAX,
+        attribution_capacity: 4096,
+        start: WallNanos(0),
+    };
+    let session = SessionSpec {
+        format: PacketFormat::Stamp,
+        keys: TestKeys::None,
+        ssid: 7,
+        timestamp_format: TimestampFormat::Ntp,
+        payload_len: 100,
+        random_fill: true,
+        count,
+        spacing: Spacing::Periodic,
+        interval_ns,
+        seed: 1,
+        dscp_ecn_monitoring: false,
+        timestamps: TimestampMode::Kernel,
+        ledger,
+        samples: true,
+    };
+    let socket = SocketRequest {
+        local,
+        peer: Some(target),
+        interface: None,
+        reuse_port: false,
+        ttl: 255,
+        dscp_ecn: 0,
+        receive_buffer: 1 << 20,
+        timestamps: TimestampMode::Kernel,
+        stamp_all: true,
+        packet_info: false,
+    };
+    SenderSpec { session, socket, netns: None, sample_capacity: 100_000 }
+}
+
+/// Polls, with a bound, until the session is finished; returns all its samples.
+fn finish(plane: &Plane, sender: &Sender) -> Vec<Sample> {
+    let (begun, mut samples) = (Instant::now(), Vec::new());
+    while begun.elapsed() < Duration::from_secs(20) {
+        let finished = sender.is_finished();
+        plane.acknowledge();
+        samples.extend(sender.take_samples());
+        if finished {
+            return samples;
+        }
+        std::thread::yield_now();
+    }
+    panic!("not finished: {:?}", sender.summary().unwrap());
+}
+
+#[test]
+fn every_packet_comes_back_with_kernel_stamps() {
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        let far = Far::start(bind, |_| false);
+        let plane = Plane::new(1, false).unwrap();
+        let sender = plane.open_sender(spec(far.address, Some(200), 200_000)).unwrap();
+        sender.start();
+        let samples = finish(&plane, &sender);
+        let summary = sender.summary().unwrap();
+        let counter = |name| summary.counter(name).unwrap();
+        assert_eq!((counter("sent"), counter("received")), (200, 200));
+        assert_eq!((counter("t1_kernel"), counter("t4_kernel")), (200, 200), "no stamp fell back");
+        assert_eq!(counter("missed_slots") + counter("send_errors"), 0);
+        let mut sequences: Vec<_> = samples.iter().map(|sample| sample.sequence).collect();
+        sequences.sort_unstable();
+        assert_eq!(sequences, (0..200).collect::<Vec<_>>());
+        for sample in &samples {
+            assert_eq!((sample.status, sample.sender_ttl), (SampleStatus::Received, 64));
+            assert!(sample.round_trip_ns > 0 && sample.t1_ns < sample.t4_ns, "{sample:?}");
+        }
+        assert_eq!(summary.distribution("round_trip").unwrap().count(), 200);
+    }
+}
+
+#[test]
+fn what_is_not_answered_is_lost_forward_and_the_session_ends_at_the_last_timeout() {
+    let far = Far::start("127.0.0.1:0", |sequence| sequence % 10 == 3);
+    let plane = Plane::new(1, false).unwrap();
+    let sender = plane.open_sender(spec(far.address, Some(100), 1_000_000)).unwrap();
+    let begun = Instant::now();
+    sender.start();
+    let samples = finish(&plane, &sender);
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    let summary = sender.summary().unwrap();
+    let counter = |name| summary.counter(name).unwrap();
+    assert_eq!((counter("sent"), counter("received"), counter("lost_forward")), (100, 90, 10));
+    let lost: Vec<_> = samples.iter().filter(|sample| sample.status == SampleStatus::LostForward).collect();
+    assert_eq!(lost.len(), 10);
+    assert!(lost.iter().all(|sample| sample.sequence % 10 == 3));
+    assert_eq!(summary.loss_bursts().get(&1), Some(&10));
+}
+
+#[test]
+fn a_target_that_is_not_there_is_an_event_and_a_loss() {
+    let closed = Std::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let plane = Plane::new(1, false).unwrap();
+    let sender = plane.open_sender(spec(closed, Some(20), 1_000_000)).unwrap();
+    sender.start();
+    finish(&plane, &sender);
+    let summary = sender.summary().unwrap();
+    let counter = |name| summary.counter(name).unwrap();
+    assert_eq!((counter("sent"), counter("not_sent")), (20, 0), "an ICMP error about one packet does not stop the next");
+    assert_eq!(counter("lost_unattributed") + counter("lost_forward"), 20);
+    assert!(counter("icmp_errors") > 0);
+    assert!(sender.take_events().iter().any(|event| event.kind == EventKind::IcmpUnreachable));
+}
+
+#[test]
+fn a_stop_awaits_what_is_outstanding_and_an_abort_does_not() {
+    let far = Far::start("127.0.0.1:0", |_| true);
+    let plane = Plane::new(1, false).unwrap();
+    for (abort, name) in [(false, "lost_unattributed"), (true, "pending")] {
+        let sender = plane.open_sender(spec(far.address, None, 1_000_000)).unwrap();
+        sender.start();
+        let begun = Instant::now();
+        while sender.summary().unwrap().counter("sent") < Some(5) {
+            assert!(begun.elapsed() < Duration::from_secs(5));
+        }
+        if abort {
+            sender.abort();
+        } else {
+            sender.stop();
+        }
+        finish(&plane, &sender);
+        let summary = sender.summary().unwrap();
+        let sent = summary.counter("sent").unwrap();
+        assert!(sent >= 5);
+        assert_eq!(summary.counter(name), Some(sent), "{summary:?}");
+    }
+}
+
+#[test]
+fn a_thousand_sessions_share_one_thread() {
+    let far = Far::start("127.0.0.1:0", |_| false);
+    let plane = Plane::new(1, false).unwrap();
+    let senders: Vec<_> =
+        (0..1000).map(|_| plane.open_sender(spec(far.address, Some(3), 50_000_000)).unwrap()).collect();
+    for sender in &senders {
+        sender.start();
+    }
+    for sender in &senders {
+        finish(&plane, sender);
+    }
+    let received: u64 = senders.iter().map(|sender| sender.summary().unwrap().counter("received").unwrap()).sum();
+    let drops: u64 = senders.iter().map(|sender| sender.summary().unwrap().counter("lost_unattributed").unwrap()).sum();
+    assert!(received + drops == 3000 && received > 2900, "{received} received, {drops} lost in the test's own slow reflector");
+}
