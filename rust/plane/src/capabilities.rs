@@ -91,7 +91,9 @@ pub fn capabilities(interface: Option<&str>) -> Vec<Capability> {
     } else {
         note("clock_readable", false, io::Error::from_raw_os_error(state.errno).to_string());
     }
-    let bound = state.error_ns.map_or_else(|| "the kernel says: unsynchronized".to_owned(), |ns| format!("maximum error {} us", ns / 1000));
+    let bound = state
+        .error_ns
+        .map_or_else(|| "the kernel says: unsynchronized".to_owned(), |ns| format!("maximum error {} us", ns / 1000));
     note("clock_synchronized", state.synchronized, bound);
     found
 }
@@ -173,7 +175,8 @@ fn hardware(interface: &str) -> (bool, String) {
         Ok((flags, clock)) => {
             let both = libc::SOF_TIMESTAMPING_TX_HARDWARE | libc::SOF_TIMESTAMPING_RX_HARDWARE;
             let able = flags & both == both && clock >= 0;
-            let seen = if able { format!("clock /dev/ptp{clock}") } else { format!("{interface} has no stamping clock") };
+            let seen =
+                if able { format!("clock /dev/ptp{clock}") } else { format!("{interface} has no stamping clock") };
             (able, seen)
         }
         Err(error) => (false, error.to_string()),

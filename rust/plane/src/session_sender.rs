@@ -10,8 +10,8 @@
 use std::collections::VecDeque;
 
 use twoway_wire::{
-    ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, TlvChain, TlvFlags,
-    WallNanos, WireError, write_extra_padding,
+    ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, TlvChain,
+    TlvFlags, WallNanos, WireError, write_extra_padding,
 };
 
 use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply};
@@ -343,9 +343,7 @@ impl SessionSender {
         let software = stamps.software?;
         let expected = i64::from(id) + self.stamp_skew;
         let (skew, gap) = self.fit(software, expected, 0).or_else(|| {
-            (1..=STAMP_SKEW)
-                .flat_map(|skew| [-skew, skew])
-                .find_map(|skew| self.fit(software, expected, skew))
+            (1..=STAMP_SKEW).flat_map(|skew| [-skew, skew]).find_map(|skew| self.fit(software, expected, skew))
         })?;
         self.stamp_skew += skew;
         let (stamp, source) = self.select(stamps)?;
@@ -388,16 +386,12 @@ impl SessionSender {
             return;
         }
         let (t4, t4_source) = self.select(&meta.stamps).unwrap_or((wall, TimestampSource::User));
-        let packet = match ReflectorPacket::parse(
-            self.spec.format,
-            &self.spec.keys,
-            octets,
-            self.spec.dscp_ecn_monitoring,
-        ) {
-            Ok(packet) => packet,
-            Err(WireError::TooShort { .. }) => return self.ledger.add(Counter::RejectedShort, 1),
-            Err(_) => return self.ledger.add(Counter::RejectedHmac, 1),
-        };
+        let packet =
+            match ReflectorPacket::parse(self.spec.format, &self.spec.keys, octets, self.spec.dscp_ecn_monitoring) {
+                Ok(packet) => packet,
+                Err(WireError::TooShort { .. }) => return self.ledger.add(Counter::RejectedShort, 1),
+                Err(_) => return self.ledger.add(Counter::RejectedHmac, 1),
+            };
         // A zero SSID is that of a reflector which knows no SSIDs (RFC 8972 section 3); another one is another session's.
         if packet.ssid != self.spec.ssid && packet.ssid != 0 {
             return self.ledger.add(Counter::RejectedMismatch, 1);

@@ -15,7 +15,8 @@ use twoway_plane::sender::{Plane, Sender, SenderSpec};
 use twoway_plane::session_sender::SessionSpec;
 use twoway_plane::sys::{SocketRequest, SystemClock, TimestampMode};
 use twoway_wire::{
-    ErrorEstimate, PacketFormat, ReflectInput, SenderPacket, TestKeys, TimestampFormat, WallNanos, reflect_in_place, reply_len,
+    ErrorEstimate, PacketFormat, ReflectInput, SenderPacket, TestKeys, TimestampFormat, WallNanos, reflect_in_place,
+    reply_len,
 };
 
 /// Answers STAMP packets; `drop` names the sequence numbers that it does not answer.
@@ -180,7 +181,11 @@ fn a_target_that_is_not_there_is_an_event_and_a_loss() {
     finish(&plane, &sender);
     let summary = sender.summary().unwrap();
     let counter = |name| summary.counter(name).unwrap();
-    assert_eq!((counter("sent"), counter("not_sent")), (20, 0), "an ICMP error about one packet does not stop the next");
+    assert_eq!(
+        (counter("sent"), counter("not_sent")),
+        (20, 0),
+        "an ICMP error about one packet does not stop the next"
+    );
     assert_eq!(counter("lost_unattributed") + counter("lost_forward"), 20);
     assert!(counter("icmp_errors") > 0);
     assert!(sender.take_events().iter().any(|event| event.kind == EventKind::IcmpUnreachable));
@@ -224,5 +229,8 @@ fn a_thousand_sessions_share_one_thread() {
     }
     let received: u64 = senders.iter().map(|sender| sender.summary().unwrap().counter("received").unwrap()).sum();
     let drops: u64 = senders.iter().map(|sender| sender.summary().unwrap().counter("lost_unattributed").unwrap()).sum();
-    assert!(received + drops == 3000 && received > 2900, "{received} received, {drops} lost in the test's own slow reflector");
+    assert!(
+        received + drops == 3000 && received > 2900,
+        "{received} received, {drops} lost in the test's own slow reflector"
+    );
 }

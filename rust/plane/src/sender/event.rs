@@ -39,7 +39,8 @@ impl Event {
 
     /// A refused packet: what the kernel calls it decides the kind.
     pub fn refused(at: WallNanos, errno: i32) -> Self {
-        let down = matches!(errno, libc::ENETDOWN | libc::ENETUNREACH | libc::ENODEV | libc::ENXIO | libc::EADDRNOTAVAIL);
+        let down =
+            matches!(errno, libc::ENETDOWN | libc::ENETUNREACH | libc::ENODEV | libc::ENXIO | libc::EADDRNOTAVAIL);
         Self::new(at, if down { EventKind::InterfaceDown } else { EventKind::SendError }, errno)
     }
 

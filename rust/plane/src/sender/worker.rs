@@ -81,8 +81,24 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that waits to be handed to a worker.
-    pub(super) fn new(id: u64, engine: SessionSender, socket: UdpSocket, interface: Option<String>, shared: Arc<Shared>) -> Self {
-        Self { id, engine, socket, interface, shared, scheduled_ns: None, unread: false, dirty: false, rebind_after_ns: 0 }
+    pub(super) fn new(
+        id: u64,
+        engine: SessionSender,
+        socket: UdpSocket,
+        interface: Option<String>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            id,
+            engine,
+            socket,
+            interface,
+            shared,
+            scheduled_ns: None,
+            unread: false,
+            dirty: false,
+            rebind_after_ns: 0,
+        }
     }
 }
 
@@ -325,7 +341,8 @@ impl Worker {
     fn fire(&mut self, mut now: i64) {
         for _ in 0..BATCH {
             let Some((moment, at)) = self.next_due() else { return };
-            let awake_ns = if self.busy_poll { SHORTEST_SLEEP_NS } else { self.margin.margin_ns(moment - self.last_send_ns) };
+            let awake_ns =
+                if self.busy_poll { SHORTEST_SLEEP_NS } else { self.margin.margin_ns(moment - self.last_send_ns) };
             if moment > now + awake_ns.max(SHORTEST_SLEEP_NS) {
                 return;
             }
@@ -532,7 +549,14 @@ impl Worker {
 fn pending_error(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EPROTO | libc::ENOPROTOOPT | libc::EINTR)
+        Some(
+            libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EINTR
+        )
     )
 }
 

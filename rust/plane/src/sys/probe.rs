@@ -9,7 +9,8 @@ use super::check;
 
 fn open(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket takes integers; the descriptor returned is new and owned by nobody else.
-    check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) }).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Opens a packet socket: whole frames, as MPLS needs them.
