@@ -4,6 +4,8 @@
 //! zero, and leaves alone what follows it (padding, TLVs). `parse` is lenient where the RFCs or the peers in the field
 //! are: MBZ octets and what follows the base packet are ignored, a Multiplier of 0 is left to the caller.
 
+use core::ops::Range;
+
 use crate::auth::{Protection, TestKeys};
 use crate::error::WireError;
 use crate::error_estimate::ErrorEstimate;
@@ -85,6 +87,14 @@ impl PacketFormat {
     #[inline]
     pub const fn reflector_len_with(self, dscp_ecn: bool) -> usize {
         if dscp_ecn { self.reflector_layout().length_with_dscp_ecn } else { self.reflector_layout().length }
+    }
+
+    /// Octets of a request that stay zero, before its padding, where both directions have the same size (RFC 6038 section
+    /// 5.1.4): the room for the reply's longer header. Empty in STAMP, whose base packet has that room.
+    ///
+    /// `emit` writes the base packet alone, so zeroing these is for whoever fills in the padding.
+    pub const fn symmetrical_mbz(self, dscp_ecn: bool) -> Range<usize> {
+        self.sender_len()..self.reflector_len_with(dscp_ecn)
     }
 
     /// Octets that a request must have to be read.

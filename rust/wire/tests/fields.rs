@@ -64,6 +64,11 @@ fn lengths_are_those_of_the_rfcs() {
     let lengths = PacketFormat::ALL.map(|format| (format.sender_len(), format.reflector_len()));
     assert_eq!(lengths, [(44, 44), (112, 112), (14, 41), (48, 112), (48, 112)]);
     assert_eq!(PacketFormat::Twamp.reflector_len_with(true), 44);
+    assert!(PacketFormat::Stamp.symmetrical_mbz(true).is_empty());
+    assert!(PacketFormat::StampAuthenticated.symmetrical_mbz(true).is_empty());
+    assert_eq!(PacketFormat::Twamp.symmetrical_mbz(false), 14..41);
+    assert_eq!(PacketFormat::Twamp.symmetrical_mbz(true), 14..44);
+    assert_eq!(PacketFormat::TwampEncrypted.symmetrical_mbz(false), 48..112);
     assert_eq!(reply_len(PacketFormat::Twamp, 14, false), 41);
     assert_eq!(reply_len(PacketFormat::Twamp, 42, false), 42);
     assert_eq!(reply_len(PacketFormat::Twamp, 42, true), 44);
