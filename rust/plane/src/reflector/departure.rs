@@ -1,0 +1,489 @@
+//! When a reply will leave: the time between writing T3 and the departure, learned from the kernel's transmit stamps.
+//!
+//! Theory of operation. T3 is written before the packet leaves, but should say when it leaves. The *gap* from the last
+//! reading of the clock to the departure is a few microseconds, and on an idle machine it varies by as much: caches and
+//! translation buffers have gone cold. How cold, shows: a request that has waited long between its arrival at the host
+//! and its reply (its *age*: wake-up, system calls, our own work) met a cold machine, and its departure will be slow too.
+//! Measured on a veth, the gap's correlation with the logarithm of the age is 0.7 to 0.85 at 100 packets/s.
+//!
+//! So the gap is predicted by a line over log2(age), fitted to the latest stamps with exponentially fading weights. A
+//! preemption between clock and departure makes gaps of milliseconds that predict nothing, so a gap counts at most as far
+//! from the line as a few times the usual deviation: it still moves the line if it comes again and again. Separate lines
+//! serve a thread that has just waited and one that went straight on, whose age is queueing and says nothing of caches.
+//!
+//! In a batch, the packet at place `i` leaves about `i` times a *step* after the first; the step is learned in the same
+//! way. What remains is the *spread*: the error that 95 % of the predictions stay below. It goes into the Error Estimate.
+//!
+//! The figures are floating point: they are estimates from the beginning, and never compared or accumulated.
+
+/// Weight that a stamp keeps when the next one comes: the latest 20 or so count.
+const FADING: f64 = 0.95;
+/// Gaps are cut off at this many usual deviations from the prediction.
+const CUT_DEVIATIONS: f64 = 3.0;
+/// Stamps from which on gaps are cut off: before, every one is the best there is.
+const STAMPS_BEFORE_CUT: u32 = 8;
+/// Variance of log2(age) below which the slope is drawn towards zero: little variation proves no slope.
+const LEAST_VARIANCE: f64 = 0.02;
+/// The usual deviation never falls below this, so that a long calm does not make the next change an outlier, in ns.
+const LEAST_DEVIATION_NS: f64 = 20.0;
+/// Share of predictions whose error stays below the spread.
+const SPREAD_QUANTILE: f64 = 0.95;
+/// How fast the spread follows, as a share of itself for each stamp.
+const SPREAD_RATE: f64 = 0.2;
+/// Spread before anything has been learned: user space stamps are wrong by about 94 us at the median.
+const UNLEARNED_SPREAD_NS: f64 = 100_000.0;
+/// Oldest age that is told from older ones, in ns: above, a machine cannot get colder.
+const AGE_MAX_NS: f64 = 1e8;
+/// A stamp later than this after the clock reading is not of that packet, or says nothing of the next.
+const GAP_MAX_NS: i64 = 1_000_000_000;
+
+/// What the thread did before it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rhythm {
+    /// It had been waiting for a packet.
+    Woken,
+    /// It went on from the batch before.
+    Running,
+}
+
+/// What is known before a departure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepartureHint {
+    /// What the thread did before.
+    pub rhythm: Rhythm,
+    /// Time from the arrival of the batch's first request to the clock reading; 0 where the arrival is not stamped.
+    pub age_ns: i64,
+    /// Place in the batch, from 0.
+    pub place: u32,
+}
+
+/// A line through fading points, and how far points usually lie from it.
+#[derive(Clone, Copy, Debug, Default)]
+struct FadingLine {
+    weight: f64,
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+    deviation: f64,
+    points: u32,
+}
+
+impl FadingLine {
+    fn at(&self, x: f64) -> f64 {
+        if self.points == 0 {
+            return 0.0;
+        }
+        let (mean_x, mean_y) = (self.x / self.weight, self.y / self.weight);
+        let variance = (self.xx / self.weight - mean_x * mean_x).max(0.0);
+        let covariance = self.xy / self.weight - mean_x * mean_y;
+        mean_y + covariance / (variance + LEAST_VARIANCE) * (x - mean_x)
+    }
+
+    fn learn(&mut self, x: f64, y: f64) {
+        let predicted = self.at(x);
+        let off = y - predicted;
+        let y = if self.points < STAMPS_BEFORE_CUT {
+            self.deviation = self.deviation.max(off.abs().min(y.abs() / 2.0)).max(LEAST_DEVIATION_NS);
+            y
+        } else {
+            let cut = CUT_DEVIATIONS * self.deviation;
+            // A run of large errors widens the cut quickly: that is a change, not an outlier.
+            let seen = off.abs().min(4.0 * self.deviation);
+            self.deviation = (self.deviation + (1.0 - FADING) * (seen - self.deviation)).max(LEAST_DEVIATION_NS);
+            predicted + off.clamp(-cut, cut)
+        };
+        self.weight = self.weight * FADING + 1.0;
+        self.x = self.x * FADING + x;
+        self.y = self.y * FADING + y;
+        self.xx = self.xx * FADING + x * x;
+        self.xy = self.xy * FADING + x * y;
+        self.points = self.points.saturating_add(1);
+    }
+}
+
+/// Learns when replies leave. One for each worker: the figures are of a thread and its sockets.
+#[derive(Clone, Debug)]
+pub struct DepartureModel {
+    woken: FadingLine,
+    running: FadingLine,
+    step: FadingLine,
+    spread_ns: f64,
+}
+
+impl Default for DepartureModel {
+    fn default() -> Self {
+        Self {
+            woken: FadingLine::default(),
+            running: FadingLine::default(),
+            step: FadingLine::default(),
+            spread_ns: UNLEARNED_SPREAD_NS,
+        }
+    }
+}
+
+impl DepartureModel {
+    /// Expected time from the clock reading to the departure, in ns. 0 while nothing has been learned.
+    pub fn gap_ns(&self, hint: &DepartureHint) -> i64 {
+        let first = self.line(hint.rhythm).at(log_age(hint.age_ns)).max(0.0);
+        (first + f64::from(hint.place) * self.step_ns()) as i64
+    }
+
+    /// Expected time between two departures of a batch, in ns.
+    pub fn step_ns(&self) -> f64 {
+        self.step.at(0.0).max(0.0)
+    }
+
+    /// Learns from one transmit stamp: `gap_ns` from the clock reading to the departure, `error_ns` from the T3 written to
+    /// the departure.
+    pub fn learn(&mut self, hint: &DepartureHint, gap_ns: i64, error_ns: i64) {
+        // A clock step between reading and stamp makes gaps that are none.
+        if !(0..GAP_MAX_NS).contains(&gap_ns) {
+            return;
+        }
+        if hint.place == 0 {
+            let x = log_age(hint.age_ns);
+            match hint.rhythm {
+                Rhythm::Woken => self.woken.learn(x, gap_ns as f64),
+                Rhythm::Running => self.running.learn(x, gap_ns as f64),
+            }
+        } else {
+            let first = self.line(hint.rhythm).at(log_age(hint.age_ns));
+            let step = (gap_ns as f64 - first).max(0.0) / f64::from(hint.place);
+            self.step.learn(0.0, step);
+        }
+        self.widen_or_narrow(error_ns.unsigned_abs() as f64);
+    }
+
+    /// The error of T3 that 95 % of the replies stay below, in ns.
+    pub fn spread_ns(&self) -> u64 {
+        self.spread_ns as u64
+    }
+
+    /// The line for a rhythm; the other one while this has seen nothing.
+    fn line(&self, rhythm: Rhythm) -> &FadingLine {
+        let (line, other) = match rhythm {
+            Rhythm::Woken => (&self.woken, &self.running),
+            Rhythm::Running => (&self.running, &self.woken),
+        };
+        if line.points == 0 { other } else { line }
+    }
+
+    /// Moves the spread so that it comes to rest where the wanted share of errors lies below it.
+    fn widen_or_narrow(&mut self, error_ns: f64) {
+        let direction = if error_ns > self.spread_ns { SPREAD_QUANTILE } else { SPREAD_QUANTILE - 1.0 };
+        self.spread_ns = (self.spread_ns * (SPREAD_RATE * direction).exp()).clamp(1.0, GAP_MAX_NS as f64);
+    }
+}
+
+fn log_age(age_ns: i64) -> f64 {
+    (age_ns as f64).clamp(1.0, AGE_MAX_NS).log2()
+}
+
+/// How many transmit stamps are asked for in a second.
+pub const STAMPS_PER_S: u64 = 2000;
+/// Stamps that may be asked for at once after a pause.
+const STAMP_BURST: u64 = 16;
+
+/// Decides which departures are stamped: all at a low rate, and so few at a high one that they cost next to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StampBudget {
+    full_ns: u64,
+}
+
+impl StampBudget {
+    /// Whether to ask for one more stamp now (monotonic clock).
+    pub fn take(&mut self, now_ns: u64) -> bool {
+        const INTERVAL_NS: u64 = 1_000_000_000 / STAMPS_PER_S;
+        let full_ns = self.full_ns.max(now_ns).saturating_add(INTERVAL_NS);
+        let granted = full_ns - now_ns <= INTERVAL_NS * STAMP_BURST;
+        if granted {
+            self.full_ns = full_ns;
+        }
+        granted
+    }
+}
+
+/// Departures stamped but not yet reported that one socket keeps in mind.
+pub const OUTSTANDING_STAMPS: usize = 64;
+
+/// A departure for which a stamp was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct StampedDeparture {
+    /// What was known before.
+    pub hint: DepartureHint,
+    /// The clock reading from which the gap counts, wall clock.
+    pub read_ns: i64,
+    /// The T3 that was written, wall clock.
+    pub written_ns: i64,
+}
+
+/// Pairs the stamps of one socket with the departures that asked for them, by the kernel's running number
+/// (`SOF_TIMESTAMPING_OPT_ID`, which counts the datagrams that ask).
+///
+/// Kernels differ in whether a datagram that was refused uses up a number. After a refusal the numbering is therefore
+/// learned again, from the stamp of a departure that was the only one under way.
+#[derive(Debug)]
+pub struct StampLedger {
+    departures: [Option<StampedDeparture>; OUTSTANDING_STAMPS],
+    next: Option<u32>,
+    lone: Option<StampedDeparture>,
+    lost: u64,
+}
+
+impl Default for StampLedger {
+    fn default() -> Self {
+        Self { departures: [None; OUTSTANDING_STAMPS], next: Some(0), lone: None, lost: 0 }
+    }
+}
+
+impl StampLedger {
+    /// Whether one more stamp can be asked for: not while the numbering is being learned.
+    pub fn ready(&self) -> bool {
+        self.next.is_some() || self.lone.is_none()
+    }
+
+    /// A departure that asked for a stamp has been sent.
+    pub fn sent(&mut self, departure: StampedDeparture) {
+        match &mut self.next {
+            Some(next) => {
+                let place = &mut self.departures[*next as usize % OUTSTANDING_STAMPS];
+                self.lost += u64::from(place.is_some());
+                *place = Some(departure);
+                *next = next.wrapping_add(1);
+            }
+            None => self.lone = Some(departure),
+        }
+    }
+
+    /// A departure that asked for a stamp was refused: from here on its number may or may not be used up.
+    pub fn refused(&mut self) {
+        self.forget();
+        self.next = None;
+    }
+
+    /// The kernel reports the stamp of datagram `id`; the departure it belongs to, if that is known.
+    pub fn reported(&mut self, id: u32) -> Option<StampedDeparture> {
+        let Some(next) = self.next else {
+            let lone = self.lone.take()?;
+            self.next = Some(id.wrapping_add(1));
+            return Some(lone);
+        };
+        if next.wrapping_sub(id).wrapping_sub(1) as usize >= OUTSTANDING_STAMPS {
+            return None;
+        }
+        self.departures[id as usize % OUTSTANDING_STAMPS].take()
+    }
+
+    /// Whether stamps are still to be reported.
+    pub fn outstanding(&self) -> bool {
+        self.lone.is_some() || self.departures.iter().any(Option::is_some)
+    }
+
+    /// Gives up the stamps still to be reported: the error queue was empty for so long that they will not come.
+    pub fn forget(&mut self) {
+        self.lost += self.departures.iter_mut().filter_map(Option::take).count() as u64;
+        self.lost += u64::from(self.lone.take().is_some());
+    }
+
+    /// Stamps asked for that never came.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small generator: deviation-like noise without a dependency.
+    struct Noise(u64);
+
+    impl Noise {
+        fn next(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+        }
+
+        /// Roughly normal with deviation 1.
+        fn normal(&mut self) -> f64 {
+            (0..12).map(|_| self.next()).sum::<f64>() - 6.0
+        }
+    }
+
+    fn hint(age_ns: i64, place: u32) -> DepartureHint {
+        DepartureHint { rhythm: Rhythm::Woken, age_ns, place }
+    }
+
+    /// Runs a series of (age, place, gap) through a model; the errors of its predictions, in order.
+    fn errors(model: &mut DepartureModel, series: impl IntoIterator<Item = (i64, u32, i64)>) -> Vec<i64> {
+        series
+            .into_iter()
+            .map(|(age_ns, place, gap_ns)| {
+                let hint = hint(age_ns, place);
+                let error = gap_ns - model.gap_ns(&hint);
+                model.learn(&hint, gap_ns, error);
+                error
+            })
+            .collect()
+    }
+
+    fn quantile(errors: &[i64], q: f64) -> i64 {
+        let mut sizes: Vec<_> = errors.iter().map(|error| error.abs()).collect();
+        sizes.sort_unstable();
+        sizes[(q * sizes.len() as f64) as usize]
+    }
+
+    #[test]
+    fn a_steady_gap_is_learned_from_the_first_stamp() {
+        let mut model = DepartureModel::default();
+        let errors = errors(&mut model, std::iter::repeat_n((20_000, 0, 2000), 50));
+        assert!(errors[1..].iter().all(|error| error.abs() <= 1), "{errors:?}");
+    }
+
+    #[test]
+    fn noise_costs_little_more_than_itself() {
+        let mut noise = Noise(1);
+        let series: Vec<_> = (0..5000).map(|_| (20_000, 0, 3000 + (noise.normal() * 300.0) as i64)).collect();
+        let errors = errors(&mut DepartureModel::default(), series);
+        assert!(quantile(&errors[50..], 0.5) < 300 * 7 / 10, "{}", quantile(&errors[50..], 0.5));
+    }
+
+    #[test]
+    fn an_old_request_predicts_a_slow_departure() {
+        let mut noise = Noise(2);
+        let series: Vec<_> = (0..3000)
+            .map(|_| {
+                let doublings = noise.next() * 3.0;
+                let age_ns = (15_000.0 * doublings.exp2()) as i64;
+                (age_ns, 0, (2000.0 + 1500.0 * doublings + noise.normal() * 100.0) as i64)
+            })
+            .collect();
+        let errors = errors(&mut DepartureModel::default(), series);
+        assert!(quantile(&errors[50..], 0.5) < 120, "{}", quantile(&errors[50..], 0.5));
+        assert!(quantile(&errors[50..], 0.99) < 500, "{}", quantile(&errors[50..], 0.99));
+    }
+
+    #[test]
+    fn a_preemption_now_and_then_does_not_move_the_prediction() {
+        let mut noise = Noise(3);
+        let series: Vec<_> = (0..3000)
+            .map(|index| {
+                let preempted = if index % 23 == 22 { 4_000_000 } else { 0 };
+                (20_000, 0, 2500 + (noise.normal() * 100.0) as i64 + preempted)
+            })
+            .collect();
+        let errors = errors(&mut DepartureModel::default(), series);
+        assert!(quantile(&errors[50..], 0.5) < 300, "{}", quantile(&errors[50..], 0.5));
+    }
+
+    #[test]
+    fn a_lasting_change_is_followed_within_a_few_dozen_stamps() {
+        let mut model = DepartureModel::default();
+        let before = std::iter::repeat_n((20_000, 0, 2000), 500);
+        let errors = errors(&mut model, before.chain(std::iter::repeat_n((20_000, 0, 9000), 100)));
+        assert!(errors[560..].iter().all(|error| error.abs() < 200), "{:?}", &errors[500..]);
+    }
+
+    #[test]
+    fn places_in_a_batch_are_a_step_apart() {
+        let mut model = DepartureModel::default();
+        errors(&mut model, (0..200).map(|index| (20_000, index % 16, 2000 + i64::from(index % 16) * 900)));
+        assert!((model.step_ns() - 900.0).abs() < 20.0, "{}", model.step_ns());
+        assert!((model.gap_ns(&hint(20_000, 10)) - 11_000).abs() < 200);
+    }
+
+    #[test]
+    fn a_rhythm_not_seen_yet_borrows_the_other() {
+        let mut model = DepartureModel::default();
+        errors(&mut model, std::iter::repeat_n((20_000, 0, 2000), 50));
+        let running = DepartureHint { rhythm: Rhythm::Running, ..hint(20_000, 0) };
+        assert!((model.gap_ns(&running) - 2000).abs() <= 1);
+    }
+
+    #[test]
+    fn the_spread_covers_about_95_percent() {
+        let mut noise = Noise(4);
+        let series: Vec<_> = (0..20_000).map(|_| (20_000, 0, 3000 + (noise.normal() * 200.0) as i64)).collect();
+        let mut model = DepartureModel::default();
+        assert_eq!(model.spread_ns(), 100_000);
+        let (mut covered, mut counted) = (0, 0);
+        for (index, (age_ns, place, gap_ns)) in series.into_iter().enumerate() {
+            let hint = hint(age_ns, place);
+            let error = gap_ns - model.gap_ns(&hint);
+            if index > 1000 {
+                counted += 1;
+                covered += usize::from(error.unsigned_abs() <= model.spread_ns());
+            }
+            model.learn(&hint, gap_ns, error);
+        }
+        let share = f64::from(covered as u32) / f64::from(counted as u32);
+        assert!((0.92..0.98).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn nonsense_is_not_learned() {
+        let mut model = DepartureModel::default();
+        errors(&mut model, std::iter::repeat_n((20_000, 0, 2000), 50));
+        for gap_ns in [-1, i64::MIN, i64::MAX, GAP_MAX_NS] {
+            model.learn(&hint(20_000, 0), gap_ns, gap_ns);
+        }
+        assert!((model.gap_ns(&hint(20_000, 0)) - 2000).abs() <= 1);
+        for age_ns in [i64::MIN, -1, 0, 1, i64::MAX] {
+            model.learn(&hint(age_ns, 0), 2000, 0);
+            let gap_ns = model.gap_ns(&hint(age_ns, u32::MAX));
+            assert!((0..i64::MAX).contains(&gap_ns));
+        }
+    }
+
+    #[test]
+    fn stamps_are_asked_for_always_when_slow_and_within_the_budget_when_fast() {
+        let mut budget = StampBudget::default();
+        assert!((1..1000).all(|packet| budget.take(packet * 1_000_000)));
+        let mut budget = StampBudget::default();
+        let granted = (0..1_000_000_u64).filter(|packet| budget.take(packet * 4000)).count() as u64;
+        assert!((STAMPS_PER_S * 4..=STAMPS_PER_S * 4 + STAMP_BURST).contains(&granted), "{granted}");
+    }
+
+    fn departure(written_ns: i64) -> StampedDeparture {
+        StampedDeparture { hint: hint(0, 0), read_ns: 0, written_ns }
+    }
+
+    #[test]
+    fn stamps_find_their_departures_in_any_order() {
+        let mut ledger = StampLedger::default();
+        (0..3).for_each(|number| ledger.sent(departure(number)));
+        for id in [2, 0, 1] {
+            assert_eq!(ledger.reported(id).map(|departure| departure.written_ns), Some(i64::from(id)));
+        }
+        assert!(!ledger.outstanding());
+        for id in [0, 3, 77, u32::MAX] {
+            assert!(ledger.reported(id).is_none(), "{id}");
+        }
+    }
+
+    #[test]
+    fn after_a_refusal_the_numbering_is_learned_from_a_lone_departure() {
+        let mut ledger = StampLedger::default();
+        ledger.sent(departure(0));
+        ledger.refused();
+        assert!(ledger.ready());
+        ledger.sent(departure(1));
+        assert!(!ledger.ready());
+        // This kernel used up number 1 for the refused datagram.
+        assert_eq!(ledger.reported(2).map(|departure| departure.written_ns), Some(1));
+        ledger.sent(departure(2));
+        assert_eq!(ledger.reported(3).map(|departure| departure.written_ns), Some(2));
+        assert_eq!(ledger.lost(), 1);
+    }
+
+    #[test]
+    fn stamps_that_never_come_are_counted() {
+        let mut ledger = StampLedger::default();
+        (0..OUTSTANDING_STAMPS as i64 + 5).for_each(|number| ledger.sent(departure(number)));
+        assert_eq!(ledger.lost(), 5);
+        assert!(ledger.reported(0).is_none());
+        ledger.forget();
+        assert_eq!(ledger.lost(), 5 + OUTSTANDING_STAMPS as u64);
+    }
+}

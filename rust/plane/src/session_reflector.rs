@@ -1,0 +1,474 @@
+//! The Session-Reflector: what to do with a request, and the reply. No I/O, no clock, no allocation for a packet.
+//!
+//! Read first: RFC 8762 sections 4.3 to 4.6, RFC 8972 section 3, RFC 5357 section 4.2 and Appendix I.
+//!
+//! Theory of operation. A packet passes three steps, so that a batch can be decided first and its replies written last,
+//! with a departure time as fresh as possible:
+//!
+//! 1. [`SessionReflector::handle`] decides, cheapest checks first. What can be told from addresses comes before any octet
+//!    of the payload is read: own address, not answerable, allow list, rate limits. Then length, authentication, the loop
+//!    guard, the Error Estimate, and last the test-session: no state changes before a packet is authentic.
+//! 2. [`SessionReflector::write`] writes the reply over the request. It may be called again for the same packet with a
+//!    later departure, after [`SessionReflector::take_back`].
+//! 3. [`SessionReflector::sent`] or [`SessionReflector::not_sent`] closes the account: each received packet has exactly
+//!    one [`Disposition`]. A sequence number is used up only by a reply that was sent.
+//!
+//! ## Authenticated and unauthenticated packets on one port
+//!
+//! The layouts tell themselves apart. Where an unauthenticated packet has its timestamp and Error Estimate (octets 4 to
+//! 15), an authenticated one has zeros (MBZ); an unauthenticated packet with zeros there would have neither a time nor a
+//! valid Error Estimate. So a packet of at least 112 octets with zeros in 4 to 15 is taken as authenticated, and then
+//! answered only if the HMAC verifies with a key configured for its SSID (or for any SSID). It is never answered as
+//! unauthenticated instead: a wrong key gets no reply. The reverse, an attacker who strips authentication, gets an
+//! unauthenticated reply, which the authenticated Session-Sender refuses; it cannot touch the test-session, since
+//! authenticated and unauthenticated ones are different test-sessions. An SSID for which a key is configured is answered
+//! with authentication only, and `require_authentication` extends that to everything. HMACs are computed only for
+//! packets in the authenticated layout, so that a flood of others does not cost them.
+//!
+//! ## Loops
+//!
+//! A forged request can make two reflectors answer each other for ever (one datagram is enough). Three guards: packets
+//! from our own listening addresses, packets that look like a reply ([`is_reply_shaped`]), and packets that return our
+//! own clock to us. The last one is for peers that put the fields of a reply in other places: whatever they shuffle, a
+//! reply to one of our replies repeats the departure time which we wrote, and that is within seconds of now, while a
+//! request has MBZ or padding there. Random padding is caught by mistake with probability below 10^-8.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use twoway_wire::packet::{PacketFormat, SenderPacket};
+use twoway_wire::timestamp::{RawTimestamp, TimestampFormat, WallNanos};
+use twoway_wire::{ErrorEstimate, ReflectInput, StampKey, TestKeys, is_reply_shaped, reflect_in_place, reflect_tlvs};
+
+use crate::reflector::allow::AllowList;
+use crate::reflector::dispositions::Disposition;
+use crate::reflector::limits::{RateLimits, TokenReserve};
+use crate::reflector::sessions::{SessionHandle, SessionKey, SessionTable};
+
+/// Most keys that serve the same SSID (and most that serve any): what an authenticated-looking packet can cost.
+pub const KEYS_PER_SSID: usize = 4;
+/// Most local addresses that a wildcard socket remembers for the own-address guard.
+const LOCAL_ADDRESSES: usize = 64;
+/// How close to now a returned departure time is known as ours, in 2^-32 s: 10 s.
+const RETURNED_CLOCK: i64 = 10 << 32;
+
+/// A key for authenticated STAMP.
+#[derive(Clone, Debug)]
+pub struct ReflectorKey {
+    /// The SSID it serves; `None` for any.
+    pub ssid: Option<u16>,
+    /// The HMAC key.
+    pub key: StampKey,
+}
+
+/// What all workers of a reflector have in common.
+#[derive(Debug)]
+pub struct ReflectorPolicy {
+    /// Listening addresses, for the own-address guard.
+    pub listening: Vec<SocketAddr>,
+    /// Who is answered.
+    pub allow: AllowList,
+    /// Answer only packets that authenticate.
+    pub require_authentication: bool,
+    /// Answer requests that are shorter than the shortest reply.
+    pub larger_replies: bool,
+    /// Process STAMP TLVs; otherwise what follows the base packet is echoed as it came.
+    pub process_tlvs: bool,
+    /// DSCP of replies; `None` echoes the request's.
+    pub dscp: Option<u8>,
+    /// Keys in ascending order of SSID, those for any SSID first.
+    keys: Vec<(Option<u16>, TestKeys)>,
+}
+
+/// Why a list of keys is refused: more than [`KEYS_PER_SSID`] serve this SSID (`None`: any).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyKeys(pub Option<u16>);
+
+impl ReflectorPolicy {
+    /// A policy that answers everyone, echoes DSCP and TLVs, and has no keys; its fields are public to change that.
+    pub fn new(listening: Vec<SocketAddr>, keys: Vec<ReflectorKey>) -> Result<Self, TooManyKeys> {
+        let mut keys: Vec<_> = keys.into_iter().map(|key| (key.ssid, TestKeys::Stamp(key.key))).collect();
+        keys.sort_by_key(|(ssid, _)| *ssid);
+        for same in keys.chunk_by(|a, b| a.0 == b.0) {
+            if same.len() > KEYS_PER_SSID {
+                return Err(TooManyKeys(same[0].0));
+            }
+        }
+        Ok(Self {
+            listening,
+            allow: AllowList::default(),
+            require_authentication: false,
+            larger_replies: true,
+            process_tlvs: false,
+            dscp: None,
+            keys,
+        })
+    }
+
+    /// Places in `keys` of those that serve exactly this SSID (`None`: any SSID).
+    fn keys_of(&self, ssid: Option<u16>) -> std::ops::Range<usize> {
+        let first = self.keys.partition_point(|(of, _)| *of < ssid);
+        first..first + self.keys[first..].iter().take_while(|(of, _)| *of == ssid).count()
+    }
+}
+
+/// What is known of a received packet beside its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestMeta {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Where it was sent to.
+    pub destination: SocketAddr,
+    /// Interface it came in by, 0 if unknown.
+    pub interface: u32,
+    /// TTL or hop limit as received.
+    pub ttl: Option<u8>,
+    /// TOS or traffic class octet as received.
+    pub dscp_ecn: Option<u8>,
+    /// Receive stamp: T2.
+    pub received: WallNanos,
+    /// Octets received.
+    pub len: usize,
+    /// The packet was longer than the buffer.
+    pub truncated: bool,
+}
+
+/// A request that will be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingReply {
+    sender: SenderPacket,
+    received: WallNanos,
+    session: Option<SessionHandle>,
+    len: u16,
+    key: Option<u16>,
+    ttl: Option<u8>,
+    dscp_ecn: u8,
+    larger: bool,
+}
+
+impl PendingReply {
+    /// Octets of the reply.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Never: a reply has at least its base packet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// TOS or traffic class octet to send it with: DSCP as policy says, ECN Not-ECT (RFC 7750 section 2.2).
+    pub fn dscp_ecn(&self) -> u8 {
+        self.dscp_ecn
+    }
+
+    /// When the request was received.
+    pub fn received(&self) -> WallNanos {
+        self.received
+    }
+
+    /// Whether writing it includes an HMAC.
+    pub fn is_authenticated(&self) -> bool {
+        self.key.is_some()
+    }
+
+    fn format(&self) -> PacketFormat {
+        if self.key.is_some() { PacketFormat::StampAuthenticated } else { PacketFormat::Stamp }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// It is answered; its disposition follows from whether the reply is sent.
+    Reply(PendingReply),
+    /// It is not.
+    Drop(Disposition),
+}
+
+/// What one engine has seen beside dispositions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineCounters {
+    /// Requests whose Error Estimate was all zeros and that were answered nevertheless.
+    pub zero_error_estimates: u64,
+    /// TLVs returned as not recognized.
+    pub tlv_unrecognized: u64,
+    /// Requests whose TLVs end in something malformed.
+    pub tlv_malformed: u64,
+}
+
+/// The engine of one worker.
+#[derive(Debug)]
+pub struct SessionReflector {
+    policy: Arc<ReflectorPolicy>,
+    limits: Arc<RateLimits>,
+    reserve: TokenReserve,
+    sessions: Option<SessionTable>,
+    local: Vec<IpAddr>,
+    counters: EngineCounters,
+}
+
+impl SessionReflector {
+    /// An engine; with a session table it counts its own sequence numbers, without one it copies the Session-Sender's.
+    pub fn new(policy: Arc<ReflectorPolicy>, limits: Arc<RateLimits>, sessions: Option<SessionTable>) -> Self {
+        Self {
+            policy,
+            limits,
+            reserve: TokenReserve::default(),
+            sessions,
+            local: Vec::with_capacity(LOCAL_ADDRESSES),
+            counters: EngineCounters::default(),
+        }
+    }
+
+    /// What it has seen beside dispositions.
+    pub fn counters(&self) -> EngineCounters {
+        self.counters
+    }
+
+    /// The test-sessions, where it keeps any.
+    pub fn sessions(&self) -> Option<&SessionTable> {
+        self.sessions.as_ref()
+    }
+
+    /// Ends test-sessions whose time has come, at most `limit`.
+    pub fn expire(&mut self, now_ns: u64, limit: usize) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.expire(now_ns, limit);
+        }
+    }
+
+    /// Decides on the request in `buf[..meta.len]`. `buf` is the room for the reply too, `now_ns` the monotonic clock.
+    pub fn handle(&mut self, buf: &mut [u8], meta: &RequestMeta, now_ns: u64) -> Verdict {
+        match self.decide(buf, meta, now_ns) {
+            Ok(pending) => Verdict::Reply(pending),
+            Err(disposition) => Verdict::Drop(disposition),
+        }
+    }
+
+    fn decide(&mut self, buf: &mut [u8], meta: &RequestMeta, now_ns: u64) -> Result<PendingReply, Disposition> {
+        self.check_addresses(meta, now_ns)?;
+        if meta.truncated {
+            return Err(Disposition::Truncated);
+        }
+        let room = buf.len();
+        let octets = buf.get_mut(..meta.len).ok_or(Disposition::Malformed)?;
+        if octets.len() < PacketFormat::Stamp.shortest_request() {
+            return Err(Disposition::TooShort);
+        }
+        let (sender, key) = self.authenticate(octets)?;
+        let format = if key.is_some() { PacketFormat::StampAuthenticated } else { PacketFormat::Stamp };
+        if is_reply_shaped(format, octets) || returns_our_clock(format, octets, meta.received) {
+            return Err(Disposition::ReplyShaped);
+        }
+        // RFC 4656 section 4.1.2: a Multiplier of 0 SHOULD be treated as corrupt. Session-Senders that leave the whole
+        // field empty exist; all that we do with it is to copy it, so they are answered, and counted.
+        if sender.error_estimate.multiplier() == 0 {
+            if sender.error_estimate.0 != 0 {
+                return Err(Disposition::ZeroMultiplier);
+            }
+            self.counters.zero_error_estimates += 1;
+        }
+        let base = format.reflector_len();
+        let larger = meta.len < base;
+        if larger && !self.policy.larger_replies {
+            return Err(Disposition::LargerReplyOff);
+        }
+        let len = meta.len.max(base);
+        if len > room || len > usize::from(u16::MAX) {
+            return Err(Disposition::Malformed);
+        }
+        let session = match &mut self.sessions {
+            None => None,
+            Some(sessions) => {
+                let session =
+                    SessionKey::new(meta.source, meta.destination, meta.interface, sender.ssid, key.is_some());
+                Some(sessions.find_or_begin(&session, now_ns).ok_or(Disposition::SessionTableFull)?)
+            }
+        };
+        if self.policy.process_tlvs && len > base {
+            let outcome = reflect_tlvs(&mut buf[base..len]);
+            self.counters.tlv_unrecognized += u64::from(outcome.unrecognized);
+            self.counters.tlv_malformed += u64::from(outcome.malformed);
+        }
+        Ok(PendingReply {
+            sender,
+            received: meta.received,
+            session,
+            len: len as u16,
+            key,
+            ttl: meta.ttl,
+            dscp_ecn: self.policy.dscp.map_or(meta.dscp_ecn.unwrap_or(0) & !3, |dscp| dscp << 2),
+            larger,
+        })
+    }
+
+    /// Everything that can be decided without reading the packet.
+    fn check_addresses(&mut self, meta: &RequestMeta, now_ns: u64) -> Result<(), Disposition> {
+        if self.is_own(meta) {
+            return Err(Disposition::OwnAddress);
+        }
+        let source = meta.source.ip();
+        if meta.source.port() == 0 || !is_unicast(source) || !is_unicast(meta.destination.ip()) {
+            return Err(Disposition::Unanswerable);
+        }
+        if !self.policy.allow.allows(source) {
+            return Err(Disposition::NotAllowed);
+        }
+        // The source's own limit first: what it refuses does not spend the tokens of all the others.
+        if !self.limits.admit_source(source, now_ns) {
+            return Err(Disposition::RateLimitedSource);
+        }
+        if !self.limits.admit_total(&mut self.reserve, now_ns) {
+            return Err(Disposition::RateLimitedGlobal);
+        }
+        Ok(())
+    }
+
+    /// Whether the source is one of our own listening sockets. A wildcard socket does not know its host's addresses; it
+    /// learns them as packets arrive for them, which is before they can be part of a loop.
+    fn is_own(&mut self, meta: &RequestMeta) -> bool {
+        let (source, destination) = (meta.source, meta.destination.ip());
+        let mut wildcard = false;
+        for own in &self.policy.listening {
+            if own.is_ipv4() != source.is_ipv4() {
+                continue;
+            }
+            if own.ip().is_unspecified() {
+                wildcard = true;
+                if own.port() == source.port()
+                    && (source.ip() == destination || source.ip().is_loopback() || self.local.contains(&source.ip()))
+                {
+                    return true;
+                }
+            } else if own.port() == source.port() && own.ip() == source.ip() && same_scope(*own, source) {
+                return true;
+            }
+        }
+        if wildcard
+            && self.local.last() != Some(&destination)
+            && self.local.len() < LOCAL_ADDRESSES
+            && is_unicast(destination)
+            && !self.local.contains(&destination)
+        {
+            self.local.push(destination);
+        }
+        false
+    }
+
+    /// Reads the request; the key's place if it is authenticated.
+    fn authenticate(&self, octets: &mut [u8]) -> Result<(SenderPacket, Option<u16>), Disposition> {
+        let policy = &*self.policy;
+        let layout = PacketFormat::StampAuthenticated.sender_layout();
+        let long_enough = octets.len() >= layout.length;
+        let in_authenticated_layout = long_enough && octets[4..16] == [0; 12];
+        if in_authenticated_layout || (long_enough && policy.require_authentication) {
+            let ssid = layout.ssid.map_or(0, |at| u16::from_be_bytes([octets[at], octets[at + 1]]));
+            let mut known = false;
+            for place in policy.keys_of(Some(ssid)).chain(policy.keys_of(None)) {
+                known = true;
+                let parsed = SenderPacket::parse(PacketFormat::StampAuthenticated, &policy.keys[place].1, octets);
+                if let Ok(sender) = parsed {
+                    return Ok((sender, Some(place as u16)));
+                }
+            }
+            return Err(match (in_authenticated_layout, known) {
+                (true, true) => Disposition::BadHmac,
+                (true, false) => Disposition::UnknownKey,
+                (false, _) => Disposition::Unauthenticated,
+            });
+        }
+        if policy.require_authentication {
+            return Err(Disposition::Unauthenticated);
+        }
+        let sender =
+            SenderPacket::parse(PacketFormat::Stamp, &TestKeys::None, octets).map_err(|_| Disposition::Malformed)?;
+        if sender.ssid != 0 && !policy.keys_of(Some(sender.ssid)).is_empty() {
+            return Err(Disposition::Unauthenticated);
+        }
+        Ok((sender, None))
+    }
+
+    /// Writes the reply into `buf`, the same room that `handle` saw, for a departure at `departure` (T3). Uses the next
+    /// sequence number of the test-session. The error closes the account: call nothing more for this packet.
+    pub fn write(
+        &mut self,
+        pending: &PendingReply,
+        departure: WallNanos,
+        error_estimate: ErrorEstimate,
+        buf: &mut [u8],
+    ) -> Result<(), Disposition> {
+        let sequence = match (pending.session, &mut self.sessions) {
+            (Some(session), Some(sessions)) => {
+                Some(sessions.take_sequence(session).ok_or(Disposition::SessionTableFull)?)
+            }
+            _ => None,
+        };
+        let input = ReflectInput {
+            sequence,
+            receive_timestamp: pending.received,
+            transmit_timestamp: departure,
+            error_estimate,
+            ttl: pending.ttl,
+            dscp_ecn: None,
+            symmetrical_size: true,
+        };
+        let keys = pending.key.map_or(&TestKeys::None, |place| &self.policy.keys[usize::from(place)].1);
+        let written = buf
+            .get_mut(..pending.len())
+            .is_some_and(|reply| reflect_in_place(pending.format(), keys, &pending.sender, &input, reply).is_ok());
+        if written {
+            Ok(())
+        } else {
+            self.take_back(pending);
+            Err(Disposition::Malformed)
+        }
+    }
+
+    /// Undoes `write` for a reply that has not been sent. Replies are taken back from the last one written on.
+    pub fn take_back(&mut self, pending: &PendingReply) {
+        if let (Some(session), Some(sessions)) = (pending.session, &mut self.sessions) {
+            sessions.give_back_sequence(session);
+        }
+    }
+
+    /// The reply has been sent.
+    pub fn sent(&self, pending: &PendingReply) -> Disposition {
+        if pending.larger { Disposition::ReflectedLarger } else { Disposition::Reflected }
+    }
+
+    /// The kernel refused the reply, which has been taken back.
+    pub fn not_sent(&self, _pending: &PendingReply) -> Disposition {
+        Disposition::SendFailed
+    }
+}
+
+fn is_unicast(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(broadcast || address.is_multicast() || address.is_unspecified())
+}
+
+/// Link-local addresses are the same only on the same link.
+fn same_scope(own: SocketAddr, source: SocketAddr) -> bool {
+    match (own, source) {
+        (SocketAddr::V6(own), SocketAddr::V6(source)) => own.scope_id() == 0 || own.scope_id() == source.scope_id(),
+        _ => true,
+    }
+}
+
+/// Whether the place of the Sender Timestamp in a reply holds a time close to now, or close to what stands in the place of
+/// the Receive Timestamp. We write NTP timestamps, so that is what a reply to our reply returns.
+fn returns_our_clock(format: PacketFormat, octets: &[u8], now: WallNanos) -> bool {
+    let layout = format.reflector_layout();
+    let timestamp_at =
+        |at: usize| octets.get(at..at + 8).and_then(|field| field.try_into().ok()).map(u64::from_be_bytes);
+    let (Some(receive), Some(sender)) = (timestamp_at(layout.receive_timestamp), timestamp_at(layout.sender_timestamp))
+    else {
+        return false;
+    };
+    if sender == 0 {
+        return false;
+    }
+    let near = |other: u64| (sender.wrapping_sub(other) as i64).unsigned_abs() <= RETURNED_CLOCK as u64;
+    (receive != 0 && near(receive)) || near(RawTimestamp::encode(now, TimestampFormat::Ntp).0)
+}
