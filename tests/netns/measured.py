@@ -61,10 +61,16 @@ class PingDocument:
         return self.counter(name)
 
     def samples(self) -> list[dict[str, int]]:
-        """One row for each packet (`--samples`), numbers only."""
+        """One row for each packet (`--samples`), the columns that are numbers."""
         rows = self.document["samples"]
         assert isinstance(rows, list)
-        return rows
+        return [{name: value for name, value in row.items() if isinstance(value, int)} for row in rows]
+
+    def sample_sources(self) -> set[tuple[str, str]]:
+        """The sources of T1 and T4 that occur in the samples."""
+        rows = self.document["samples"]
+        assert isinstance(rows, list)
+        return {(row["t1_source"], row["t4_source"]) for row in rows}
 
     def counters(self, *names: str) -> dict[str, int]:
         return {name: self.counter(name) for name in names}

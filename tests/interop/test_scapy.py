@@ -1,0 +1,162 @@
+"""Scapy's STAMP layer (scapy.contrib.stamp): it decodes what we send as we mean it, and we what it builds."""
+
+import json
+import socket
+import subprocess
+import time
+from fractions import Fraction
+from typing import Any, Final
+
+import pytest
+from scapy.contrib.stamp import (
+    ErrorEstimate,
+    STAMPSessionReflectorTestUnauthenticated,
+    STAMPSessionSenderTestUnauthenticated,
+    STAMPTestTLV,
+)
+
+from twoway._native import decode_test_packet
+
+from .relay import LOOPBACK, TWOWAY, Recorded, ReflectorProcess
+
+_NTP_UNIX_S: Final = 2_208_988_800
+_BOUND_S: Final = 20.0
+
+
+def _ntp_ns(raw: Any) -> int:  # noqa: ANN401  # Scapy has no types
+    """Scapy keeps an NTP timestamp as its 64 bits, or as seconds since 1900 in fixed point."""
+    value = int(raw) if isinstance(raw, int) else round(Fraction(raw) * 2**32)
+    return (value >> 32) * 10**9 + ((value & 0xFFFF_FFFF) * 10**9 >> 32) - _NTP_UNIX_S * 10**9
+
+
+@pytest.mark.parametrize("kind", ["stamp", "stamp_padded", "stamp_ptp"])
+def test_requests(kind: str, request: pytest.FixtureRequest) -> None:
+    recorded: Recorded = request.getfixturevalue(kind)
+    for octets, sample in zip(recorded.exchange.requests, recorded.samples, strict=True):
+        packet = STAMPSessionSenderTestUnauthenticated(octets)
+        assert packet.seq == sample["sequence"]
+        assert packet.ssid == (0 if kind == "stamp_ptp" else 4660)
+        assert packet.mbz == 0
+        estimate = packet.err_estimate
+        assert estimate.Z == (kind == "stamp_ptp")
+        assert estimate.multiplier > 0
+        assert bool(estimate.S) == recorded.section("clock")["local_synchronized"]
+        if kind == "stamp_ptp":
+            seconds, nanoseconds = divmod(int(packet.ts), 2**32)
+            assert 0 <= sample["t1_ns"] - (seconds * 10**9 + nanoseconds) < 10**9
+        else:
+            assert 0 <= sample["t1_ns"] - _ntp_ns(packet.ts) < 10**9
+        padding = [(str(tlv.flags), tlv.type, tlv.len, len(tlv.value)) for tlv in packet.tlv_objects]
+        # RFC 8972 sections 4 and 4.1: the Session-Sender sets U; 56 octets less the header are the padding.
+        assert padding == ([("U", 1, 52, 52)] if kind == "stamp_padded" else [])
+
+
+@pytest.mark.parametrize("kind", ["stamp", "stamp_padded", "stamp_ptp"])
+def test_replies(kind: str, request: pytest.FixtureRequest) -> None:
+    recorded: Recorded = request.getfixturevalue(kind)
+    clock = recorded.section("clock")
+    packets = zip(recorded.exchange.requests, recorded.exchange.replies, recorded.samples, strict=True)
+    for asked, octets, sample in packets:
+        packet = STAMPSessionReflectorTestUnauthenticated(octets)
+        assert (packet.seq, packet.seq_sender) == (sample["reflector_sequence"], sample["sequence"])
+        assert packet.ttl_sender == sample["sender_ttl"] == 77
+        assert packet.ssid == (0 if kind == "stamp_ptp" else 4660)
+        assert (packet.mbz1, packet.mbz2) == (0, 0)
+        assert bytes(packet)[28:38] == asked[4:14], "the Session-Sender's timestamp and Error Estimate, copied"
+        estimate = packet.err_estimate
+        assert bool(estimate.S) == clock["far_synchronized"]
+        assert estimate.Z == 0, "the reflector has its own format, whatever the request's"
+        assert abs(_ntp_ns(packet.ts_rx) - sample["t2_ns"]) <= 1
+        assert abs(_ntp_ns(packet.ts) - sample["t3_ns"]) <= 1
+        if clock["far_error_ns"] is not None:
+            error_ns = estimate.multiplier * 2.0 ** (estimate.scale - 32) * 1e9
+            assert clock["far_error_ns"] == pytest.approx(error_ns, rel=0.01, abs=1)
+        if kind == "stamp_padded":
+            (tlv,) = packet.tlv_objects
+            assert (str(tlv.flags), tlv.type, tlv.len) == ("", 1, 52), "Extra Padding is honoured: U is cleared"
+
+
+def _built(sequence: int, tlvs: list[object]) -> bytes:
+    seconds = time.time() + _NTP_UNIX_S
+    return bytes(
+        STAMPSessionSenderTestUnauthenticated(
+            seq=sequence,
+            ts=seconds,
+            err_estimate=ErrorEstimate(S=1, Z=0, scale=5, multiplier=9),
+            ssid=7,
+            tlv_objects=tlvs,
+        )
+    )
+
+
+def test_we_decode_what_scapy_builds() -> None:
+    octets = _built(99, [STAMPTestTLV(flags="U", type=1, len=3, value=b"abc"), STAMPTestTLV(flags=0, type=200, len=0)])
+    decoded = decode_test_packet(
+        octets,
+        format="stamp",
+        role="sender",
+        stamp_key=None,
+        twamp_aes_key=None,
+        twamp_hmac_key=None,
+        near_ns=time.time_ns(),
+    )
+    fields = decoded.fields
+    assert (fields["sequence"], fields["ssid"], fields["error_estimate"]) == (99, 7, 0x8509)
+    assert fields["timestamp_ns"] is not None
+    assert abs(fields["timestamp_ns"] - time.time_ns()) < 60 * 10**9
+    assert decoded.tlvs == [(0x80, 1, b"abc"), (0, 200, b"")]
+
+
+def test_our_reflector_answers_what_scapy_builds() -> None:
+    with ReflectorProcess() as reflector, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(_BOUND_S)
+        tlvs = [
+            STAMPTestTLV(flags="U", type=1, len=4, value=b"abcd"),
+            STAMPTestTLV(flags="U", type=250, len=2, value=b"xy"),
+        ]
+        asked = _built(5, tlvs)
+        sender.sendto(asked, (LOOPBACK, reflector.port))
+        octets = sender.recv(2000)
+    assert len(octets) == len(asked)
+    packet = STAMPSessionReflectorTestUnauthenticated(octets)
+    assert (packet.seq, packet.seq_sender, packet.ssid) == (5, 5, 7)
+    returned = [(str(tlv.flags), tlv.type, bytes(tlv.value)) for tlv in packet.tlv_objects]
+    assert returned == [("", 1, b"abcd"), ("U", 250, b"xy")], "what is not known comes back with U"
+
+
+def test_our_sender_takes_what_scapy_answers() -> None:
+    """A Session-Reflector made of Scapy's layer; the JSON result says what it put into its replies."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as reflector:
+        reflector.bind((LOOPBACK, 0))
+        reflector.settimeout(_BOUND_S)
+        port = reflector.getsockname()[1]
+        command = [TWOWAY, "ping", "-c", "3", "-i", "5ms", "-W", "1s", "--ssid", "9", "--json", "--samples"]
+        with subprocess.Popen([*command, f"{LOOPBACK}:{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ping:
+            for number in range(3):
+                octets, sender = reflector.recvfrom(2000)
+                asked = STAMPSessionSenderTestUnauthenticated(octets)
+                now = time.time() + _NTP_UNIX_S
+                answer = STAMPSessionReflectorTestUnauthenticated(
+                    seq=1000 + number,
+                    ts=now + 0.002,
+                    err_estimate=ErrorEstimate(S=1, Z=0, scale=10, multiplier=200),
+                    ssid=asked.ssid,
+                    ts_rx=now,
+                    seq_sender=asked.seq,
+                    ts_sender=asked.ts,
+                    err_estimate_sender=asked.err_estimate,
+                    ttl_sender=33,
+                )
+                reply = bytearray(bytes(answer))
+                reply[28:38] = octets[4:14]  # Scapy's floating-point seconds lose the last bits of T1
+                reflector.sendto(bytes(reply), sender)
+            stdout, stderr = ping.communicate(timeout=_BOUND_S)
+    assert ping.returncode == 0, stderr
+    document = json.loads(stdout)
+    assert document["packets"]["received"] == 3
+    assert document["clock"]["far_synchronized"] is True
+    assert document["clock"]["far_error_ns"] == pytest.approx(200 * 2.0 ** (10 - 32) * 1e9, rel=0.01)
+    for sample in document["samples"]:
+        assert sample["reflector_sequence"] == 1000 + sample["sequence"]
+        assert sample["sender_ttl"] == 33
+        assert abs(sample["residence_ns"] - 2_000_000) < 2_000, "Scapy's timestamps are floating point"
