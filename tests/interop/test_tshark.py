@@ -4,7 +4,7 @@ It tells a request from a reply by the length alone (41 octets or more is a repl
 and STAMP is judged by its replies, whose layout TWAMP's is (RFC 8762 section 4.6).
 """
 
-import datetime
+import datetime as dt
 import os
 import shutil
 import subprocess
@@ -39,19 +39,16 @@ def _needs_tshark(request: pytest.FixtureRequest) -> None:
 def _wall_ns(text: str) -> int:
     """Of an absolute time as tshark prints it in UTC: "Nov 23, 2026 06:34:11.123456789 UTC"."""
     whole, fraction = text.removesuffix(" UTC").rsplit(".", 1)
-    moment = datetime.datetime.strptime(whole, "%b %d, %Y %H:%M:%S").replace(tzinfo=datetime.UTC)
+    moment = dt.datetime.strptime(whole, "%b %d, %Y %H:%M:%S").replace(tzinfo=dt.UTC)
     return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 def _decode(folder: Path, packets: list[bytes], *, replies: bool) -> list[dict[str, str]]:
     """Each packet's fields by tshark's names, as text."""
     pcap = folder / "packets.pcap"
-    ports = (
-        {"sport": _REFLECTOR_PORT, "dport": _SENDER_PORT}
-        if replies
-        else {"sport": _SENDER_PORT, "dport": _REFLECTOR_PORT}
-    )
-    frames = [IP(src="192.0.2.1", dst="192.0.2.2") / UDP(**ports) / Raw(octets) for octets in packets]
+    source, destination = (_REFLECTOR_PORT, _SENDER_PORT) if replies else (_SENDER_PORT, _REFLECTOR_PORT)
+    header = IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=source, dport=destination)
+    frames = [header / Raw(octets) for octets in packets]
     wrpcap(str(pcap), frames, linktype=101)  # LINKTYPE_RAW: starts with the IP header
     names = _REFLECTOR_FIELDS if replies else _SENDER_FIELDS
     command = ["tshark", "-n", "-r", str(pcap), "-d", f"udp.port=={_REFLECTOR_PORT},twamp.test", "-T", "fields"]
