@@ -2,11 +2,11 @@
 
     SUBJECT[-STATISTIC] OPERATOR VALUE
 
-SUBJECT is a metric's `condition` name in `twoway.analysis.metrics`. STATISTIC (min, mean, median, max, stddev, pN) is for
-distributions; without it the metric's own is meant: mean of delays, p99 of variation. A STATISTIC alone is of the round
-trip. VALUE has a unit of time for times, % for ratios, nothing for counts; `late`, `duplicates` and `reordered` are
-either. The condition is violated when the comparison holds, and also when the metric cannot be known: who asks whether
-forward delay is below 5 ms must not be told that all is well by a clock that cannot say.
+SUBJECT is a metric's `condition` name in `twoway.analysis.metrics`. STATISTIC (min, mean, median, max, stddev, pN) is
+for distributions; without it the metric's own is meant: mean of delays, p99 of variation. A STATISTIC alone is of the
+round trip. VALUE has a unit of time for times, % for ratios, nothing for counts; `late`, `duplicates` and `reordered`
+are either. The condition is violated when the comparison holds, and also when the metric cannot be known: who asks
+whether forward delay is below 5 ms must not be told that all is well by a clock that cannot say.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _WIDE = 10
 """From this ratio of largest to smallest value on, rows grow with the value."""
 
 
-def draw(distribution: Distribution, width: int, title: str) -> str:
+def draw(distribution: Distribution, width: int, title: str = "round trip") -> str:
     """`distribution` as horizontal bars, no line longer than `width` (at least 40 columns). No newline at the end."""
     low, high = distribution.min_ns, distribution.max_ns
     if low is None or high is None:
@@ -67,13 +67,13 @@ def _edges(low: int, high: int) -> list[int]:
             edges = list(_growing(low, high, per_decade))
             if len(edges) <= MAX_ROWS + 1:
                 return edges
-    step = next(step for step in _steps() if high // step - low // step < MAX_ROWS)
+    finest = 10 ** max(0, len(str(max(abs(low), abs(high)))) - 3)
+    step = next(step for step in _steps(finest) if high // step - low // step < MAX_ROWS)
     return [index * step for index in range(low // step, high // step + 2)]
 
 
-def _steps() -> Iterator[int]:
-    """1, 2, 5, 10, 20, 50, …"""
-    decade = 1
+def _steps(decade: int) -> Iterator[int]:
+    """1, 2 and 5 times `decade`, then of the decades above."""
     while True:
         yield from (decade, 2 * decade, 5 * decade)
         decade *= 10
@@ -82,7 +82,7 @@ def _steps() -> Iterator[int]:
 def _growing(low: int, high: int, per_decade: tuple[int, ...]) -> Iterator[int]:
     """Edges at these tenths of each power of ten, from the last one at or below `low` to the first one above `high`."""
     decade = 10 ** (len(str(low)) - 1)
-    edges = []
+    edges: list[int] = []
     while not edges or edges[-1] <= high:
         edges += [max(1, decade * tenths // 10) for tenths in per_decade]
         decade *= 10

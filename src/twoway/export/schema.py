@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from twoway.analysis.metrics import SECTIONS, Kind, Metric, Section, Unit, in_section
+from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS, SampleColumn
 from twoway.export import fields
 from twoway.export.fields import Field, JsonValue
@@ -42,6 +43,44 @@ def record_schema() -> Schema:
         "summary": _object("Last record: the whole measurement.", {**_marker("summary"), **_outcome()}),
     }
     return {"$schema": DRAFT, "title": "twoway record", "oneOf": [records[name] for name in RECORD_TYPES]}
+
+
+def reflector_schema() -> Schema:
+    """The schema of the document that `twoway.export.reflector_json.document` makes (`twoway reflector --json`)."""
+    address = _object("One.", {"address": _plain("string", "Numeric."), "port": _plain("integer", "UDP port.")})
+    dispositions: dict[str, JsonValue] = {
+        name: {"type": "integer", "minimum": 0, "description": f"Packets: {words}."}
+        for name, words in DISPOSITIONS.items()
+    }
+    packets: Schema = {"type": "integer", "minimum": 0}
+    properties: dict[str, JsonValue] = {
+        **_marker("reflector"),
+        "at_ns": _plain("integer", "Wall time. Unit: ns."),
+        "local_addresses": {"type": "array", "description": "Socket addresses listened on.", "items": address},
+        "obtained": _obtained(),
+        "received": {**packets, "description": "Packets received: the sum of `dispositions`."},
+        "reflected": {**packets, "description": "Packets answered."},
+        "dispositions": {
+            "type": "object",
+            "description": 'Packets by disposition, "reason:action"; each received packet is in exactly one.',
+            "properties": dispositions,
+            "additionalProperties": packets,
+        },
+        "own_counters": {
+            "type": "object",
+            "description": "The reflector's own state and faults: counts.",
+            "additionalProperties": {"type": "integer"},
+        },
+        "distributions": {
+            "type": "object",
+            "description": "What the reflector knows of its own timing.",
+            "properties": {
+                name: {**_distribution(), "description": f"{words}. Unit: ns."} for name, words in DISTRIBUTIONS.items()
+            },
+            "additionalProperties": False,
+        },
+    }
+    return {"$schema": DRAFT, "title": "twoway reflector", **_object("A Session-Reflector's counters.", properties)}
 
 
 def _marker(kind: str) -> dict[str, JsonValue]:
@@ -87,14 +126,21 @@ def _field(field: Field[T]) -> Schema:
     return body
 
 
-def _session() -> Schema:
-    obtained: Schema = {
+def _plain(kind: str, description: str) -> Schema:
+    return {"type": kind, "description": description}
+
+
+def _obtained() -> Schema:
+    return {
         "type": "object",
         "description": "Option -> what stands instead, for each that was granted in lesser form. Empty: all granted.",
         "additionalProperties": {"type": "string"},
     }
+
+
+def _session() -> Schema:
     requested = _object("What was asked for.", _described(fields.REQUESTED))
-    return _object("The test-session.", {**_described(fields.ENDS), "requested": requested, "obtained": obtained})
+    return _object("The test-session.", {**_described(fields.ENDS), "requested": requested, "obtained": _obtained()})
 
 
 def _outcome() -> dict[str, JsonValue]:

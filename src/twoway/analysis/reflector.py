@@ -1,0 +1,71 @@
+"""What a Session-Reflector has counted, and what each count means.
+
+Each received packet is in exactly one disposition, "reason:action". `DISPOSITIONS` explains those that the packet
+plane knows (a test compares them with its catalogue); one that is not here is shown by its own name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twoway.analysis.result import Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectorState:
+    """A Session-Reflector at one moment: the input of its renderings."""
+
+    local_addresses: Sequence[tuple[str, int]]
+    """(address, port) of each socket."""
+    obtained: Mapping[str, str]
+    """Option -> what stands instead, for each that was granted in lesser form."""
+    counters: Mapping[str, int]
+    """Disposition -> packets."""
+    own_counters: Mapping[str, int]
+    """The reflector's own state and faults."""
+    distributions: Mapping[str, Distribution]
+    """`transmit_prediction_error` and `residence`, where they are known."""
+    at_ns: int
+    """Wall time."""
+
+    @property
+    def received(self) -> int:
+        """Packets received, whatever became of them."""
+        return sum(self.counters.values())
+
+    @property
+    def reflected(self) -> int:
+        """Packets answered."""
+        return sum(count for name, count in self.counters.items() if not name.endswith(":dropped"))
+
+
+DISPOSITIONS: Mapping[str, str] = {
+    "test_packet:reflected": "answered",
+    "test_packet:reflected_larger": "answered with the few octets more that the shortest reply has",
+    "too_short:dropped": "shorter than any test packet",
+    "bad_hmac:dropped": "wrong key, or changed on the way",
+    "unauthenticated:dropped": "without authentication, which is required",
+    "unknown_key:dropped": "no key for this test-session",
+    "not_allowed:dropped": "source not in any allowed network",
+    "rate_limited_global:dropped": "above the rate limit of all sources",
+    "rate_limited_source:dropped": "above the rate limit of its source",
+    "own_address:dropped": "from an address that this reflector listens on",
+    "reply_shaped:dropped": "a reply: answering it might never end",
+    "larger_reply_off:dropped": "shorter than the shortest reply, and larger replies are off",
+    "session_table_full:dropped": "no room for another test-session",
+    "zero_multiplier:dropped": "Error Estimate with multiplier 0",
+    "malformed:dropped": "not a test packet",
+    "truncated:dropped": "longer than the receive buffer",
+    "send_failed:dropped": "the kernel refused the reply",
+}
+"""What became of a received packet -> in words."""
+
+DISTRIBUTIONS: Mapping[str, str] = {
+    "transmit_prediction_error": "T3 error: departure by the kernel's stamp, less the T3 written",
+    "residence": "in reflector: T3 - T2",
+}
+"""Name -> meaning, in ns."""
