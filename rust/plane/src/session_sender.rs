@@ -32,8 +32,6 @@ const STAMP_WINDOW_NS: i64 = 2_000_000_000;
 const STAMP_DELAY_NS: i64 = 10_000_000;
 /// After the last reply a session stays this long, to see whether that was duplicated.
 const LINGER_NS: i64 = 20_000_000;
-/// Octets that TWAMP's symmetrical size leaves zero after the shortest header (RFC 6038 section 5.1.4, RFC 7750).
-const SYMMETRICAL_MBZ: usize = 30;
 
 /// What a Session-Sender sends.
 #[derive(Clone, Debug)]
@@ -292,7 +290,9 @@ impl SessionSender {
             debug_assert_eq!(written, Ok(()));
         } else {
             fill(padding);
-            let zero = padding.len().min(SYMMETRICAL_MBZ);
+            // Symmetrical Size (RFC 6038 section 5.1.4): where the reply has its header, the request has zeros.
+            let mbz = spec.format.symmetrical_mbz(spec.dscp_ecn_monitoring);
+            let zero = padding.len().min(mbz.len());
             padding[..zero].fill(0);
         }
     }
