@@ -73,33 +73,33 @@ class SessionSpec:
     """Octets of socket buffer to ask for."""
 
     def __post_init__(self) -> None:
-        _within("port", self.target_port, 1, 65535)
-        _within("source port", self.source_port, 0, 65535)
-        _within("scope", self.scope_id, 0, 2**32 - 1)
+        _within("target_port", self.target_port, 1, 65535)
+        _within("source_port", self.source_port, 0, 65535)
+        _within("scope_id", self.scope_id, 0, 2**32 - 1)
         _within("ssid", self.ssid, 0, 0xFFFF)
-        _within("size", self.payload_len, 1, 65507)
-        _within("interval", self.interval_ns, 1, 2**62)
-        _within("timeout", self.timeout_ns, 1, 2**61)
-        _within("dscp", self.dscp_ecn, 0, 255)
+        _within("payload_len", self.payload_len, 1, 65507)
+        _within("interval_ns", self.interval_ns, 1, 2**62)
+        _within("timeout_ns", self.timeout_ns, 1, 2**61)
+        _within("dscp_ecn", self.dscp_ecn, 0, 255)
         _within("ttl", self.ttl, 1, 255)
-        _within("receive buffer", self.receive_buffer, 1, 2**30)
-        _within("sample capacity", self.sample_capacity, 0, 2**24)
+        _within("receive_buffer", self.receive_buffer, 1, 2**30)
+        _within("sample_capacity", self.sample_capacity, 0, 2**24)
         _within("seed", self.seed, 0, 2**64 - 1)
         if self.count is not None:
             _within("count", self.count, 1, 2**32)
         _one_of("fill", self.fill, ("zeros", "random"))
         _one_of("schedule", self.schedule, ("periodic", "poisson"))
-        _one_of("timestamp format", self.timestamp_format, ("ntp", "ptp"))
+        _one_of("timestamp_format", self.timestamp_format, ("ntp", "ptp"))
         _one_of("timestamps", self.timestamps, ("kernel", "hardware", "user"))
-        _one_of("reflector mode", self.reflector_mode, ("auto", "stateless", "stateful"))
+        _one_of("reflector_mode", self.reflector_mode, ("auto", "stateless", "stateful"))
         if self.format == "stamp-authenticated" and self.stamp_key is None:
-            raise ConfigError("key", "authenticated STAMP needs one")
+            raise ConfigError("stamp_key", "authenticated STAMP needs one")
         if self.stamp_key is not None and self.format != "stamp-authenticated":
-            raise ConfigError("key", f"the format {self.format} has no use for it")
+            raise ConfigError("stamp_key", f"the format {self.format} has no use for it")
         if self.ssid and not self.format.startswith("stamp"):
             raise ConfigError("ssid", "only STAMP packets carry one")
         if self.dscp_ecn_monitoring and not self.format.startswith("twamp"):
-            raise ConfigError("dscp-ecn monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
+            raise ConfigError("dscp_ecn_monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +138,16 @@ class ReflectorSpec:
         for _, port, _ in self.listen:
             _within("listen", port, 0, 65535)
         _within("workers", self.workers, 1, 256)
-        _within("max sessions", self.max_sessions, 1, 2**24)
-        _within("session timeout", self.session_timeout_ns, 1, 2**62)
-        _within("rate limit", self.rate_limit, 0, 2**32 - 1)
-        _within("rate limit per source", self.rate_limit_per_source, 0, 2**32 - 1)
-        _within("receive buffer", self.receive_buffer, 1, 2**30)
+        _within("max_sessions", self.max_sessions, 1, 2**24)
+        _within("session_timeout_ns", self.session_timeout_ns, 1, 2**62)
+        _within("rate_limit", self.rate_limit, 0, 2**32 - 1)
+        _within("rate_limit_per_source", self.rate_limit_per_source, 0, 2**32 - 1)
+        _within("receive_buffer", self.receive_buffer, 1, 2**30)
         if self.dscp is not None:
             _within("dscp", self.dscp, 0, 63)
         _one_of("timestamps", self.timestamps, ("kernel", "hardware", "user"))
         if self.require_authentication and not self.keys:
-            raise ConfigError("authentication", "it is required, but there is no key")
+            raise ConfigError("require_authentication", "it is required, but there is no key")
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

@@ -57,3 +57,8 @@ def value_of(parse: Callable[..., _Value], *arguments: int) -> Callable[[str], _
             raise argparse.ArgumentTypeError(error.reason) from None
 
     return convert
+
+
+def abandon_output() -> None:
+    """Point standard output nowhere: what is still buffered for a reader who left must not raise again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -45,8 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     except TwowayError as error:
         code = _report(arguments, error, str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has had enough. What is still buffered must not raise again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from twoway.cli.arguments import abandon_output
+
+        abandon_output()  # whoever read us has had enough
         code = EXIT_ERROR
     except KeyboardInterrupt:
         code = _INTERRUPTED

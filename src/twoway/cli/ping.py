@@ -7,8 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from twoway.cli.arguments import abandon_output
 from twoway.cli.live import LINE_INTERVAL_NS, CsvLive, Live, NdjsonLive, PacketLive, StatusLive
-from twoway.cli.ping_arguments import PingArguments, measurement_from, ping_parser
+from twoway.cli.ping_arguments import OPTIONS, PingArguments, measurement_from, ping_parser
 from twoway.errors import EXIT_CONDITION, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,15 @@ def _check_plot(path: str) -> None:
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
     options = ping_parser().parse_args(arguments, PingArguments())
+    try:
+        return _ping(options)
+    except ConfigError as error:
+        if error.field not in OPTIONS:
+            raise
+        raise ConfigError(OPTIONS[error.field], error.reason) from None
+
+
+def _ping(options: PingArguments) -> int:
     if options.samples and options.output != "json":
         raise ConfigError("--samples", "it goes with --json")
     conditions = _conditions(options.fail_if)
@@ -74,7 +84,7 @@ def run(arguments: list[str]) -> int:
             # The reader of our output has gone, as in `… | head`: end quietly, with the code that the replies earn.
             running.abort()
             running.settle()
-            _abandon_output()
+            abandon_output()
             return _exit_code(running.result(interrupted=True), [])
     return _exit_code(result, conditions)
 
@@ -83,13 +93,12 @@ def _watch(running: RunningMeasurement, live: Live, kept: list[SampleBatch] | No
     """Show the measurement until it has finished (False) or a signal ends it (True)."""
     tick_at_ns = None if live.tick_ns is None else time.monotonic_ns() + live.tick_ns
     while True:
-        finished = running.finished
         _take(running, live, kept)
         now_ns = time.monotonic_ns()
-        if live.tick_ns is not None and tick_at_ns is not None and now_ns >= tick_at_ns and not finished:
+        if live.tick_ns is not None and tick_at_ns is not None and now_ns >= tick_at_ns and not running.finished:
             live.tick(running.summary())
             tick_at_ns = now_ns + live.tick_ns
-        if finished:
+        if running.finished:
             return False
         numbers = signals.wait(running.coalesce_ns) if running.coalesce_ns and live.needs_samples else []
         bounds = [bound for bound in (running.remaining_ns(), tick_at_ns and tick_at_ns - now_ns) if bound is not None]
@@ -145,7 +154,7 @@ def _draw_histogram(result: Result) -> None:
     from twoway.cli.arguments import terminal_width
     from twoway.export import histogram
 
-    drawn = histogram.draw(result.summary.distribution("round_trip"), terminal_width())
+    drawn = histogram.draw(result.summary.distribution("round_trip"), terminal_width(), "round trip")
     sys.stdout.write(f"\n{drawn}\n")
 
 
@@ -159,18 +168,11 @@ def _conditions(texts: list[str]) -> list[Condition]:
 
 
 def _exit_code(result: Result, conditions: list[Condition]) -> int:
-    """3 if a condition holds, else 0 with replies and 1 without; each condition that holds is named."""
-    held = [condition for condition in conditions if condition.violated(result)]
-    for condition in held:
-        sys.stderr.write(f"twoway ping: --fail-if {condition} holds\n")
-    if held:
+    """3 if a condition is violated, which is said, else 0 with replies and 1 without."""
+    reasons = [reason for condition in conditions if (reason := condition.violated(result)) is not None]
+    for reason in reasons:
+        sys.stderr.write(f"twoway ping: --fail-if {reason}\n")
+    if reasons:
         return EXIT_CONDITION
     replies = result.summary.counter("received") + result.summary.counter("late")
     return EXIT_REPLIES if replies else EXIT_NO_REPLY
-
-
-def _abandon_output() -> None:
-    """Point standard output nowhere, so that what is still buffered cannot raise again when Python ends."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

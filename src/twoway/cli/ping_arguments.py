@@ -23,7 +23,7 @@ examples:
   twoway ping -c 100 -i 20ms 192.0.2.1
   twoway ping -D ef --size 1400 -w 1m reflector.example.net:8620
   twoway ping --protocol light -c 1000 -i 1ms -q --histogram '[2001:db8::1]:862'
-  twoway ping -c 600 -i 100ms --plot path.png --fail-if 'loss>1%' --fail-if 'rtt.p99>20ms' 192.0.2.1
+  twoway ping -c 600 -i 100ms --plot path.png --fail-if 'loss>1%' --fail-if 'rtt-p99>20ms' 192.0.2.1
 """
 
 
@@ -245,7 +245,7 @@ def ping_parser() -> Parser:
         action="append",
         default=[],
         metavar="COND",
-        help="end with 3 if this holds, such as 'loss>1%%' or 'rtt.p99>20ms'; repeatable",
+        help="end with 3 if this holds, such as 'loss>1%%' or 'rtt-p99>20ms'; repeatable",
     )
     parser.set_defaults(output="text")
     return parser
@@ -293,6 +293,33 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         busy_poll=options.busy_poll,
         percentiles=options.percentiles,
     )
+
+
+OPTIONS = {
+    "clock_format": "--clock-format",
+    "count": "-c",
+    "dscp_ecn": "-Q",
+    "dscp_ecn_monitoring": "--dscp-ecn-monitoring",
+    "duration_ns": "-w",
+    "interface": "-I",
+    "interval_ns": "-i",
+    "key": "--auth-key-file",
+    "netns": "--netns",
+    "payload_len": "-s",
+    "receive_buffer": "--receive-buffer",
+    "scope_id": "TARGET",
+    "source": "-S",
+    "source_port": "--source-port",
+    "ssid": "--ssid",
+    "stamp_key": "--auth-key-file",
+    "target": "TARGET",
+    "target_port": "TARGET",
+    "timeout_ns": "-W",
+    "timestamp_format": "--clock-format",
+    "timestamps": "--timestamps",
+    "ttl": "-t",
+}
+"""Field that a `ConfigError` names -> the option that a person wrote."""
 
 
 def _is_address(text: str) -> bool:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING
 
-from twoway.cli.arguments import Parser, value_of
+from twoway.cli.arguments import Parser, abandon_output, value_of
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.measurement import Reflection
+from twoway.drivers.signals import SignalWait
 from twoway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from twoway.drivers.plane import Reflector
 
 _DESCRIPTION = """\
 Answer STAMP and TWAMP Light test packets: replies leave from the address and port that was asked,
@@ -188,3 +195,69 @@ def _reflection(options: _Arguments) -> Reflection:
         timestamps=options.timestamps,
         receive_buffer=options.receive_buffer,
     )
+
+
+def run(arguments: list[str]) -> int:
+    """The command. Returns its exit code."""
+    options = _parser().parse_args(arguments, _Arguments())
+    reflection = _reflection(options)
+    # Signals first: one that comes while the sockets are being opened must not kill what is half there.
+    with SignalWait((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)) as signals:
+        from twoway.drivers.plane import Reflector
+
+        reflector = Reflector(reflection)
+        reflector.start()
+        try:
+            _show_listening(reflector, options)
+            while not _told_to_stop(signals):
+                _show_counters(reflector, options)
+        except BrokenPipeError:
+            abandon_output()  # nobody reads us any more, but the senders still want their replies
+            while not _told_to_stop(signals):
+                pass
+        finally:
+            reflector.stop(options.drain_ns)
+        _show_counters(reflector, options)
+    return 0
+
+
+def _told_to_stop(signals: SignalWait) -> bool:
+    """Sleep until a signal: True for one that ends the reflector, False for one that asks for the counters."""
+    while not (numbers := signals.wait()):
+        pass
+    return any(number != signal.SIGUSR1 for number in numbers)
+
+
+def _show_listening(reflector: Reflector, options: _Arguments) -> None:
+    """One line once packets are answered: whoever waits for it may send."""
+    addresses = reflector.local_addresses
+    if options.json:
+        import json
+
+        where = [{"address": address, "port": port} for address, port in addresses]
+        line = json.dumps({"type": "listening", "schema": 1, "local_addresses": where})
+    else:
+        from twoway.export.quantities import endpoint
+
+        kind = "stateful" if options.stateful else "stateless"
+        line = f"listening on {', '.join(endpoint(address, port) for address, port in addresses)} ({kind})"
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    for option, instead in sorted(reflector.obtained.items()):
+        sys.stderr.write(f"twoway reflector: not granted: {option}: {instead}\n")
+
+
+def _show_counters(reflector: Reflector, options: _Arguments) -> None:
+    state = reflector.state()
+    if options.json:
+        import json
+
+        from twoway.export import reflector_json
+
+        text = json.dumps(reflector_json.document(state), separators=(",", ":"), allow_nan=False)
+    else:
+        from twoway.export import reflector_text
+
+        text = reflector_text.report(state)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -134,9 +134,9 @@ class Measurement:
         if self.key is not None and self.protocol != "stamp":
             raise ConfigError("key", "only STAMP packets can be authenticated without a control connection")
         if self.duration_ns is not None and self.duration_ns <= 0:
-            raise ConfigError("duration", f"{self.duration_ns} ns is not more than 0")
+            raise ConfigError("duration_ns", f"{self.duration_ns} ns is not more than 0")
         if self.interval_ns <= 0:
-            raise ConfigError("interval", f"{self.interval_ns} ns is not more than 0")
+            raise ConfigError("interval_ns", f"{self.interval_ns} ns is not more than 0")
 
     @property
     def packet_format(self) -> str:

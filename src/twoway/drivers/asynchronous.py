@@ -93,19 +93,17 @@ class MeasurementStream:
         loop = asyncio.get_running_loop()
         due = loop.time()
         try:
-            finished = False
-            while not finished:
+            while not running.finished:
                 due += self._report_interval_ns / defaults.NANOS
                 batches: list[SampleBatch] = []
                 events: list[Event] = []
                 while True:
-                    finished = running.finished
                     batch = running.take()
                     if len(batch):
                         batches.append(batch)
                     events.extend(running.take_events())
                     remaining_ns = round((due - loop.time()) * defaults.NANOS)
-                    if finished or remaining_ns <= 0:
+                    if running.finished or remaining_ns <= 0:
                         break
                     if running.coalesce_ns:
                         await asyncio.sleep(min(running.coalesce_ns, remaining_ns) / defaults.NANOS)
@@ -113,7 +111,7 @@ class MeasurementStream:
                     await _readable(
                         running.fileno(), remaining_ns if deadline_ns is None else min(remaining_ns, deadline_ns)
                     )
-                if finished:
+                if running.finished:
                     self._result = running.result()
                 yield Interval(running.take_interval(), tuple(batches), tuple(events))
         finally:

@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, Unpack
 
+from twoway.analysis.reflector import DISTRIBUTIONS, ReflectorState
 from twoway.analysis.result import Event, Result, SessionDescription
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint, parse_network
@@ -125,7 +126,7 @@ def _sender_spec(spec: SessionSpec) -> _native.SenderSpec:
 class RunningMeasurement:
     """One measurement with its socket open. A context manager; leaving it stops everything.
 
-    The rhythm: `start`; until `finished`, wait for `fileno` at most `remaining_ns` and `take`; at the end `result`.
+    The rhythm: `start`; then `take` and, until `finished`, wait for `fileno` at most `remaining_ns`; last, `result`.
     `measure`, `stream` and the command line all run on this.
     """
 
@@ -141,6 +142,7 @@ class RunningMeasurement:
             raise
         self._events: list[Event] = []
         self._deadline_ns: int | None = None
+        self._finished = False
         self.description = self._describe()
 
     def _describe(self) -> SessionDescription:
@@ -197,8 +199,8 @@ class RunningMeasurement:
 
     @property
     def finished(self) -> bool:
-        """Whether the fate of every packet is known."""
-        return self._sender.finished
+        """Whether the last `take` was the last one: the fate of every packet is known and its sample was taken."""
+        return self._finished
 
     def fileno(self) -> int:
         """Readable when there are samples or events, or it has finished; `take` clears it."""
@@ -214,6 +216,8 @@ class RunningMeasurement:
             self._deadline_ns = None
             self.stop()
         self._plane.acknowledge()
+        # In this order: news after `acknowledge` wakes the next wait, and what `finished` promises is in this batch.
+        self._finished = self._sender.finished
         return self._sender.drain()
 
     def take_events(self) -> list[Event]:
@@ -240,7 +244,7 @@ class RunningMeasurement:
     def settle(self) -> None:
         """After `abort`: wait until the worker has seen it, at most a moment."""
         deadline_ns = time.monotonic_ns() + _FINISH_NS
-        while not self.finished and time.monotonic_ns() < deadline_ns:
+        while not self._sender.finished and time.monotonic_ns() < deadline_ns:
             self.wait(deadline_ns - time.monotonic_ns())
             self._plane.acknowledge()
 
@@ -302,11 +306,10 @@ def measure(
     with RunningMeasurement(measurement, resolve_target(measurement)) as running:
         running.start()
         while True:
-            finished = running.finished
             batch = running.take()
             if on_samples is not None and len(batch):
                 on_samples(batch)
-            if finished:
+            if running.finished:
                 return running.result()
             if running.coalesce_ns:
                 time.sleep(running.coalesce_ns / defaults.NANOS)
@@ -392,6 +395,17 @@ class Reflector:
     def distribution(self, name: str) -> Distribution:
         """`transmit_prediction_error` (departure by the kernel's stamp less the T3 written) or `residence`, in ns."""
         return self._native.distribution(name)
+
+    def state(self) -> ReflectorState:
+        """Everything it has counted so far."""
+        return ReflectorState(
+            local_addresses=self.local_addresses,
+            obtained=self.obtained,
+            counters=self.counters(),
+            own_counters=self.own_counters(),
+            distributions={name: self.distribution(name) for name in DISTRIBUTIONS},
+            at_ns=time.time_ns(),
+        )
 
 
 def reflector_spec(

@@ -56,8 +56,8 @@ def test_packets_to_send(count: int | None, duration_ns: int | None, schedule: s
     [
         ({"protocol": "icmp"}, "protocol: 'icmp' is none of stamp, light"),
         ({"family": 5}, "family: 5 is neither 4 nor 6"),
-        ({"interval_ns": 0}, "interval: 0 ns is not more than 0"),
-        ({"duration_ns": -1}, "duration: -1 ns is not more than 0"),
+        ({"interval_ns": 0}, "interval_ns: 0 ns is not more than 0"),
+        ({"duration_ns": -1}, "duration_ns: -1 ns is not more than 0"),
         (
             {"protocol": "light", "key": b"k"},
             "key: only STAMP packets can be authenticated without a control connection",
