@@ -34,8 +34,13 @@ SUFFIXES = (".png", ".svg")
 _MAX_POINTS = 4_000
 """With more, a point each would be a smear and a huge file: time is cut into bins, and each drawn as a band."""
 _BINS = 400
+_FLAT = 8
+"""A largest delay this many times the usual ones would flatten them."""
 _CLIP = 99.9
 """Percentile above which delays may be beyond the picture, if they would flatten all others."""
+_MANY_LOSSES = 60
+_LABEL_HEIGHT = 0.045
+"""Of a label beside the distribution, as a share of the panel."""
 
 _DELAY = "#1f5a93"
 _FORWARD = "#2a7f62"
@@ -145,13 +150,9 @@ def _draw(figure: Figure, result: Result, series: _Series) -> None:
     values = series.round_trip[received]
     scale = _scale(values)
     _points(over_time, series.sent_s[received], values / scale.ns, _DELAY, "received")
-    top = _limits(over_time, values / scale.ns)
-    _marks(over_time, series.sent_s[lost], 0.0, _LOST, f"lost ({int(lost.sum())})")
-    if late.any():
-        shown = np.minimum(series.round_trip[late] / scale.ns, top)
-        over_time.scatter(
-            series.sent_s[late], shown, s=26, marker="^", color=_LATE, label=f"late ({int(late.sum())})", zorder=4
-        )
+    _limits(over_time, values / scale.ns)
+    _losses(over_time, series.sent_s[lost])
+    _late(over_time, series.sent_s[late])
     over_time.set_title("Round-trip delay")
     over_time.set_ylabel(f"delay ({scale.unit})")
     if lost.any() or late.any():
@@ -240,8 +241,9 @@ def _points(axes: Axes, times: NDArray[np.float64], values: NDArray[np.float64],
     known = ~np.isnan(values)
     times, values = times[known], values[known]
     if len(values) <= _MAX_POINTS:
-        small = 9 if len(values) <= 500 else 4
-        axes.scatter(times, values, s=small, color=color, alpha=0.75, linewidths=0, label=label, zorder=3)
+        size = 22 if len(values) <= 100 else 9 if len(values) <= 500 else 4
+        if values.size:
+            axes.scatter(times, values, s=size, color=color, alpha=0.75, linewidths=0, label=label, zorder=3)
         return
     order = np.argsort(times, kind="stable")
     bins = [part for part in np.array_split(order, _BINS) if part.size]
@@ -253,39 +255,74 @@ def _points(axes: Axes, times: NDArray[np.float64], values: NDArray[np.float64],
     axes.scatter(times[peaks], values[peaks], s=3, color=color, alpha=0.5, linewidths=0, zorder=3)
 
 
-def _limits(axes: Axes, values: NDArray[np.float64]) -> float:
-    """Scale the axis to what there is, from 0 where that costs little; the top of it."""
+def _limits(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Scale the axis so that the usual delays can be told apart: from 0 where that costs little, logarithmic where the
+    largest would flatten the others; where that cannot be (values of 0), cut off, and how many are beyond is said."""
     import numpy as np
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     known = values[~np.isnan(values)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    usual = float(np.percentile(known, _CLIP)) if known.size else 1.0
-    if known.size > 1_000 and high > 20 * usual > 0:
-        high = usual * 1.5
-        axes.annotate("beyond: see max", (0.995, 0.99), xycoords="axes fraction", ha="right", va="top", fontsize=7)
-    bottom = 0.0 if 0 <= low < 0.6 * high else low - 0.08 * max(high - low, abs(high) * 0.02, 1e-9)
-    top = high + 0.08 * max(high - bottom, 1e-9)
-    axes.set_ylim(bottom, top)
-    return top
+    if not known.size:
+        axes.set_ylim(0.0, 1.0)
+        return
+    low, high, median = float(known.min()), float(known.max()), float(np.median(known))
+    if low > 0 and high > _FLAT * median:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(low / 1.25, high * 1.25)
+        return
+    usual = 1.5 * float(np.percentile(known, _CLIP))
+    if low <= 0 and high > _FLAT * usual > 0:
+        beyond = f"{int((known > usual).sum())} beyond, up to {high:.5g}"
+        axes.annotate(beyond, (0.005, 0.97), xycoords="axes fraction", va="top", fontsize=7.5, bbox=_PAPER, zorder=6)
+        high = usual
+    margin = 0.06 * max(high - low, abs(high) * 0.02, 1e-9)
+    axes.set_ylim(0.0 if 0 <= low < 0.6 * high else low - margin, high + margin)
 
 
-def _marks(axes: Axes, times: NDArray[np.float64], bottom: float, color: str, label: str) -> None:
-    """A line through the whole panel for each lost packet, with a tick at the foot so that one alone is seen."""
+_PAPER = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
+"""Behind words that may stand on bars."""
+
+
+def _losses(axes: Axes, times: NDArray[np.float64]) -> None:
+    """A cross at the foot for each lost packet and a line above it; with many, short lines only."""
     if not times.size:
         return
-    across = axes.get_xaxis_transform()
-    axes.vlines(times, bottom, 1.0, transform=across, color=color, linewidth=0.7, alpha=0.35, zorder=1)
+    foot, label = axes.get_xaxis_transform(), f"lost ({times.size})"
+    if times.size > _MANY_LOSSES:
+        axes.vlines(times, 0.0, 0.045, transform=foot, color=_LOST, linewidth=0.6, alpha=0.8, label=label, zorder=5)
+        return
+    axes.vlines(times, 0.0, 1.0, transform=foot, color=_LOST, linewidth=0.7, alpha=0.35, zorder=1)
     axes.scatter(
         times,
         [0.015] * len(times),
-        transform=across,
-        marker="x",
+        transform=foot,
         s=22,
-        color=color,
+        marker="x",
+        color=_LOST,
         linewidths=1.2,
         label=label,
-        zorder=5,
         clip_on=False,
+        zorder=5,
+    )
+
+
+def _late(axes: Axes, times: NDArray[np.float64]) -> None:
+    """A triangle at the top for each late packet: its delay is the timeout at least."""
+    if not times.size:
+        return
+    axes.scatter(
+        times,
+        [0.975] * len(times),
+        transform=axes.get_xaxis_transform(),
+        s=26,
+        marker="^",
+        color=_LATE,
+        label=f"late ({times.size})",
+        clip_on=False,
+        zorder=5,
     )
 
 
@@ -295,39 +332,37 @@ def _distribution(axes: Axes, result: Result, values: NDArray[np.float64], scale
     spread = BY_NAME["round_trip"].spread(result.summary)
     if isinstance(spread, Unknown):
         return
-    low, high = axes.get_ylim()
-    taken: list[float] = []
+    named: dict[int, list[str]] = {}
     for name in ("median", "p95", "p99", "max"):
         value_ns = spread.statistic(name)
-        if value_ns is None:
-            continue
+        if value_ns is not None:
+            named.setdefault(value_ns, []).append(name)
+    place = axes.transData + axes.transAxes.inverted()
+    taken: list[float] = []
+    for value_ns, names in named.items():
         at = value_ns / scale.ns
-        if not low <= at <= high:
+        height = float(place.transform((1.0, at))[1])
+        if not 0 <= height <= 1:
             continue
-        axes.axhline(at, color=_GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=2)
-        if all(abs(at - other) > 0.055 * (high - low) for other in taken):
-            label = f"{name} {scale.show(value_ns)}"
-            axes.annotate(
-                label,
-                (0.99, at),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=7.5,
-                color="#222222",
-                zorder=6,
-            )
-            taken.append(at)
+        axes.axhline(at, color=_GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=4)
+        if all(abs(height - other) > _LABEL_HEIGHT for other in taken):
+            label, where = f"{', '.join(names)} {scale.show(value_ns)}", axes.get_yaxis_transform()
+            axes.text(0.99, at, label, transform=where, ha="right", va="bottom", fontsize=7.5, bbox=_PAPER, zorder=6)
+            taken.append(height)
 
 
 def _bars(axes: Axes, groups: Sequence[tuple[NDArray[np.float64], str]]) -> None:
     """Horizontal histograms over the same bins."""
     import numpy as np
+    from matplotlib.ticker import MaxNLocator
 
     low, high = axes.get_ylim()
-    bins = np.linspace(low, high, 61)
-    for values, color in groups:
-        known = values[~np.isnan(values)]
+    known = [values[~np.isnan(values)] for values, _ in groups]
+    count = int(min(60, max(12, 2 * sum(map(len, known)) ** 0.5)))
+    bins = (np.geomspace if axes.get_yscale() == "log" else np.linspace)(low, high, count + 1)
+    for values, (_, color) in zip(known, groups, strict=True):
         alpha = 0.85 if len(groups) == 1 else 0.6
-        axes.hist(known, bins=bins.tolist(), orientation="horizontal", color=color, alpha=alpha, zorder=3)
+        axes.hist(values, bins=bins.tolist(), orientation="horizontal", color=color, alpha=alpha, zorder=3)
     axes.grid(visible=False, axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    axes.set_xlim(left=0, right=None if any(map(len, known)) else 1)
