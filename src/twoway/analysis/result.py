@@ -78,7 +78,7 @@ class SessionDescription:
     local_address: str
     local_port: int
     ssid: int
-    """STAMP Session Identifier (RFC 8972 section 3), 0 for none."""
+    """STAMP Session-Sender Identifier (RFC 8972 section 3), 0 for none."""
     format: str
     """A name of `catalogue()["packet_formats"]`."""
     dscp_ecn: int

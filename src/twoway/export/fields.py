@@ -69,7 +69,7 @@ REQUESTED: tuple[Field[SessionDescription], ...] = (
         "ssid",
         "integer",
         "number",
-        "STAMP Session Identifier (RFC 8972 section 3), 0 for none.",
+        "STAMP Session-Sender Identifier (RFC 8972 section 3), 0 for none.",
         lambda s: s.ssid,
         bounds=_PORT,
     ),
@@ -200,7 +200,7 @@ FALLBACK: tuple[Field[tuple[str, Summary]], ...] = tuple(
         f"{stamp}_fell_back",
         "integer",
         "packets",
-        f"Packets whose {what} ({stamp.upper()}) was stamped by a lesser source than the one requested.",
+        f"Packets answered whose {what} ({stamp.upper()}) was stamped by a lesser source than the one requested.",
         _fell_back(stamp),
         bounds=_COUNT,
     )

@@ -311,7 +311,7 @@ def _tool(result: Result) -> list[str]:
 
 def _stamp_words(summary: Summary, session: SessionDescription, stamp: str) -> str:
     counts = {source: summary.counter(f"{stamp}_{source}") for source in SOURCES}
-    words = ", ".join(f"{source} x{count}" for source, count in counts.items() if count) or "none taken"
+    words = ", ".join(f"{source} x{count}" for source, count in counts.items() if count) or "no replies"
     lesser = fell_back(session.timestamps, summary, stamp)
     return words + (f": {plural(lesser, 'packet')} fell back from {session.timestamps}" if lesser else "")
 

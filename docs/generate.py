@@ -1,0 +1,165 @@
+"""Writes the parts of the documents that a table in the code already says: options, metrics, counters, formats.
+
+    generate.py            write them
+    generate.py --check    change nothing; fail and name the documents that differ
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`, and NAME is a function's name in `PARTS`. What is
+written by hand stays by hand; what is copied by hand goes stale, so nothing is.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twoway.analysis.conditions import SUBJECTS
+from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
+from twoway.analysis.reflector import DISPOSITIONS
+from twoway.cli.capabilities import REMEDIES as FEATURES
+from twoway.cli.ping_arguments import ping_parser
+from twoway.cli.reflector import _parser as reflector_parser
+from twoway.errors import REMEDIES
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+DOCS = Path(__file__).resolve().parent
+_PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _options(parser: argparse.ArgumentParser) -> str:
+    """A table for each group of options. argparse has no public way to list what was added to it."""
+    blocks = []
+    for group in parser._action_groups:  # noqa: SLF001  (see above)
+        rows = []
+        for action in group._group_actions:  # noqa: SLF001  (see above)
+            if not action.option_strings or action.dest == "help":
+                continue
+            value = action.metavar or ("|".join(action.choices) if action.choices else "")
+            names = [f"{name} {value}".strip() for name in action.option_strings[-1:]]
+            spelt = ", ".join(f"`{name}`" for name in (*action.option_strings[:-1], *names))
+            rows.append((spelt, (action.help or "").replace("%%", "%")))
+        if rows:
+            blocks.append(f"**{(group.title or '').capitalize()}**\n\n" + _table(("Option", "Meaning (default)"), rows))
+    return "\n\n".join(blocks)
+
+
+def _ping_options() -> str:
+    return _options(ping_parser())
+
+
+def _reflector_options() -> str:
+    return _options(reflector_parser())
+
+
+def _dispositions() -> str:
+    rows = ((f"`{name}`", words[:1].upper() + words[1:]) for name, words in DISPOSITIONS.items())
+    return _table(("Counter", "What became of the packet"), rows)
+
+
+def _features() -> str:
+    return _table(("Feature", 'What a "no" means, and what to do'), ((f"`{n}`", text) for n, text in FEATURES.items()))
+
+
+def _remedies() -> str:
+    rows = (
+        (operation or "any other", errno.errorcode[number], text.replace("{host}", "HOST").replace("{port}", "PORT"))
+        for (operation, number), text in REMEDIES.items()
+    )
+    return _table(("Operation", "Error", "What to do"), rows)
+
+
+def _metrics() -> str:
+    blocks = []
+    for section, meaning in SECTIONS.items():
+        rows = [
+            (
+                f"`{metric.name}`",
+                "" if metric.kind is Kind.TALLY else metric.unit,
+                f"`{metric.condition}`" if metric.condition else "",
+                metric.description,
+                "own" if metric.rfc == "-" else metric.rfc,
+            )
+            for metric in in_section(section)
+        ]
+        head = ("Name", "Unit", "`--fail-if`", "Meaning", "Defined in")
+        blocks.append(f"## `{section}`\n\n{meaning}\n\n{_table(head, rows)}")
+    return "\n\n".join(blocks)
+
+
+def _conditions() -> str:
+    defaults = {m.condition: m.statistic for m in METRICS if m.condition and m.kind is Kind.DISTRIBUTION}
+    rows = ((f"`{name}`", defaults.get(name, "")) for name in SUBJECTS)
+    return _table(("Subject", "Statistic if none is named"), rows)
+
+
+def _packet_formats() -> str:
+    from twoway import _native  # here, so that all other parts can be written without it
+
+    formats: Mapping[str, tuple[int, int]] = _native.catalogue()["packet_formats"]
+    return _table(
+        ("Format", "Session-Sender header, octets", "Session-Reflector header, octets"),
+        ((f"`{name}`", sender, reflector) for name, (sender, reflector) in formats.items()),
+    )
+
+
+def _tlv_types() -> str:
+    from twoway import _native  # here, as above
+
+    types: Mapping[str, tuple[int, bool]] = _native.catalogue()["tlv_types"]
+    ordered = sorted(types.items(), key=lambda item: item[1])
+    return _table(
+        ("Type", "Name", "Reflector"),
+        ((code, f"`{name}`", "honoured" if done else "echoed, U flag set") for name, (code, done) in ordered),
+    )
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "ping-options": _ping_options,
+    "reflector-options": _reflector_options,
+    "dispositions": _dispositions,
+    "features": _features,
+    "remedies": _remedies,
+    "metrics": _metrics,
+    "conditions": _conditions,
+    "packet-formats": _packet_formats,
+    "tlv-types": _tlv_types,
+}
+
+
+def generated(text: str) -> str:
+    """`text` with its generated parts as they should be."""
+    return _PART.sub(lambda match: f"{match[1]}\n{PARTS[match['name']]()}\n\n{match[3]}", text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check all documents. Returns the exit code."""
+    check = list(arguments) == ["--check"]
+    if arguments and not check:
+        sys.stderr.write("usage: generate.py [--check]\n")
+        return 2
+    stale = []
+    for path in sorted(DOCS.rglob("*.md")):
+        text = path.read_text()
+        wanted = generated(text)
+        if wanted != text:
+            stale.append(path.relative_to(DOCS.parent))
+            if not check:
+                path.write_text(wanted)
+    for path in stale:
+        sys.stdout.write(f"{path}: {'stale: run `make docs`' if check else 'written'}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
