@@ -20,6 +20,8 @@
 const FADING: f64 = 0.95;
 /// Gaps are cut off at this many usual deviations from the prediction.
 const CUT_DEVIATIONS: f64 = 3.0;
+/// So many gaps cut off in a row, all on one side, are no outliers but a change: the next ones count in full.
+const CUTS_OF_A_CHANGE: i32 = 3;
 /// Stamps from which on gaps are cut off: before, every one is the best there is.
 const STAMPS_BEFORE_CUT: u32 = 8;
 /// Variance of log2(age) below which the slope is drawn towards zero: little variation proves no slope.
@@ -67,6 +69,8 @@ struct FadingLine {
     xy: f64,
     deviation: f64,
     points: u32,
+    /// Gaps cut off in a row, negative below the line.
+    cuts: i32,
 }
 
 impl FadingLine {
@@ -88,10 +92,15 @@ impl FadingLine {
             y
         } else {
             let cut = CUT_DEVIATIONS * self.deviation;
-            // A run of large errors widens the cut quickly: that is a change, not an outlier.
             let seen = off.abs().min(4.0 * self.deviation);
             self.deviation = (self.deviation + (1.0 - FADING) * (seen - self.deviation)).max(LEAST_DEVIATION_NS);
-            predicted + off.clamp(-cut, cut)
+            let side = if off < 0.0 { -1 } else { 1 };
+            self.cuts = match (off.abs() > cut, self.cuts * side >= 0) {
+                (false, _) => 0,
+                (true, true) => (self.cuts + side).clamp(-CUTS_OF_A_CHANGE, CUTS_OF_A_CHANGE),
+                (true, false) => side,
+            };
+            if self.cuts.abs() >= CUTS_OF_A_CHANGE { y } else { predicted + off.clamp(-cut, cut) }
         };
         self.weight = self.weight * FADING + 1.0;
         self.x = self.x * FADING + x;
@@ -216,6 +225,8 @@ pub struct StampedDeparture {
     pub read_ns: i64,
     /// The T3 that was written, wall clock.
     pub written_ns: i64,
+    /// T3 - T2 as written.
+    pub residence_ns: i64,
 }
 
 /// Pairs the stamps of one socket with the departures that asked for them, by the kernel's running number
@@ -228,12 +239,13 @@ pub struct StampLedger {
     departures: [Option<StampedDeparture>; OUTSTANDING_STAMPS],
     next: Option<u32>,
     lone: Option<StampedDeparture>,
+    under_way: u32,
     lost: u64,
 }
 
 impl Default for StampLedger {
     fn default() -> Self {
-        Self { departures: [None; OUTSTANDING_STAMPS], next: Some(0), lone: None, lost: 0 }
+        Self { departures: [None; OUTSTANDING_STAMPS], next: Some(0), lone: None, under_way: 0, lost: 0 }
     }
 }
 
@@ -245,14 +257,17 @@ impl StampLedger {
 
     /// A departure that asked for a stamp has been sent.
     pub fn sent(&mut self, departure: StampedDeparture) {
-        match &mut self.next {
+        let replaced = match &mut self.next {
             Some(next) => {
-                let place = &mut self.departures[*next as usize % OUTSTANDING_STAMPS];
-                self.lost += u64::from(place.is_some());
-                *place = Some(departure);
+                let place = *next as usize % OUTSTANDING_STAMPS;
                 *next = next.wrapping_add(1);
+                self.departures[place].replace(departure)
             }
-            None => self.lone = Some(departure),
+            None => self.lone.replace(departure),
+        };
+        match replaced {
+            Some(_) => self.lost += 1,
+            None => self.under_way += 1,
         }
     }
 
@@ -264,26 +279,30 @@ impl StampLedger {
 
     /// The kernel reports the stamp of datagram `id`; the departure it belongs to, if that is known.
     pub fn reported(&mut self, id: u32) -> Option<StampedDeparture> {
-        let Some(next) = self.next else {
-            let lone = self.lone.take()?;
-            self.next = Some(id.wrapping_add(1));
-            return Some(lone);
+        let departure = match self.next {
+            None => {
+                self.next = self.lone.is_some().then(|| id.wrapping_add(1));
+                self.lone.take()
+            }
+            Some(next) if next.wrapping_sub(id).wrapping_sub(1) as usize >= OUTSTANDING_STAMPS => None,
+            Some(_) => self.departures[id as usize % OUTSTANDING_STAMPS].take(),
         };
-        if next.wrapping_sub(id).wrapping_sub(1) as usize >= OUTSTANDING_STAMPS {
-            return None;
-        }
-        self.departures[id as usize % OUTSTANDING_STAMPS].take()
+        self.under_way -= u32::from(departure.is_some());
+        departure
     }
 
     /// Whether stamps are still to be reported.
+    #[inline]
     pub fn outstanding(&self) -> bool {
-        self.lone.is_some() || self.departures.iter().any(Option::is_some)
+        self.under_way > 0
     }
 
     /// Gives up the stamps still to be reported: the error queue was empty for so long that they will not come.
     pub fn forget(&mut self) {
-        self.lost += self.departures.iter_mut().filter_map(Option::take).count() as u64;
-        self.lost += u64::from(self.lone.take().is_some());
+        self.lost += u64::from(self.under_way);
+        self.under_way = 0;
+        self.lone = None;
+        self.departures.fill(None);
     }
 
     /// Stamps asked for that never came.
@@ -446,7 +465,7 @@ mod tests {
     }
 
     fn departure(written_ns: i64) -> StampedDeparture {
-        StampedDeparture { hint: hint(0, 0), read_ns: 0, written_ns }
+        StampedDeparture { hint: hint(0, 0), read_ns: 0, written_ns, residence_ns: 0 }
     }
 
     #[test]

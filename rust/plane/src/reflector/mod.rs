@@ -1,7 +1,310 @@
 //! A running Session-Reflector: its parts around the engine (`session_reflector`), and the threads that own the sockets.
+//!
+//! [`Reflector::open`] checks the specification whole and opens every socket, so that every refusal is known before
+//! anything runs. [`Reflector::start`] gives each worker its thread. With more than one worker each listening address has
+//! one socket per worker (`SO_REUSEPORT`), among which the kernel spreads flows, so that a test-session stays with one.
 
 pub mod allow;
+pub mod counters;
 pub mod departure;
 pub mod dispositions;
 pub mod limits;
 pub mod sessions;
+mod worker;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{Builder, JoinHandle};
+
+use twoway_wire::StampKey;
+
+use self::allow::AllowList;
+use self::counters::{OwnCounter, WorkerShared};
+use self::dispositions::Disposition;
+use self::limits::RateLimits;
+use self::sessions::{SessionBudget, SessionTable};
+use self::worker::{Listener, Worker};
+use crate::clock::Clock;
+use crate::distribution::Distribution;
+use crate::error::PlaneError;
+use crate::session_reflector::{KEYS_PER_SSID, ReflectorKey, ReflectorPolicy, SessionReflector};
+use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, Waker, in_namespace};
+
+/// TTL or hop limit of replies (RFC 5357 section 4.2.1).
+const REPLY_TTL: u8 = 255;
+/// The names that [`Reflector::distribution`] knows.
+pub const DISTRIBUTIONS: [&str; 2] = ["transmit_prediction_error", "residence"];
+/// The names of [`Reflector::own_counters`] beside those of [`OwnCounter`].
+pub const OWN_GAUGES: [&str; 3] = ["sessions", "larger_replies", "workers_running"];
+
+/// What one Session-Reflector does. Every field is the caller's to decide: there are no defaults here.
+#[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the operator's, independent of the others")]
+pub struct ReflectorSpec {
+    /// (numeric address, port, scope id) to listen on; port 0 for any.
+    pub listen: Vec<(IpAddr, u16, u32)>,
+    /// Device or VRF to bind to.
+    pub interface: Option<String>,
+    /// Network namespace to open the sockets in: name or path.
+    pub netns: Option<String>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Count sequence numbers for each test-session, instead of copying the Session-Sender's.
+    pub stateful: bool,
+    /// Most test-sessions kept at a time, by all workers together.
+    pub max_sessions: u32,
+    /// A test-session idle for so long has ended, in ns.
+    pub session_timeout_ns: u64,
+    /// (key id, SSID or `None` for any, HMAC key) for authenticated STAMP.
+    pub keys: Vec<(String, Option<u16>, Vec<u8>)>,
+    /// Answer only authenticated packets.
+    pub require_authentication: bool,
+    /// (network address, prefix length); empty for all.
+    pub allow: Vec<(IpAddr, u8)>,
+    /// Packets/s answered in total, 0 for no limit.
+    pub rate_limit: u64,
+    /// Packets/s answered to one source (IPv4 address or IPv6 /64), 0 for no limit.
+    pub rate_limit_per_source: u64,
+    /// DSCP of replies, `None` to echo.
+    pub dscp: Option<u8>,
+    /// Answer requests shorter than the shortest reply.
+    pub larger_replies: bool,
+    /// Process STAMP TLVs; otherwise they are echoed as they came.
+    pub process_tlvs: bool,
+    /// Stamps to use.
+    pub timestamps: TimestampMode,
+    /// Receive buffer of each socket, in octets.
+    pub receive_buffer: usize,
+}
+
+/// A Session-Reflector with its sockets open, and from `start` to `stop` its threads running.
+pub struct Reflector {
+    opened: Vec<Worker>,
+    running: Vec<JoinHandle<()>>,
+    wakers: Vec<Waker>,
+    shared: Vec<Arc<WorkerShared>>,
+    budget: Option<Arc<SessionBudget>>,
+    local_addresses: Vec<SocketAddr>,
+    obtained: Vec<(&'static str, String)>,
+}
+
+impl Reflector {
+    /// Opens and binds all sockets. The error names the field that cannot be honoured, or the operation that failed.
+    pub fn open(spec: &ReflectorSpec) -> Result<Self, PlaneError> {
+        let listen = listening_addresses(spec)?;
+        let keys = keys(spec)?;
+        let allow = AllowList::new(&spec.allow).map_err(|(network, prefix_len)| {
+            PlaneError::refused("allow", network, format!("has no prefix length {prefix_len}"))
+        })?;
+        for (field, refused, why) in [
+            ("workers", spec.workers == 0, "at least one is needed"),
+            ("session-timeout", spec.stateful && spec.session_timeout_ns == 0, "test-sessions would end at once"),
+            ("max-sessions", spec.stateful && spec.max_sessions == 0, "a stateful reflector needs room for one"),
+            ("dscp", spec.dscp.is_some_and(|dscp| dscp > 63), "a DSCP has six bits"),
+            ("require-authentication", spec.require_authentication && spec.keys.is_empty(), "there are no keys"),
+        ] {
+            if refused {
+                return Err(PlaneError::refused("reflector", field, why));
+            }
+        }
+        let sockets = in_namespace(spec.netns.as_deref(), || open_sockets(spec, &listen))?;
+        let local_addresses: Vec<_> = sockets[0].iter().map(UdpSocket::local).collect();
+        let mut obtained: Vec<_> = sockets.iter().flatten().flat_map(|socket| socket.obtained.clone()).collect();
+        if spec.timestamps == TimestampMode::Hardware {
+            obtained
+                .push(("timestamps", "kernel (T3 is predicted on the system clock, so T2 must be on it too)".into()));
+        }
+        obtained.sort_unstable();
+        obtained.dedup();
+        let mut policy = ReflectorPolicy::new(local_addresses.clone(), keys).map_err(|refused| {
+            let ssid = refused.0.map_or_else(|| "any SSID".into(), |ssid| format!("SSID {ssid}"));
+            PlaneError::refused("keys", ssid, format!("has more than {KEYS_PER_SSID} keys"))
+        })?;
+        policy.allow = allow;
+        policy.require_authentication = spec.require_authentication;
+        policy.larger_replies = spec.larger_replies;
+        policy.process_tlvs = spec.process_tlvs;
+        policy.dscp = spec.dscp;
+        let policy = Arc::new(policy);
+        let limits = Arc::new(RateLimits::new(spec.rate_limit, spec.rate_limit_per_source));
+        let budget = spec.stateful.then(|| Arc::new(SessionBudget::new(spec.max_sessions)));
+        let interface: Option<Arc<str>> = spec.interface.as_deref().map(Into::into);
+        let stamped = spec.timestamps != TimestampMode::User;
+        let mut reflector = Self {
+            opened: Vec::new(),
+            running: Vec::new(),
+            wakers: Vec::new(),
+            shared: Vec::new(),
+            budget,
+            local_addresses,
+            obtained,
+        };
+        for sockets in sockets {
+            let shared = Arc::new(WorkerShared::default());
+            let table =
+                reflector.budget.as_ref().map(|budget| SessionTable::new(Arc::clone(budget), spec.session_timeout_ns));
+            let engine = SessionReflector::new(Arc::clone(&policy), Arc::clone(&limits), table);
+            let dscp_ecn = dscp_ecn(spec);
+            let listeners =
+                sockets.into_iter().map(|socket| Listener::new(socket, interface.clone(), stamped, dscp_ecn)).collect();
+            let worker = Worker::new(listeners, engine, Arc::clone(&shared))
+                .map_err(|error| PlaneError::system("create epoll", "worker", &error))?;
+            reflector.wakers.push(worker.waker());
+            reflector.shared.push(shared);
+            reflector.opened.push(worker);
+        }
+        Ok(reflector)
+    }
+
+    /// Gives each worker its thread. Does nothing when they have theirs.
+    pub fn start(&mut self) -> Result<(), PlaneError> {
+        for worker in self.opened.drain(..) {
+            let name = format!("reflector-{}", self.running.len());
+            let thread = Builder::new().name(name.clone()).spawn(move || worker.run());
+            self.running.push(thread.map_err(|error| PlaneError::system("start thread", name, &error))?);
+        }
+        Ok(())
+    }
+
+    /// Addresses listened on, with the ports that the kernel chose.
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.local_addresses
+    }
+
+    /// What was asked but obtained in lesser form: (option, what stands instead).
+    pub fn obtained(&self) -> &[(&'static str, String)] {
+        &self.obtained
+    }
+
+    /// Packets by disposition.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Disposition::ALL.iter().map(|disposition| (disposition.name(), self.count_of(*disposition)))
+    }
+
+    /// The reflector's own state by name.
+    pub fn own_counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let running = self.shared.iter().filter(|shared| shared.running.load(Relaxed)).count() as u64;
+        let sessions = self.budget.as_ref().map_or(0, |budget| u64::from(budget.used()));
+        let gauges = [sessions, self.count_of(Disposition::ReflectedLarger), running];
+        OwnCounter::ALL
+            .iter()
+            .map(|counter| (counter.name(), self.shared.iter().map(|shared| shared.get(*counter)).sum()))
+            .chain(OWN_GAUGES.into_iter().zip(gauges))
+    }
+
+    /// One of [`DISTRIBUTIONS`], merged over the workers; `None` for another name.
+    pub fn distribution(&self, name: &str) -> Option<Distribution> {
+        let mut merged = Distribution::default();
+        for shared in &self.shared {
+            // A worker that panicked while it recorded leaves what it had recorded before.
+            let measured = shared.measured.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            merged.merge(match name {
+                "transmit_prediction_error" => &measured.transmit_prediction_error,
+                "residence" => &measured.residence,
+                _ => return None,
+            });
+        }
+        Some(merged)
+    }
+
+    /// Answers what is already queued for at most `drain_ns`, then ends the workers and closes the sockets. Idempotent.
+    pub fn stop(&mut self, drain_ns: u64) {
+        let now_ns = SystemClock.monotonic();
+        let stop_by_ns = now_ns.saturating_add(i64::try_from(drain_ns).unwrap_or(i64::MAX)).max(1);
+        for (shared, waker) in self.shared.iter().zip(&self.wakers) {
+            shared.stop_by_ns.store(stop_by_ns, Relaxed);
+            waker.wake();
+        }
+        self.opened.clear();
+        for thread in self.running.drain(..) {
+            // A worker that panicked has ended too; `workers_running` has said so.
+            let _ = thread.join();
+        }
+    }
+
+    fn count_of(&self, disposition: Disposition) -> u64 {
+        self.shared.iter().map(|shared| shared.dispositions.get(disposition)).sum()
+    }
+}
+
+impl Drop for Reflector {
+    fn drop(&mut self) {
+        self.stop(0);
+    }
+}
+
+/// The octet that sockets send with: the DSCP of the specification, or CS0 where the request's is echoed.
+fn dscp_ecn(spec: &ReflectorSpec) -> u8 {
+    spec.dscp.unwrap_or(0) << 2
+}
+
+fn listening_addresses(spec: &ReflectorSpec) -> Result<Vec<SocketAddr>, PlaneError> {
+    let mut seen = HashSet::new();
+    let addresses: Vec<_> = spec
+        .listen
+        .iter()
+        .map(|&(ip, port, scope_id)| match ip {
+            IpAddr::V4(ip) => SocketAddr::from((ip, port)),
+            IpAddr::V6(ip) => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope_id)),
+        })
+        .collect();
+    if addresses.is_empty() {
+        return Err(PlaneError::refused("reflector", "listen", "at least one address is needed"));
+    }
+    // SO_REUSEPORT would take the same address twice without a word.
+    match addresses.iter().find(|address| address.port() != 0 && !seen.insert(**address)) {
+        Some(twice) => Err(PlaneError::refused("listen", twice, "is given twice")),
+        None => Ok(addresses),
+    }
+}
+
+fn keys(spec: &ReflectorSpec) -> Result<Vec<ReflectorKey>, PlaneError> {
+    spec.keys
+        .iter()
+        .map(|(key_id, ssid, octets)| match StampKey::new(octets) {
+            Ok(key) => Ok(ReflectorKey { ssid: *ssid, key }),
+            Err(error) => Err(PlaneError::refused("keys", key_id, error.to_string())),
+        })
+        .collect()
+}
+
+/// One socket for each listening address, for each worker.
+fn open_sockets(spec: &ReflectorSpec, listen: &[SocketAddr]) -> Result<Vec<Vec<UdpSocket>>, PlaneError> {
+    let request = |local: SocketAddr, reuse_port| SocketRequest {
+        local,
+        peer: None,
+        interface: spec.interface.clone(),
+        reuse_port,
+        ttl: REPLY_TTL,
+        dscp_ecn: dscp_ecn(spec),
+        receive_buffer: spec.receive_buffer,
+        timestamps: match spec.timestamps {
+            TimestampMode::User => TimestampMode::User,
+            TimestampMode::Kernel | TimestampMode::Hardware => TimestampMode::Kernel,
+        },
+        stamp_all: false,
+        packet_info: local.ip().is_unspecified(),
+    };
+    let share = spec.workers > 1;
+    let mut first = Vec::with_capacity(listen.len());
+    for local in listen {
+        // A port that somebody else shares would be shared with us too: ask for it alone once.
+        let alone = UdpSocket::open(&request(*local, false))?;
+        if share {
+            let local = alone.local();
+            drop(alone);
+            first.push(UdpSocket::open(&request(local, true))?);
+        } else {
+            first.push(alone);
+        }
+    }
+    let locals: Vec<_> = first.iter().map(UdpSocket::local).collect();
+    let mut sockets = vec![first];
+    for _ in 1..spec.workers {
+        let more: Result<Vec<_>, _> = locals.iter().map(|local| UdpSocket::open(&request(*local, true))).collect();
+        sockets.push(more?);
+    }
+    Ok(sockets)
+}

@@ -1,0 +1,114 @@
+//! What one worker publishes: its dispositions, its own state, and how well it predicted departures.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use super::dispositions::{DispositionCounters, increase};
+use crate::distribution::Distribution;
+
+macro_rules! own_counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// A counter of the reflector's own state, as opposed to the fate of a packet.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum OwnCounter {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl OwnCounter {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in reports.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+own_counters! {
+    /// Requests that our sockets dropped for want of room (`SO_RXQ_OVFL`), never seen by a worker.
+    SocketDrops = "socket_drops",
+    /// System calls to send that failed, whether or not a second attempt succeeded.
+    SendErrors = "send_errors",
+    /// System calls to receive that failed (an interface that is down, an ICMP error that surfaced there).
+    ReceiveErrors = "receive_errors",
+    /// ICMP errors about replies.
+    IcmpErrors = "icmp_errors",
+    /// Live test-sessions whose place was given to another before their time.
+    SessionEvictions = "session_evictions",
+    /// Test-sessions that ended by the session timeout.
+    SessionExpirations = "session_expirations",
+    /// Requests with an Error Estimate of all zeros that were answered.
+    ZeroErrorEstimates = "zero_error_estimates",
+    /// TLVs returned as not recognized.
+    TlvUnrecognized = "tlv_unrecognized",
+    /// Requests whose TLVs end in something malformed.
+    TlvMalformed = "tlv_malformed",
+    /// Replies whose departure the kernel stamped.
+    TransmitStamps = "transmit_stamps",
+    /// Departure stamps that were asked for and never came.
+    TransmitStampsLost = "transmit_stamps_lost",
+    /// Requests without a kernel stamp: T2 was read by the worker.
+    ReceiveStampsMissing = "receive_stamps_missing",
+    /// Steps of the wall clock.
+    ClockSteps = "clock_steps",
+}
+
+const OWN_COUNTERS: usize = OwnCounter::ALL.len();
+
+/// What the worker has measured about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Departure by the kernel's stamp minus the T3 written.
+    pub transmit_prediction_error: Distribution,
+    /// T3 - T2 of replies whose departure was stamped.
+    pub residence: Distribution,
+}
+
+/// Shared between one worker, the only writer, and whoever reads.
+#[derive(Debug)]
+#[repr(align(128))] // two cache lines: see DispositionCounters
+pub struct WorkerShared {
+    /// What became of each packet.
+    pub dispositions: DispositionCounters,
+    own: [AtomicU64; OWN_COUNTERS],
+    /// Written by the worker with `try_lock` only: a reader never makes a packet wait.
+    pub measured: Mutex<Measured>,
+    /// The worker's thread is there.
+    pub running: AtomicBool,
+    /// 0, or the monotonic time by which the worker must have ended.
+    pub stop_by_ns: AtomicI64,
+}
+
+impl Default for WorkerShared {
+    fn default() -> Self {
+        Self {
+            dispositions: DispositionCounters::default(),
+            own: [const { AtomicU64::new(0) }; OWN_COUNTERS],
+            measured: Mutex::default(),
+            running: AtomicBool::new(false),
+            stop_by_ns: AtomicI64::new(0),
+        }
+    }
+}
+
+impl WorkerShared {
+    /// Adds to a counter; the worker's thread only.
+    pub fn add(&self, counter: OwnCounter, by: u64) {
+        increase(&self.own[counter as usize], by);
+    }
+
+    /// Sets a counter that is kept elsewhere; the worker's thread only.
+    pub fn set(&self, counter: OwnCounter, value: u64) {
+        self.own[counter as usize].store(value, Relaxed);
+    }
+
+    /// The counter so far.
+    pub fn get(&self, counter: OwnCounter) -> u64 {
+        self.own[counter as usize].load(Relaxed)
+    }
+}

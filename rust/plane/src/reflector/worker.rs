@@ -1,0 +1,492 @@
+//! The thread that owns sockets and answers what comes in.
+//!
+//! Theory of operation. The worker waits in epoll for its sockets. What has queued on a ready one is taken in a batch,
+//! decided and answered from the buffers it came in; no packet waits for a lock, an allocation or another thread. Sockets
+//! take turns, a batch each, until all are empty.
+//!
+//! Replies go out in chunks, each with its own reading of the clock just before: the departure of a reply is predicted
+//! (`departure`), and the nearer the clock reading, the better. All else (control messages, addresses) is prepared
+//! before. If the kernel takes only part of a chunk, the rest is taken back and written again with later times.
+//!
+//! A send or receive call also reports errors of earlier packets (ICMP answers that sit in the error queue, `IP_RECVERR`).
+//! They say nothing about the packet at hand: the error queue is read, and the call made again, once.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use twoway_wire::ErrorEstimate;
+use twoway_wire::timestamp::{TimestampFormat, WallNanos};
+
+use super::counters::{OwnCounter, WorkerShared};
+use super::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget, StampLedger, StampedDeparture};
+use super::dispositions::Disposition;
+use crate::clock::{Clock, StepDetector};
+use crate::session_reflector::{PendingReply, RequestMeta, SessionReflector, Verdict};
+use crate::sys::{
+    ErrorQueue, Events, Poll, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket, Waker, clock_state,
+};
+
+/// Requests taken in one call.
+const BATCH: usize = 64;
+/// Octets for one packet: the largest UDP payload, and one cache line more, so that the buffers of a batch do not all
+/// begin in the same set of the cache.
+const SLOT_LEN: usize = 65_536 + 64;
+/// Replies sent after one reading of the clock.
+const CHUNK: usize = 16;
+/// Entries of an error queue taken in one call.
+const ERROR_QUEUE_SLOTS: usize = 8;
+/// Calls to read one error queue before packets are looked after again.
+const ERROR_QUEUE_ROUNDS: usize = 16;
+/// How often slow things are looked after: the clock's state, sessions that have ended, lost interfaces.
+const TICK_NS: i64 = 1_000_000_000;
+/// Test-sessions ended in one tick at most.
+const EXPIRE_PER_TICK: usize = 4096;
+/// Weight of the latest measurement in the cost of writing a reply.
+const WRITING_COST_RATE: f64 = 0.05;
+
+/// One listening socket.
+pub(super) struct Listener {
+    pub(super) socket: UdpSocket,
+    /// Device to bind to again when it has gone and come back.
+    pub(super) interface: Option<Arc<str>>,
+    /// Whether departures can be stamped.
+    pub(super) stamped: bool,
+    /// TOS or traffic class octet that the socket sends with unless told otherwise.
+    pub(super) dscp_ecn: u8,
+    ledger: StampLedger,
+    drops: u32,
+    ready: bool,
+    quiet_ticks: u32,
+    stale_ticks: u32,
+}
+
+impl Listener {
+    pub(super) fn new(socket: UdpSocket, interface: Option<Arc<str>>, stamped: bool, dscp_ecn: u8) -> Self {
+        Self {
+            socket,
+            interface,
+            stamped,
+            dscp_ecn,
+            ledger: StampLedger::default(),
+            drops: 0,
+            ready: true,
+            quiet_ticks: 0,
+            stale_ticks: 0,
+        }
+    }
+}
+
+/// A request that is answered, and where it lies.
+#[derive(Clone, Copy)]
+struct Answer {
+    slot: usize,
+    pending: PendingReply,
+}
+
+/// One worker with its sockets; `run` is its thread.
+pub(super) struct Worker {
+    listeners: Vec<Listener>,
+    engine: SessionReflector,
+    shared: Arc<WorkerShared>,
+    poll: Poll,
+    events: Events,
+    batch: ReceiveBatch,
+    error_queue: ErrorQueue,
+    answers: Vec<Answer>,
+    replies: Vec<Reply>,
+    clock: SystemClock,
+    steps: StepDetector,
+    model: DepartureModel,
+    budget: StampBudget,
+    /// Cost of writing one reply in ns, unauthenticated and authenticated.
+    writing_ns: [f64; 2],
+    /// Turns through the places of a batch, so that each is stamped in time.
+    turn: usize,
+    error_estimate: ErrorEstimate,
+    next_tick_ns: i64,
+}
+
+impl Worker {
+    pub(super) fn new(
+        listeners: Vec<Listener>,
+        engine: SessionReflector,
+        shared: Arc<WorkerShared>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        for (token, listener) in listeners.iter().enumerate() {
+            poll.add(listener.socket.fd(), token as u64)?;
+        }
+        let clock = SystemClock;
+        let mut worker = Self {
+            events: Events::new(listeners.len() + 2),
+            listeners,
+            engine,
+            shared,
+            poll,
+            batch: ReceiveBatch::new(BATCH, SLOT_LEN),
+            error_queue: ErrorQueue::new(ERROR_QUEUE_SLOTS),
+            answers: Vec::with_capacity(BATCH),
+            replies: Vec::with_capacity(BATCH),
+            clock,
+            steps: StepDetector::new(&clock),
+            model: DepartureModel::default(),
+            budget: StampBudget::default(),
+            writing_ns: [0.0; 2],
+            turn: 0,
+            error_estimate: ErrorEstimate::UNKNOWN,
+            next_tick_ns: 0,
+        };
+        worker.judge_clock();
+        Ok(worker)
+    }
+
+    /// Wakes this worker from another thread.
+    pub(super) fn waker(&self) -> Waker {
+        self.poll.waker()
+    }
+
+    /// The worker's thread: answers until it is told to stop, then what is queued, at most until its deadline.
+    pub(super) fn run(mut self) {
+        self.shared.running.store(true, Relaxed);
+        let _running = RunningGuard(Arc::clone(&self.shared));
+        self.next_tick_ns = self.clock.monotonic() + TICK_NS;
+        loop {
+            let stop_by_ns = self.shared.stop_by_ns.load(Relaxed);
+            if stop_by_ns != 0 {
+                self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+                self.serve(Rhythm::Woken, Some(stop_by_ns));
+                break;
+            }
+            let now_ns = self.clock.monotonic();
+            if now_ns >= self.next_tick_ns {
+                self.tick(now_ns);
+            }
+            if self.poll.wait(&mut self.events, Some(self.next_tick_ns), now_ns).is_err() {
+                // epoll on descriptors of our own fails only if the kernel is out of memory: look at every socket.
+                self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+            }
+            for place in 0..self.listeners.len() {
+                let event = self.events.iter().find(|ready| ready.token == place as u64);
+                let Some(event) = event else { continue };
+                if event.error {
+                    self.read_error_queue(place);
+                }
+                // An error may also stand where datagrams wait: epoll reports both at once or one after the other.
+                self.listeners[place].ready |= event.readable || event.error;
+            }
+            self.serve(Rhythm::Woken, None);
+        }
+        for place in 0..self.listeners.len() {
+            self.read_error_queue(place);
+        }
+        self.publish();
+    }
+
+    /// Answers what is queued on ready sockets, in turns, until all are empty, a tick is due, or the deadline is past.
+    fn serve(&mut self, mut rhythm: Rhythm, stop_by_ns: Option<i64>) {
+        loop {
+            let mut busy = false;
+            for place in 0..self.listeners.len() {
+                if self.listeners[place].ready {
+                    let full = self.answer_batch(place, rhythm);
+                    // A batch that is not full has emptied the queue; what comes later is announced again.
+                    self.listeners[place].ready = full;
+                    busy |= full;
+                    rhythm = Rhythm::Running;
+                }
+            }
+            if !busy {
+                break;
+            }
+            let now_ns = self.clock.monotonic();
+            match stop_by_ns {
+                Some(stop_by_ns) if now_ns >= stop_by_ns => break,
+                Some(_) => {}
+                None if self.shared.stop_by_ns.load(Relaxed) != 0 => break,
+                None => {
+                    if now_ns >= self.next_tick_ns {
+                        self.tick(now_ns);
+                    }
+                }
+            }
+        }
+        self.publish();
+    }
+
+    /// Takes one batch and answers it. True if more may be queued.
+    fn answer_batch(&mut self, place: usize, rhythm: Rhythm) -> bool {
+        let listener = &mut self.listeners[place];
+        let count = match self.batch.receive(listener.socket.fd(), 0) {
+            Ok(0) => return false,
+            Ok(count) => count,
+            Err(_) => {
+                // The error is of an earlier reply, or of the interface; either way it has been taken off the socket.
+                self.shared.add(OwnCounter::ReceiveErrors, 1);
+                self.read_error_queue(place);
+                match self.batch.receive(self.listeners[place].socket.fd(), 0) {
+                    Ok(count) if count > 0 => count,
+                    _ => return false,
+                }
+            }
+        };
+        let now_ns = self.clock.monotonic() as u64;
+        self.decide(place, count, now_ns);
+        if !self.answers.is_empty() {
+            self.send(place, rhythm, now_ns);
+        }
+        count == BATCH
+    }
+
+    /// Hands each packet of a batch to the engine; gathers those that are answered.
+    fn decide(&mut self, place: usize, count: usize, now_ns: u64) {
+        let listener = &mut self.listeners[place];
+        listener.quiet_ticks = 0;
+        let local = listener.socket.local();
+        let wildcard = local.ip().is_unspecified();
+        self.answers.clear();
+        self.replies.clear();
+        let mut taken = None;
+        for slot in 0..count {
+            let meta = self.batch.meta(slot);
+            if let Some(drops) = meta.drops {
+                self.shared.add(OwnCounter::SocketDrops, u64::from(drops.wrapping_sub(listener.drops)));
+                listener.drops = drops;
+            }
+            let received = meta.stamps.software.unwrap_or_else(|| {
+                self.shared.add(OwnCounter::ReceiveStampsMissing, 1);
+                *taken.get_or_insert_with(|| self.clock.wall())
+            });
+            let Some(source) = meta.source else {
+                self.shared.dispositions.count(Disposition::Malformed);
+                continue;
+            };
+            let request = RequestMeta {
+                source,
+                destination: SocketAddr::new(meta.destination.unwrap_or(local.ip()), local.port()),
+                interface: meta.interface,
+                ttl: meta.ttl,
+                dscp_ecn: meta.dscp_ecn,
+                received,
+                len: self.batch.octets(slot).len(),
+                truncated: meta.truncated,
+            };
+            match self.engine.handle(self.batch.room(slot), &request, now_ns) {
+                Verdict::Drop(disposition) => self.shared.dispositions.count(disposition),
+                Verdict::Reply(pending) => {
+                    let mut control = SendControl::new();
+                    if pending.dscp_ecn() != listener.dscp_ecn {
+                        control.dscp_ecn(local.is_ipv6(), pending.dscp_ecn());
+                    }
+                    if wildcard {
+                        let destination = request.destination.ip();
+                        // Link-local addresses mean nothing without their link; others leave as they are routed.
+                        let link_local = matches!(destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
+                        control.source(destination, if link_local { meta.interface } else { 0 });
+                    }
+                    self.answers.push(Answer { slot, pending });
+                    self.replies.push(Reply { slot, len: pending.len(), control });
+                }
+            }
+        }
+    }
+
+    /// Writes and sends all answers, chunk by chunk.
+    fn send(&mut self, place: usize, rhythm: Rhythm, now_ns: u64) {
+        let first_received = self.answers[0].pending.received();
+        let mut stamped = None;
+        let mut retried = false;
+        let mut rhythm = rhythm;
+        let mut from = 0;
+        while from < self.answers.len() {
+            let to = (from + CHUNK).min(self.answers.len());
+            if stamped.is_none_or(|at| at < from) {
+                stamped = self.choose_stamped(place, from, to, now_ns);
+            }
+            let read = self.clock.wall();
+            let hint = DepartureHint { rhythm, age_ns: read.since(first_received), place: 0 };
+            let (start, written_to) = self.write(from, to, read, &hint);
+            if written_to < to {
+                // Places have shifted: which reply is stamped is no longer known.
+                self.listeners[place].ledger.refused();
+                stamped = None;
+            }
+            let to = written_to;
+            if from == to {
+                continue;
+            }
+            let fd = self.listeners[place].socket.fd();
+            let (sent, refused) = match self.batch.reply(fd, &mut self.replies[from..to]) {
+                Ok(sent) => (sent, None),
+                Err(error) => (0, Some(error)),
+            };
+            let done = from + sent;
+            for answer in &self.answers[from..done] {
+                self.shared.dispositions.count(self.engine.sent(&answer.pending));
+            }
+            for answer in self.answers[done..to].iter().rev() {
+                self.engine.take_back(&answer.pending);
+            }
+            if let Some(at) = stamped {
+                if at < done {
+                    let hint = DepartureHint { place: (at - from) as u32, ..hint };
+                    let written_ns = start + self.model.gap_ns(&hint);
+                    let residence_ns = written_ns - self.answers[at].pending.received().0;
+                    let departure = StampedDeparture { hint, read_ns: start, written_ns, residence_ns };
+                    self.listeners[place].ledger.sent(departure);
+                } else if at == done {
+                    self.listeners[place].ledger.refused();
+                }
+            }
+            from = done;
+            if let Some(error) = refused {
+                self.shared.add(OwnCounter::SendErrors, 1);
+                let passing = !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE));
+                if passing && !retried {
+                    self.read_error_queue(place);
+                    retried = true;
+                } else {
+                    self.shared.dispositions.count(self.engine.not_sent(&self.answers[from].pending));
+                    from += 1;
+                    retried = false;
+                }
+            } else {
+                retried = false;
+            }
+            if self.listeners[place].ledger.outstanding() {
+                self.read_error_queue(place);
+            }
+            rhythm = Rhythm::Running;
+        }
+    }
+
+    /// Chooses the reply of a chunk whose departure is stamped, if any, and asks for it.
+    fn choose_stamped(&mut self, place: usize, from: usize, to: usize, now_ns: u64) -> Option<usize> {
+        let listener = &self.listeners[place];
+        if !listener.stamped || !listener.ledger.ready() || !self.budget.take(now_ns) {
+            return None;
+        }
+        // Every other time the first one, from which all predictions start.
+        self.turn = self.turn.wrapping_add(1);
+        let at = from + if self.turn.is_multiple_of(2) { 0 } else { (self.turn / 2) % (to - from) };
+        self.replies[at].control.transmit_stamp(false);
+        Some(at)
+    }
+
+    /// Writes the replies of a chunk for their departures; those that cannot be written are taken out of the batch.
+    /// Returns the moment (wall clock, ns) from which the gaps of this chunk count, and its end.
+    fn write(&mut self, from: usize, to: usize, read: WallNanos, hint: &DepartureHint) -> (i64, usize) {
+        let authenticated = self.answers[from].pending.is_authenticated();
+        let writing_ns = &mut self.writing_ns[usize::from(authenticated)];
+        let count = (to - from) as f64;
+        let start = read.0.saturating_add((*writing_ns * count) as i64);
+        let first_ns = start.saturating_add(self.model.gap_ns(hint));
+        let step_ns = self.model.step_ns();
+        let (mut at, mut end) = (from, to);
+        while at < end {
+            let departure = WallNanos(first_ns.saturating_add(((at - from) as f64 * step_ns) as i64));
+            let Answer { slot, pending } = self.answers[at];
+            match self.engine.write(&pending, departure, self.error_estimate, self.batch.room(slot)) {
+                Ok(()) => at += 1,
+                Err(disposition) => {
+                    self.shared.dispositions.count(disposition);
+                    self.answers.remove(at);
+                    self.replies.remove(at);
+                    end -= 1;
+                }
+            }
+        }
+        let took_ns = self.clock.wall().since(read) as f64 / count;
+        let believable_ns = took_ns.clamp(0.0, (*writing_ns * 4.0).max(1000.0));
+        *writing_ns += WRITING_COST_RATE * (believable_ns - *writing_ns);
+        (start, end)
+    }
+
+    /// Takes transmit stamps and ICMP errors off a socket's error queue.
+    fn read_error_queue(&mut self, place: usize) {
+        let Self { listeners, error_queue, shared, model, .. } = self;
+        let listener = &mut listeners[place];
+        for _ in 0..ERROR_QUEUE_ROUNDS {
+            let read = error_queue.read(listener.socket.fd(), |entry| match entry {
+                QueueEntry::TransmitStamp { id, stamps } => {
+                    let Some(departure) = listener.ledger.reported(id) else { return };
+                    let Some(left) = stamps.software else { return };
+                    learn(model, shared, &departure, left);
+                }
+                QueueEntry::Icmp { .. } => shared.add(OwnCounter::IcmpErrors, 1),
+                QueueEntry::Local { .. } => {}
+            });
+            if !read.is_ok_and(|count| error_queue.filled(count)) {
+                break;
+            }
+        }
+    }
+
+    /// What is due once a second.
+    fn tick(&mut self, now_ns: i64) {
+        self.next_tick_ns = now_ns + TICK_NS;
+        self.engine.expire(now_ns as u64, EXPIRE_PER_TICK);
+        if self.steps.check(&self.clock).is_some() {
+            self.shared.add(OwnCounter::ClockSteps, 1);
+        }
+        self.judge_clock();
+        for listener in &mut self.listeners {
+            // Stamps that a driver has not reported within two ticks will not come.
+            listener.stale_ticks = if listener.ledger.outstanding() { listener.stale_ticks + 1 } else { 0 };
+            if listener.stale_ticks >= 2 {
+                listener.ledger.forget();
+                listener.stale_ticks = 0;
+            }
+            // A device that was taken away and came back has another index: a socket bound to the old one hears
+            // nothing. Binding again by name is harmless where nothing has changed, and refused while it is away.
+            if let Some(interface) = listener.interface.as_ref().filter(|_| listener.quiet_ticks > 0) {
+                let _ = listener.socket.bind_to_interface(interface);
+            }
+            listener.quiet_ticks = listener.quiet_ticks.saturating_add(1);
+        }
+        self.publish();
+    }
+
+    /// Error Estimate of T2 and T3: the clock's error by the kernel, and the spread of predicted departures.
+    fn judge_clock(&mut self) {
+        let state = clock_state();
+        let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(self.model.spread_ns()));
+        self.error_estimate = ErrorEstimate::new(state.synchronized, TimestampFormat::Ntp, error_ns);
+    }
+
+    /// Makes counters that are kept without atomics visible.
+    fn publish(&self) {
+        let counters = self.engine.counters();
+        self.shared.set(OwnCounter::ZeroErrorEstimates, counters.zero_error_estimates);
+        self.shared.set(OwnCounter::TlvUnrecognized, counters.tlv_unrecognized);
+        self.shared.set(OwnCounter::TlvMalformed, counters.tlv_malformed);
+        let lost = self.listeners.iter().map(|listener| listener.ledger.lost()).sum();
+        self.shared.set(OwnCounter::TransmitStampsLost, lost);
+        if let Some(sessions) = self.engine.sessions() {
+            self.shared.set(OwnCounter::SessionEvictions, sessions.evictions());
+            self.shared.set(OwnCounter::SessionExpirations, sessions.expirations());
+        }
+    }
+}
+
+/// Learns from one departure and keeps the account of how good the prediction was.
+fn learn(model: &mut DepartureModel, shared: &WorkerShared, departure: &StampedDeparture, left: WallNanos) {
+    let error_ns = left.0 - departure.written_ns;
+    model.learn(&departure.hint, left.0 - departure.read_ns, error_ns);
+    shared.add(OwnCounter::TransmitStamps, 1);
+    // While somebody reads, this figure is left out rather than waited for.
+    if let Ok(mut measured) = shared.measured.try_lock() {
+        measured.transmit_prediction_error.record(error_ns);
+        measured.residence.record(departure.residence_ns);
+    }
+}
+
+/// Says that the thread has ended, however it ends.
+struct RunningGuard(Arc<WorkerShared>);
+
+impl Drop for RunningGuard {
+    fn drop(&mut self) {
+        self.0.running.store(false, Relaxed);
+    }
+}
