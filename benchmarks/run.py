@@ -1,0 +1,108 @@
+"""Run the benchmarks: `benchmarks/run.py [--quick] [--write FILE] [truth | reflector | sender | scale | start-up]...`
+
+Prints a Markdown section for each and, with --write, puts it into FILE between its markers, leaving the other sections
+alone. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same run. What
+cannot run here is skipped by name. Exit status: 0, or 1 if a benchmark broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import capacity
+import pacing
+import scale
+import startup
+import truth
+from laboratory import UnavailableError, foreign_load, laboratory, machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from figures import Findings
+    from laboratory import Laboratory
+
+BENCHMARKS: dict[str, Callable[..., Findings]] = {
+    "truth": truth.benchmark,
+    "reflector": capacity.benchmark,
+    "sender": pacing.benchmark,
+    "scale": scale.benchmark,
+    "start-up": startup.benchmark,
+}
+
+
+def section(lab: Laboratory, name: str, *, quick: bool) -> str:
+    """Run one benchmark and say where, when and in what company it ran."""
+    before = foreign_load()
+    began = time.monotonic()
+    findings = BENCHMARKS[name](lab, quick=quick)
+    took = time.monotonic() - began
+    moment = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    head = (
+        f"Measured {moment} in {took:.0f} s on {machine()}; {before:.2f} cores were busy with other things before it "
+        f"began.\n"
+    )
+    return f"{head}\n{findings.markdown()}"
+
+
+def put(path: Path, name: str, text: str) -> None:
+    """Replace the section `name` of the document."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    document = path.read_text()
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(document):
+        raise UnavailableError(f"{path} has no section {begin}")
+    path.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", document))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benchmarks ({', '.join(BENCHMARKS)}; all)")
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute in all: proves the harness, says nothing about speed"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the sections into this document, between their markers"
+    )
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    broken, skipped = [], []
+    try:
+        with laboratory() as lab:
+            for name in arguments.names or BENCHMARKS:
+                print(f"## {name}\n", flush=True)
+                try:
+                    text = section(lab, name, quick=arguments.quick)
+                except UnavailableError as error:
+                    skipped.append(f"{name}: {error}")
+                    print(f"skipped: {error}\n", flush=True)
+                    continue
+                except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+                    broken.append(f"{name}: {type(error).__name__}: {error}")
+                    print(f"broken: {type(error).__name__}: {error}\n", flush=True)
+                    continue
+                print(text, flush=True)
+                if arguments.write:
+                    put(arguments.write, name, text)
+    except UnavailableError as error:
+        skipped.append(f"all: {error}")
+    except KeyboardInterrupt:
+        return 130
+    for line in skipped:
+        print(f"benchmark skipped: {line}")
+    for line in broken:
+        print(f"benchmark broken: {line}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
