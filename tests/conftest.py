@@ -249,6 +249,7 @@ class FakeNative:
     def __init__(self) -> None:
         self.fates: list[int | None] = [200_000]
         self.obtained: dict[str, str] = {}
+        self.features: dict[str, tuple[bool, str]] = {}
         self.events: list[tuple[int, str, int]] = []
         self.open_error: Exception | None = None
         self.reflector_errors: list[Exception] = []
@@ -265,8 +266,8 @@ class FakeNative:
     def clock_state(self) -> dict[str, int | None]:
         return {"synchronized": 0, "error_ns": None, "estimated_error_ns": None, "offset_ns": 0}
 
-    def capabilities(self, interface: str | None, /) -> dict[str, tuple[bool, str]]:
-        return {"kernel_receive_timestamps": (True, "seen on lo"), "interface": (interface is not None, str(interface))}
+    def capabilities(self, _interface: str | None, /) -> dict[str, tuple[bool, str]]:
+        return self.features
 
 
 @pytest.fixture

@@ -61,15 +61,12 @@ def _table(found: dict[str, tuple[bool, str]]) -> list[str]:
     import textwrap
 
     width = max(len(name) for name in found)
-    indent = " " * (width + 6)
+    indent = " " * (width + len("  yes  "))
     lines = []
     for name, (available, seen) in found.items():
-        label = f"{name.replace('_', ' '):<{width}}  {'yes' if available else 'no ':<3} "
-        texts = [seen] if available or name not in REMEDIES else [seen, f"-> {REMEDIES[name]}"]
-        for text in texts:
-            lines += textwrap.wrap(
-                text, max(40, terminal_width() - len(indent)), initial_indent=label, subsequent_indent=indent
-            ) or [label.rstrip()]
+        label = f"{name.replace('_', ' '):<{width}}  {'yes' if available else 'no ':<3}  "
+        for text in [seen] if available or name not in REMEDIES else [seen, f"-> {REMEDIES[name]}"]:
+            lines += textwrap.wrap(text or "-", terminal_width(), initial_indent=label, subsequent_indent=indent)
             label = indent
     return lines
 
@@ -90,8 +87,8 @@ REMEDIES = {
     "packet_socket": "only SR-MPLS paths need it: run with CAP_NET_RAW",
     "xdp": "only the reflector's offload needs it: a kernel with CONFIG_XDP_SOCKETS, and CAP_NET_RAW",
     "net_admin": "only receive buffers beyond net.core.rmem_max and the cards' stamping need it",
-    "clock_readable": "a sandbox forbids adjtimex, so our Error Estimate says unknown (in a systemd unit: no ProtectClock=, "
-    "and SystemCallFilter=adjtimex)",
+    "clock_readable": "a sandbox forbids adjtimex, so our Error Estimate says unknown; in a systemd unit: no "
+    "ProtectClock=, and SystemCallFilter=adjtimex",
     "clock_synchronized": "one-way delay has no meaning without it, round-trip delay is not touched: run chrony, ntpd "
     "or ptp4l with phc2sys",
 }

@@ -297,6 +297,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
 
 OPTIONS = {
     "clock_format": "--clock-format",
+    "condition": "--fail-if",
     "count": "-c",
     "dscp_ecn": "-Q",
     "dscp_ecn_monitoring": "--dscp-ecn-monitoring",
