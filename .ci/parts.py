@@ -256,12 +256,7 @@ CARGO_TEST = Part(
 
 TARGETS: dict[str, tuple[Part, ...]] = {
     "lint": LINT,
-    "check": (
-        CARGO_TEST,
-        Part(
-            "pytest", pytest("tests/unit", "tests/properties"), skipped_in=skipped_by_pytest, note_in=counted_by_pytest
-        ),
-    ),
+    "check": (CARGO_TEST, pytest("tests/unit", "tests/properties")),
     "test": (
         Part("Debian packages", install_debian_packages),
         Part("Rust components", add_rust_components),

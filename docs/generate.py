@@ -12,20 +12,25 @@ from __future__ import annotations
 import errno
 import re
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.conditions import SUBJECTS
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
-from twoway.analysis.reflector import DISPOSITIONS
+from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
+from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.ping_arguments import ping_parser
 from twoway.cli.reflector import _parser as reflector_parser
 from twoway.errors import REMEDIES
+from twoway.export import fields
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from twoway.export.fields import Field
 
 DOCS = Path(__file__).resolve().parent
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -85,22 +90,58 @@ def _metrics() -> str:
         rows = [
             (
                 f"`{metric.name}`",
-                "" if metric.kind is Kind.TALLY else metric.unit,
-                f"`{metric.condition}`" if metric.condition else "",
+                metric.kind,
+                metric.unit,
+                metric.direction,
+                metric.rfc,
                 metric.description,
-                "own" if metric.rfc == "-" else metric.rfc,
+                f"`{metric.condition}`" if metric.condition else "",
             )
             for metric in in_section(section)
         ]
-        head = ("Name", "Unit", "`--fail-if`", "Meaning", "Defined in")
+        head = ("Name", "Kind", "Unit", "Direction", "Defined by", "Meaning", "In conditions")
         blocks.append(f"## `{section}`\n\n{meaning}\n\n{_table(head, rows)}")
     return "\n\n".join(blocks)
 
 
 def _conditions() -> str:
     defaults = {m.condition: m.statistic for m in METRICS if m.condition and m.kind is Kind.DISTRIBUTION}
-    rows = ((f"`{name}`", defaults.get(name, "")) for name in SUBJECTS)
-    return _table(("Subject", "Statistic if none is named"), rows)
+    rows = ((f"`{name}`", f"`{defaults[name]}`" if name in defaults else "") for name in SUBJECTS)
+    return _table(("Subject", "Statistic, where none is written"), rows)
+
+
+def _distributions() -> str:
+    return _table(("In `distributions`", "Meaning"), ((f"`{name}`", words) for name, words in DISTRIBUTIONS.items()))
+
+
+_FIELD_HEAD = ("Name", "Type", "Unit", "Meaning")
+
+
+def _fields(table: Sequence[Field[Any]]) -> str:
+    rows = (
+        (
+            f"`{field.name}`",
+            field.type + " or null" * field.optional,
+            field.unit,
+            field.description + (f" One of {_codes(field.values)}." if field.values else ""),
+        )
+        for field in table
+    )
+    return _table(_FIELD_HEAD, rows)
+
+
+def _samples() -> str:
+    rows = []
+    for column in COLUMNS:
+        kind = "string" if column.names else "array" if column.bits else "integer" + " or null" * column.optional
+        choice = f" One of {_codes(column.names)}." if column.names else ""
+        choice += f" Any of {_codes(column.bits)}." if column.bits else ""
+        rows.append((f"`{column.name}`", kind, column.unit, column.description + choice))
+    return _table(_FIELD_HEAD, rows)
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _packet_formats() -> str:
@@ -132,6 +173,16 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "remedies": _remedies,
     "metrics": _metrics,
     "conditions": _conditions,
+    "result-run": partial(_fields, fields.RUN),
+    "result-ends": partial(_fields, fields.ENDS),
+    "result-requested": partial(_fields, fields.REQUESTED),
+    "result-local-clock": partial(_fields, fields.LOCAL_CLOCK),
+    "result-event": partial(_fields, fields.EVENT),
+    "result-clock-step": partial(_fields, fields.CLOCK_STEP),
+    "result-fallback": partial(_fields, fields.FALLBACK),
+    "result-distribution": partial(_fields, fields.STATISTICS),
+    "samples": _samples,
+    "distributions": _distributions,
     "packet-formats": _packet_formats,
     "tlv-types": _tlv_types,
 }
