@@ -251,9 +251,9 @@ _RATIOS: tuple[Metric, ...] = (
         derived=True, unit=Unit.RATIO, direction=Direction.ROUND_TRIP,
         read=reading.share_of(DUPLICATES, ("received", "late")), condition="duplicates"),
     _row("reordered_ratio", Kind.RATIO, "reordered", "RFC 4737 section 4.1",
-        "Reordered packets of those with at least one reply.",
+        "Reordered packets of those received within the timeout.",
         derived=True, unit=Unit.RATIO, direction=Direction.ROUND_TRIP,
-        read=reading.share_of(("reordered_round_trip",), ("received", "late")), condition="reordered"),
+        read=reading.share_of(("reordered_round_trip",), ("received",)), condition="reordered"),
 )
 
 _row = partial(Metric, section=Section.DELAY)

@@ -46,17 +46,19 @@ def record_schema() -> Schema:
 
 
 def reflector_schema() -> Schema:
-    """The schema of the document that `twoway.export.reflector_json.document` makes (`twoway reflector --json`)."""
+    """The schema of one line of `twoway reflector --json`: `listening` once, then its counters as often as asked."""
     address = _object("One.", {"address": _plain("string", "Numeric."), "port": _plain("integer", "UDP port.")})
     dispositions: dict[str, JsonValue] = {
         name: {"type": "integer", "minimum": 0, "description": f"Packets: {words}."}
         for name, words in DISPOSITIONS.items()
     }
     packets: Schema = {"type": "integer", "minimum": 0}
+    addresses: Schema = {"type": "array", "description": "Socket addresses listened on.", "items": address}
+    listening = _object("Packets are answered from now on.", {**_marker("listening"), "local_addresses": addresses})
     properties: dict[str, JsonValue] = {
         **_marker("reflector"),
         "at_ns": _plain("integer", "Wall time. Unit: ns."),
-        "local_addresses": {"type": "array", "description": "Socket addresses listened on.", "items": address},
+        "local_addresses": addresses,
         "obtained": _obtained(),
         "received": {**packets, "description": "Packets received: the sum of `dispositions`."},
         "reflected": {**packets, "description": "Packets answered."},
@@ -80,7 +82,8 @@ def reflector_schema() -> Schema:
             "additionalProperties": False,
         },
     }
-    return {"$schema": DRAFT, "title": "twoway reflector", **_object("A Session-Reflector's counters.", properties)}
+    counters = _object("A Session-Reflector's counters.", properties)
+    return {"$schema": DRAFT, "title": "twoway reflector", "oneOf": [listening, counters]}
 
 
 def _marker(kind: str) -> dict[str, JsonValue]:
