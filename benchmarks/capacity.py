@@ -116,7 +116,7 @@ def offer(lab: Laboratory, subject: Subject, port: int, *, rate: float, seconds:
 
 def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
     """The section "reflector" of docs/performance.md."""
-    runs, seconds, lossless_seconds = (1, 0.5, 1.0) if quick else (6, 2.0, 10.0)
+    runs, seconds, lossless_seconds = (1, 0.3, 0.5) if quick else (6, 2.0, 10.0)
     findings = Findings(
         "reflector",
         f"44-octet packets (irtt 60) over loopback, reflector pinned to core 0, generator to the last core; medians of "

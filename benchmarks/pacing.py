@@ -121,8 +121,11 @@ def _own_account(text: str) -> dict[str, int]:
     """The counters of `twoway ping --json`; empty for other tools."""
     if not text.lstrip().startswith("{"):
         return {}
-    counters = json.loads(text)["counters"]
-    return {str(name): int(value) for name, value in counters.items()}
+    account: dict[str, int] = {}
+    for part in json.loads(text).values():
+        if isinstance(part, dict):
+            account |= {str(name): value for name, value in part.items() if isinstance(value, int)}
+    return account
 
 
 def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
@@ -146,7 +149,7 @@ def _gaps(lab: Laboratory, veth: Veth, found: Sequence[Tool], findings: Findings
         "Pacing, µs", ("pps", "sender", "packets/s", "gap p50", "p99", "max", "late p50", "p99", "CPU per packet")
     )
     findings.tables.append(table)
-    for rate, count in ((100, 100), (1000, 500)) if quick else ((100, 1000), (1000, 5000)):
+    for rate, count in ((1000, 500),) if quick else ((100, 1000), (1000, 5000)):
         rows: dict[str, list[list[float]]] = {tool.name: [] for tool in found}
         for number in range(runs):
             turn = number % len(found)
@@ -208,9 +211,10 @@ def _rates(lab: Laboratory, veth: Veth, found: Sequence[Tool], findings: Finding
             )
             if tool.name == "twoway":
                 stamped = account.get("t1_kernel", 0) + account.get("t1_hardware", 0)
-                exact = abs(worst.rate / rate - 1) < 1e-3 and stamped == count and worst.packets == count
+                received = account.get("received", 0)
+                exact = abs(worst.rate / rate - 1) < 1e-3 and stamped == received == worst.packets == count
                 findings.goal(
                     f"twoway, {rate:,}/s: exact mean rate (within 0.1 %), every packet sent and stamped",
-                    f"{worst.rate:,.1f}/s, {worst.packets:,} of {count:,} sent, {stamped:,} stamped",
+                    f"{worst.rate:,.1f}/s, {worst.packets:,} of {count:,} sent, {received:,} answered, {stamped:,} stamped",
                     met=exact,
                 )

@@ -1,8 +1,8 @@
-"""Run the benchmarks: `benchmarks/run.py [--quick] [--write FILE] [truth | reflector | sender | scale | start-up]...`
+"""Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up]...`
 
-Prints a Markdown section for each and, with --write, puts it into FILE between its markers, leaving the other sections
-alone. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same run. What
-cannot run here is skipped by name. Exit status: 0, or 1 if a benchmark broke.
+Prints a Markdown section for each and puts it into docs/performance.md between its markers, leaving the others alone;
+--quick never writes. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same
+run. What cannot run here is skipped by name. Exit status: 0, or 1 if a benchmark broke.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from figures import Findings
     from laboratory import Laboratory
 
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BENCHMARKS: dict[str, Callable[..., Findings]] = {
     "truth": truth.benchmark,
     "reflector": capacity.benchmark,
@@ -38,9 +39,9 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
 }
 
 
-def section(lab: Laboratory, name: str, *, quick: bool) -> str:
+def section(lab: Laboratory, name: str, *, quick: bool) -> tuple[str, Findings]:
     """Run one benchmark and say where, when and in what company it ran."""
-    before = foreign_load()
+    before = foreign_load(0.2 if quick else 2.0)
     began = time.monotonic()
     findings = BENCHMARKS[name](lab, quick=quick)
     took = time.monotonic() - began
@@ -49,7 +50,7 @@ def section(lab: Laboratory, name: str, *, quick: bool) -> str:
         f"Measured {moment} in {took:.0f} s on {machine()}; {before:.2f} cores were busy with other things before it "
         f"began.\n"
     )
-    return f"{head}\n{findings.markdown()}"
+    return f"{head}\n{findings.markdown()}", findings
 
 
 def put(path: Path, name: str, text: str) -> None:
@@ -65,12 +66,8 @@ def put(path: Path, name: str, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benchmarks ({', '.join(BENCHMARKS)}; all)")
-    parser.add_argument(
-        "--quick", action="store_true", help="under a minute in all: proves the harness, says nothing about speed"
-    )
-    parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="put the sections into this document, between their markers"
-    )
+    parser.add_argument("--quick", action="store_true", help="under a minute in all: proves the harness, no more")
+    parser.add_argument("--print-only", action="store_true", help=f"leave {DOCUMENT.name} alone")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
@@ -81,26 +78,25 @@ def main() -> int:
             for name in arguments.names or BENCHMARKS:
                 print(f"## {name}\n", flush=True)
                 try:
-                    text = section(lab, name, quick=arguments.quick)
+                    text, findings = section(lab, name, quick=arguments.quick)
                 except UnavailableError as error:
                     skipped.append(f"{name}: {error}")
-                    print(f"skipped: {error}\n", flush=True)
                     continue
                 except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
                     broken.append(f"{name}: {type(error).__name__}: {error}")
-                    print(f"broken: {type(error).__name__}: {error}\n", flush=True)
                     continue
                 print(text, flush=True)
-                if arguments.write:
-                    put(arguments.write, name, text)
+                skipped += [f"{name}: {what}" for what in findings.skipped]
+                if not (arguments.quick or arguments.print_only):
+                    put(DOCUMENT, name, text)
     except UnavailableError as error:
         skipped.append(f"all: {error}")
     except KeyboardInterrupt:
         return 130
     for line in skipped:
-        print(f"benchmark skipped: {line}")
+        print(f"skipped: {line}")
     for line in broken:
-        print(f"benchmark broken: {line}")
+        print(f"broken: {line}")
     return 1 if broken else 0
 
 
