@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twoway.analysis.result import Result
-    from twoway.config.measurement import Measurement, Reflection
+    from twoway.config.measurement import Measurement
+    from twoway.config.reflection import Reflection
     from twoway.drivers.asynchronous import Interval, MeasurementStream, measure_async, stream
     from twoway.drivers.plane import Reflector, capabilities, measure
     from twoway.errors import (
@@ -53,7 +54,7 @@ _HOMES = {
     "Interval": "twoway.drivers.asynchronous",
     "Measurement": "twoway.config.measurement",
     "MeasurementStream": "twoway.drivers.asynchronous",
-    "Reflection": "twoway.config.measurement",
+    "Reflection": "twoway.config.reflection",
     "Reflector": "twoway.drivers.plane",
     "Result": "twoway.analysis.result",
     "capabilities": "twoway.drivers.plane",

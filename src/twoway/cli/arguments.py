@@ -37,9 +37,14 @@ def terminal_width() -> int:
 class Parser(argparse.ArgumentParser):
     """A parser of one command, whose errors are one line that says where help is."""
 
-    def __init__(self, prog: str, description: str, epilog: str) -> None:
+    def __init__(self, prog: str, operands: str, description: str, epilog: str) -> None:
         super().__init__(
-            prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
+            prog=prog,
+            usage=f"{prog} [OPTION]... {operands}".rstrip(),
+            description=description,
+            epilog=epilog,
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
         )
 
     def error(self, message: str) -> NoReturn:

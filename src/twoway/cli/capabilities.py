@@ -31,7 +31,7 @@ class _Arguments(argparse.Namespace):
 
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
-    parser = Parser("twoway capabilities", _DESCRIPTION, _EPILOG)
+    parser = Parser("twoway capabilities", "[IFACE]", _DESCRIPTION, _EPILOG)
     parser.add_argument("interface", metavar="IFACE", nargs="?", help="interface to try too")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     options = parser.parse_args(arguments, _Arguments())

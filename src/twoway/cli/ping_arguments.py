@@ -16,6 +16,9 @@ and one-way delay, delay variation, reordering, duplicates. TARGET is a host nam
 as host, host:port, 192.0.2.1:862, 2001:db8::1 or [fe80::1%eth0]:862; UDP port 862 if none is said.
 """
 _EPILOG = """\
+Replies count as late after -W and as lost after twice that. A key file has one key a line:
+`KEY-ID [ssid=N] hex:OCTETS` or `KEY-ID [ssid=N] text:PASSPHRASE`.
+
 Times are written 20ms, 1.5s, 500us, 2m; a bare number is seconds. Ctrl-C ends with the report,
 Ctrl-\\ shows how it stands. Exit code: 0 replies came, 1 none came, 2 error, 3 a --fail-if holds.
 
@@ -69,11 +72,12 @@ class PingArguments(argparse.Namespace):
 
 def ping_parser() -> Parser:
     """All options of the command."""
-    parser = Parser("twoway ping", _DESCRIPTION, _EPILOG)
+    parser = Parser("twoway ping", "TARGET", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("target", metavar="TARGET", help="what to measure the path to")
 
-    add = parser.add_argument_group("packets").add_argument
+    group = parser.add_argument_group("packets")
+    add = group.add_argument
     add(
         "-c",
         "--count",
@@ -99,8 +103,7 @@ def ping_parser() -> Parser:
         type=duration,
         default=defaults.TIMEOUT_NS,
         metavar="TIME",
-        help="a reply after this is late; without one after twice this the packet is lost "
-        f"({units.duration_text(defaults.TIMEOUT_NS)})",
+        help=f"a reply after this is late ({units.duration_text(defaults.TIMEOUT_NS)})",
     )
     add(
         "--schedule",
@@ -132,7 +135,7 @@ def ping_parser() -> Parser:
         metavar="N",
         help=f"TTL or hop limit ({defaults.TTL})",
     )
-    marks = parser.add_mutually_exclusive_group()
+    marks = group.add_mutually_exclusive_group()
     marks.add_argument(
         "-D",
         "--dscp",
@@ -173,7 +176,7 @@ def ping_parser() -> Parser:
     add(
         "--auth-key-file",
         metavar="FILE",
-        help="authenticated STAMP with a key of this file (mode 0600; lines `KEY-ID [ssid=N] hex:…` or `text:…`)",
+        help="authenticated STAMP with a key of this file (mode 0600; format below)",
     )
     add("--key-id", metavar="ID", help="which key of the file, where it has several")
     add("--ssid", type=value_of(units.parse_integer, 0, 0xFFFF), metavar="N", help="STAMP Session Identifier (none)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from twoway.cli.arguments import Parser, abandon_output, value_of
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
-from twoway.config.measurement import Reflection
+from twoway.config.reflection import Reflection
 from twoway.drivers.signals import SignalWait
 from twoway.errors import ConfigError
 
@@ -64,7 +64,7 @@ class _Arguments(argparse.Namespace):
 
 
 def _parser() -> Parser:
-    parser = Parser("twoway reflector", _DESCRIPTION, _EPILOG)
+    parser = Parser("twoway reflector", "", _DESCRIPTION, _EPILOG)
 
     add = parser.add_argument_group("where").add_argument
     add(
@@ -105,7 +105,7 @@ def _parser() -> Parser:
         type=value_of(units.parse_positive_duration_ns),
         default=defaults.SESSION_TIMEOUT_NS,
         metavar="TIME",
-        help=f"silence after which one is forgotten ({units.duration_text(defaults.SESSION_TIMEOUT_NS)})",
+        help=f"silence after which one makes room for another ({units.duration_text(defaults.SESSION_TIMEOUT_NS)})",
     )
 
     add = parser.add_argument_group("who is answered").add_argument

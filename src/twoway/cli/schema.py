@@ -28,7 +28,7 @@ class _Arguments(argparse.Namespace):
 
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
-    parser = Parser("twoway schema", _DESCRIPTION, _EPILOG)
+    parser = Parser("twoway schema", "NAME", _DESCRIPTION, _EPILOG)
     named = "; ".join(f"{name}: {what}" for name, what in _NAMES.items())
     parser.add_argument("name", metavar="NAME", choices=tuple(_NAMES), help=named)
     options = parser.parse_args(arguments, _Arguments())

@@ -1,72 +1,15 @@
-"""What a person asks of one measurement or of one Session-Reflector, with the defaults in place. Pure.
+"""What a person asks of one measurement, with the defaults in place. Pure.
 
-The command line and the Python interface both end here; drivers turn it into a complete `twoway.session.SessionSpec` or
-`ReflectorSpec` once names are resolved.
+The command line and the Python interface both end here; drivers turn it into a complete `twoway.session.SessionSpec` once
+the name is resolved.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
 
 from twoway.config import defaults
 from twoway.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class MeasurementOptions(TypedDict, total=False):
-    """The keyword arguments of `measure`, `measure_async` and `stream`: the fields of `Measurement`, all optional."""
-
-    protocol: str
-    family: int | None
-    count: int | None
-    duration_ns: int | None
-    interval_ns: int
-    schedule: str
-    seed: int | None
-    timeout_ns: int
-    payload_len: int | None
-    fill: str
-    dscp_ecn: int
-    ttl: int
-    ssid: int
-    key: bytes | None
-    source: str | None
-    source_port: int
-    interface: str | None
-    netns: str | None
-    timestamps: str
-    clock_format: str
-    reflector_mode: str
-    dscp_ecn_monitoring: bool
-    receive_buffer: int
-    sample_capacity: int
-    busy_poll: bool
-    percentiles: tuple[float, ...]
-
-
-class ReflectionOptions(TypedDict, total=False):
-    """The keyword arguments of `Reflector`: the fields of `Reflection`, all optional."""
-
-    listen: Sequence[str | tuple[str, int, int]]
-    interface: str | None
-    netns: str | None
-    workers: int | None
-    stateful: bool
-    max_sessions: int
-    session_timeout_ns: int
-    keys: Sequence[tuple[str, int | None, bytes]]
-    require_authentication: bool
-    allow: Sequence[str]
-    rate_limit: int
-    rate_limit_per_source: int
-    dscp: int | None
-    larger_replies: bool
-    process_tlvs: bool
-    timestamps: str
-    receive_buffer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,34 +104,3 @@ class Measurement:
             return self.count
         in_duration = -(-self.duration_ns // self.interval_ns)
         return in_duration if self.count is None else min(self.count, in_duration)
-
-
-@dataclass(frozen=True, slots=True)
-class Reflection:
-    """One Session-Reflector as asked for."""
-
-    listen: Sequence[str | tuple[str, int, int]] = ()
-    """`ADDR:PORT`, `[v6%scope]:PORT` or (numeric address, port, scope id); empty: port 862 of both families."""
-    interface: str | None = None
-    netns: str | None = None
-    workers: int | None = None
-    """Threads with a socket each (`SO_REUSEPORT`); None: one per CPU, at most `defaults.MAX_WORKERS`."""
-    stateful: bool = False
-    """Number the replies, so that senders can tell forward from backward loss (RFC 8762 section 4.3)."""
-    max_sessions: int = defaults.MAX_SESSIONS
-    session_timeout_ns: int = defaults.SESSION_TIMEOUT_NS
-    keys: Sequence[tuple[str, int | None, bytes]] = field(default=(), repr=False)
-    """(key id, SSID or None for any, HMAC key) for authenticated STAMP."""
-    require_authentication: bool = False
-    allow: Sequence[str] = ()
-    """Networks that are answered, as `192.0.2.0/24`; empty: all."""
-    rate_limit: int = defaults.RATE_LIMIT
-    rate_limit_per_source: int = defaults.RATE_LIMIT_PER_SOURCE
-    dscp: int | None = None
-    """Code point of the replies; None: as it arrived."""
-    larger_replies: bool = True
-    """Answer requests shorter than the shortest reply (14 octets of TWAMP Light get 44)."""
-    process_tlvs: bool = True
-    """Process STAMP TLVs (RFC 8972 section 4); False: send back what came."""
-    timestamps: str = defaults.TIMESTAMPS
-    receive_buffer: int = defaults.REFLECTOR_RECEIVE_BUFFER

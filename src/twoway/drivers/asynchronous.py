@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from twoway._native import IntervalSummary, SampleBatch
     from twoway.analysis.result import Event, Result
-    from twoway.config.measurement import Measurement, MeasurementOptions
+    from twoway.config.measurement import Measurement
+    from twoway.config.options import MeasurementOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from twoway.analysis.reflector import DISTRIBUTIONS, ReflectorState
 from twoway.analysis.result import Event, Result, SessionDescription
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint, parse_network
-from twoway.config.measurement import Measurement, MeasurementOptions, Reflection, ReflectionOptions
+from twoway.config.measurement import Measurement
 from twoway.drivers.resolve import Address, numeric_family, resolve
 from twoway.errors import ConfigError, NativeMissingError, PlaneError
 from twoway.session import ReflectorSpec, SessionSpec
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from twoway._native import Distribution, IntervalSummary
     from twoway._native import SampleBatch as SampleBatch
+    from twoway.config.options import MeasurementOptions, ReflectionOptions
+    from twoway.config.reflection import Reflection
 
 _MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
@@ -325,6 +327,8 @@ class Reflector:
 
     def __init__(self, reflection: Reflection | None = None, /, **options: Unpack[ReflectionOptions]) -> None:
         if reflection is None:
+            from twoway.config.reflection import Reflection  # here, because a measurement never needs it
+
             reflection = Reflection(**options)
         elif options:
             raise ConfigError("options", "a Reflection has them all: use dataclasses.replace to change one")

@@ -8,7 +8,9 @@ from typing import get_type_hints
 import pytest
 
 from twoway.config import defaults
-from twoway.config.measurement import Measurement, MeasurementOptions, Reflection, ReflectionOptions
+from twoway.config.measurement import Measurement
+from twoway.config.options import MeasurementOptions, ReflectionOptions
+from twoway.config.reflection import Reflection
 from twoway.errors import ConfigError
 
 

@@ -1,0 +1,42 @@
+"""What a person asks of one Session-Reflector, with the defaults in place. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from twoway.config import defaults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Reflection:
+    """One Session-Reflector as asked for."""
+
+    listen: Sequence[str | tuple[str, int, int]] = ()
+    """`ADDR:PORT`, `[v6%scope]:PORT` or (numeric address, port, scope id); empty: port 862 of both families."""
+    interface: str | None = None
+    netns: str | None = None
+    workers: int | None = None
+    """Threads with a socket each (`SO_REUSEPORT`); None: one per CPU, at most `defaults.MAX_WORKERS`."""
+    stateful: bool = False
+    """Number the replies, so that senders can tell forward from backward loss (RFC 8762 section 4.3)."""
+    max_sessions: int = defaults.MAX_SESSIONS
+    session_timeout_ns: int = defaults.SESSION_TIMEOUT_NS
+    keys: Sequence[tuple[str, int | None, bytes]] = field(default=(), repr=False)
+    """(key id, SSID or None for any, HMAC key) for authenticated STAMP."""
+    require_authentication: bool = False
+    allow: Sequence[str] = ()
+    """Networks that are answered, as `192.0.2.0/24`; empty: all."""
+    rate_limit: int = defaults.RATE_LIMIT
+    rate_limit_per_source: int = defaults.RATE_LIMIT_PER_SOURCE
+    dscp: int | None = None
+    """Code point of the replies; None: as it arrived."""
+    larger_replies: bool = True
+    """Answer requests shorter than the shortest reply (14 octets of TWAMP Light get 44)."""
+    process_tlvs: bool = True
+    """Process STAMP TLVs (RFC 8972 section 4); False: send back what came."""
+    timestamps: str = defaults.TIMESTAMPS
+    receive_buffer: int = defaults.REFLECTOR_RECEIVE_BUFFER
