@@ -227,10 +227,13 @@ fn a_thousand_sessions_share_one_thread() {
     for sender in &senders {
         finish(&plane, sender);
     }
-    let received: u64 = senders.iter().map(|sender| sender.summary().unwrap().counter("received").unwrap()).sum();
-    let drops: u64 = senders.iter().map(|sender| sender.summary().unwrap().counter("lost_unattributed").unwrap()).sum();
-    assert!(
-        received + drops == 3000 && received > 2900,
-        "{received} received, {drops} lost in the test's own slow reflector"
-    );
+    let total = |name: &str| -> u64 {
+        senders.iter().map(|sender| sender.summary().unwrap().counter(name).unwrap()).sum()
+    };
+    // They all start in the same moment: what this test's own reflector has no room for is lost, and accounted for.
+    assert_eq!(total("sent"), 3000);
+    let lost = total("lost_forward") + total("lost_backward") + total("lost_unattributed");
+    assert_eq!(total("received") + lost, 3000);
+    assert!(total("received") > 1500, "{lost} lost");
+    assert_eq!(total("t1_kernel"), total("received"));
 }

@@ -191,8 +191,11 @@ impl Worker {
 
     /// Runs until told to exit.
     pub(super) fn run(mut self) {
-        while !self.exit {
+        loop {
             self.obey();
+            if self.exit {
+                break;
+            }
             let now = self.clock.monotonic();
             if now - self.clock_read_ns >= CLOCK_STATE_NS {
                 self.read_clock_state(now);
