@@ -215,6 +215,7 @@ def _rates(lab: Laboratory, veth: Veth, found: Sequence[Tool], findings: Finding
                 exact = abs(worst.rate / rate - 1) < 1e-3 and stamped == received == worst.packets == count
                 findings.goal(
                     f"twoway, {rate:,}/s: exact mean rate (within 0.1 %), every packet sent and stamped",
-                    f"{worst.rate:,.1f}/s, {worst.packets:,} of {count:,} sent, {received:,} answered, {stamped:,} stamped",
+                    f"{worst.rate:,.1f}/s, {worst.packets:,} of {count:,} sent, {received:,} answered, "
+                    f"{stamped:,} stamped",
                     met=exact,
                 )
