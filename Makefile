@@ -33,7 +33,8 @@ $(TOOLS): pyproject.toml .ci/prepare
 	@touch $@
 
 $(EXTENSION): $(TOOLS) $(RUST) pyproject.toml
-	maturin develop --release --quiet
+	@echo "building the extension module"
+	@PIP_QUIET=1 maturin develop --release --quiet
 	@touch $@
 
 fmt: $(TOOLS)  ## format Python and Rust
