@@ -76,7 +76,14 @@ pub struct ReflectorPolicy {
     pub process_tlvs: bool,
     /// DSCP of replies; `None` echoes the request's.
     pub dscp: Option<u8>,
-    /// Keys in ascending order of SSID, those for any SSID first.
+    /// Keys for authenticated packets.
+    pub keys: KeyRing,
+}
+
+/// Keys by the SSID that they serve.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    /// In ascending order of SSID, those for any SSID first.
     keys: Vec<(Option<u16>, TestKeys)>,
 }
 
@@ -84,31 +91,25 @@ pub struct ReflectorPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyKeys(pub Option<u16>);
 
-impl ReflectorPolicy {
-    /// A policy that answers everyone, echoes DSCP and TLVs, and has no keys; its fields are public to change that.
-    pub fn new(listening: Vec<SocketAddr>, keys: Vec<ReflectorKey>) -> Result<Self, TooManyKeys> {
+impl KeyRing {
+    /// A ring of these keys.
+    pub fn new(keys: impl IntoIterator<Item = ReflectorKey>) -> Result<Self, TooManyKeys> {
         let mut keys: Vec<_> = keys.into_iter().map(|key| (key.ssid, TestKeys::Stamp(key.key))).collect();
         keys.sort_by_key(|(ssid, _)| *ssid);
-        for same in keys.chunk_by(|a, b| a.0 == b.0) {
-            if same.len() > KEYS_PER_SSID {
-                return Err(TooManyKeys(same[0].0));
-            }
+        match keys.chunk_by(|a, b| a.0 == b.0).find(|same| same.len() > KEYS_PER_SSID) {
+            Some(same) => Err(TooManyKeys(same[0].0)),
+            None => Ok(Self { keys }),
         }
-        Ok(Self {
-            listening,
-            allow: AllowList::default(),
-            require_authentication: false,
-            larger_replies: true,
-            process_tlvs: false,
-            dscp: None,
-            keys,
-        })
     }
 
-    /// Places in `keys` of those that serve exactly this SSID (`None`: any SSID).
-    fn keys_of(&self, ssid: Option<u16>) -> std::ops::Range<usize> {
+    /// Places of the keys that serve exactly this SSID (`None`: any SSID).
+    fn places_of(&self, ssid: Option<u16>) -> std::ops::Range<usize> {
         let first = self.keys.partition_point(|(of, _)| *of < ssid);
         first..first + self.keys[first..].iter().take_while(|(of, _)| *of == ssid).count()
+    }
+
+    fn at(&self, place: u32) -> &TestKeys {
+        &self.keys[place as usize].1
     }
 }
 
@@ -140,7 +141,7 @@ pub struct PendingReply {
     received: WallNanos,
     session: Option<SessionHandle>,
     len: u16,
-    key: Option<u16>,
+    key: Option<u32>,
     ttl: Option<u8>,
     dscp_ecn: u8,
     larger: bool,
@@ -357,7 +358,7 @@ impl SessionReflector {
     }
 
     /// Reads the request; the key's place if it is authenticated.
-    fn authenticate(&self, octets: &mut [u8]) -> Result<(SenderPacket, Option<u16>), Disposition> {
+    fn authenticate(&self, octets: &mut [u8]) -> Result<(SenderPacket, Option<u32>), Disposition> {
         let policy = &*self.policy;
         let layout = PacketFormat::StampAuthenticated.sender_layout();
         let long_enough = octets.len() >= layout.length;
@@ -365,11 +366,12 @@ impl SessionReflector {
         if in_authenticated_layout || (long_enough && policy.require_authentication) {
             let ssid = layout.ssid.map_or(0, |at| u16::from_be_bytes([octets[at], octets[at + 1]]));
             let mut known = false;
-            for place in policy.keys_of(Some(ssid)).chain(policy.keys_of(None)) {
+            for place in policy.keys.places_of(Some(ssid)).chain(policy.keys.places_of(None)) {
                 known = true;
-                let parsed = SenderPacket::parse(PacketFormat::StampAuthenticated, &policy.keys[place].1, octets);
+                let parsed =
+                    SenderPacket::parse(PacketFormat::StampAuthenticated, policy.keys.at(place as u32), octets);
                 if let Ok(sender) = parsed {
-                    return Ok((sender, Some(place as u16)));
+                    return Ok((sender, Some(place as u32)));
                 }
             }
             return Err(match (in_authenticated_layout, known) {
@@ -383,7 +385,7 @@ impl SessionReflector {
         }
         let sender =
             SenderPacket::parse(PacketFormat::Stamp, &TestKeys::None, octets).map_err(|_| Disposition::Malformed)?;
-        if sender.ssid != 0 && !policy.keys_of(Some(sender.ssid)).is_empty() {
+        if sender.ssid != 0 && !policy.keys.places_of(Some(sender.ssid)).is_empty() {
             return Err(Disposition::Unauthenticated);
         }
         Ok((sender, None))
@@ -413,7 +415,7 @@ impl SessionReflector {
             dscp_ecn: None,
             symmetrical_size: true,
         };
-        let keys = pending.key.map_or(&TestKeys::None, |place| &self.policy.keys[usize::from(place)].1);
+        let keys = pending.key.map_or(&TestKeys::None, |place| self.policy.keys.at(place));
         let written = buf
             .get_mut(..pending.len())
             .is_some_and(|reply| reflect_in_place(pending.format(), keys, &pending.sender, &input, reply).is_ok());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Networks whose hosts are answered, as disjoint ascending ranges: a look-up is a binary search, however long the list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowList {
     everyone: bool,
     v4: Vec<(Ipv4Addr, Ipv4Addr)>,
@@ -14,7 +14,7 @@ impl AllowList {
     /// (network address, prefix length) each; an empty list allows everyone. Host bits set in a network address are
     /// ignored. The error is the entry whose prefix length does not exist in its family.
     pub fn new(networks: &[(IpAddr, u8)]) -> Result<Self, (IpAddr, u8)> {
-        let mut list = Self { everyone: networks.is_empty(), ..Self::default() };
+        let mut list = Self { everyone: networks.is_empty(), v4: Vec::new(), v6: Vec::new() };
         for &(network, prefix_len) in networks {
             match network {
                 IpAddr::V4(address) if prefix_len <= 32 => {

@@ -29,7 +29,7 @@ use self::worker::{Listener, Worker};
 use crate::clock::Clock;
 use crate::distribution::Distribution;
 use crate::error::PlaneError;
-use crate::session_reflector::{KEYS_PER_SSID, ReflectorKey, ReflectorPolicy, SessionReflector};
+use crate::session_reflector::{KEYS_PER_SSID, KeyRing, ReflectorKey, ReflectorPolicy, SessionReflector, TooManyKeys};
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, Waker, in_namespace};
 
 /// TTL or hop limit of replies (RFC 5357 section 4.2.1).
@@ -118,16 +118,15 @@ impl Reflector {
         }
         obtained.sort_unstable();
         obtained.dedup();
-        let mut policy = ReflectorPolicy::new(local_addresses.clone(), keys).map_err(|refused| {
-            let ssid = refused.0.map_or_else(|| "any SSID".into(), |ssid| format!("SSID {ssid}"));
-            PlaneError::refused("keys", ssid, format!("has more than {KEYS_PER_SSID} keys"))
-        })?;
-        policy.allow = allow;
-        policy.require_authentication = spec.require_authentication;
-        policy.larger_replies = spec.larger_replies;
-        policy.process_tlvs = spec.process_tlvs;
-        policy.dscp = spec.dscp;
-        let policy = Arc::new(policy);
+        let policy = Arc::new(ReflectorPolicy {
+            listening: local_addresses.clone(),
+            allow,
+            require_authentication: spec.require_authentication,
+            larger_replies: spec.larger_replies,
+            process_tlvs: spec.process_tlvs,
+            dscp: spec.dscp,
+            keys,
+        });
         let limits = Arc::new(RateLimits::new(spec.rate_limit, spec.rate_limit_per_source));
         let budget = spec.stateful.then(|| Arc::new(SessionBudget::new(spec.max_sessions)));
         let interface: Option<Arc<str>> = spec.interface.as_deref().map(Into::into);
@@ -260,14 +259,16 @@ fn listening_addresses(spec: &ReflectorSpec) -> Result<Vec<SocketAddr>, PlaneErr
     }
 }
 
-fn keys(spec: &ReflectorSpec) -> Result<Vec<ReflectorKey>, PlaneError> {
-    spec.keys
-        .iter()
-        .map(|(key_id, ssid, octets)| match StampKey::new(octets) {
-            Ok(key) => Ok(ReflectorKey { ssid: *ssid, key }),
-            Err(error) => Err(PlaneError::refused("keys", key_id, error.to_string())),
-        })
-        .collect()
+fn keys(spec: &ReflectorSpec) -> Result<KeyRing, PlaneError> {
+    let mut keys = Vec::with_capacity(spec.keys.len());
+    for (key_id, ssid, octets) in &spec.keys {
+        let key = StampKey::new(octets).map_err(|error| PlaneError::refused("keys", key_id, error.to_string()))?;
+        keys.push(ReflectorKey { ssid: *ssid, key });
+    }
+    KeyRing::new(keys).map_err(|TooManyKeys(ssid)| {
+        let ssid = ssid.map_or_else(|| "any SSID".into(), |ssid| format!("SSID {ssid}"));
+        PlaneError::refused("keys", ssid, format!("has more than {KEYS_PER_SSID} keys"))
+    })
 }
 
 /// One socket for each listening address, for each worker.
