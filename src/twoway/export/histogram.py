@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 16
 _MIN_WIDTH = 40
+_MIN_BAR = 8
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _WIDE = 10
 """From this ratio of largest to smallest value on, rows grow with the value."""
 
 
 def draw(distribution: Distribution, width: int, title: str = "round trip") -> str:
-    """`distribution` as horizontal bars, no line longer than `width` (at least 40 columns). No newline at the end."""
+    """`distribution` as horizontal bars, no line longer than `width` where bars have room. No final newline."""
     low, high = distribution.min_ns, distribution.max_ns
     if low is None or high is None:
         return f"{title}: nothing to draw"
@@ -35,7 +36,7 @@ def draw(distribution: Distribution, width: int, title: str = "round trip") -> s
     labels = [f"{edge / scale.ns:.{digits}f}" for edge in edges]
     label_width = max(map(len, labels))
     count_width = max(len(str(count)) for count in counts)
-    room = max(width, _MIN_WIDTH) - 2 * label_width - count_width - len(" -   100.0%  ") - 2
+    room = max(max(width, _MIN_WIDTH) - 2 * label_width - count_width - len(" -     100.0%"), _MIN_BAR)
     most = max(counts)
     lines = [f"{title} ({scale.unit}, n={distribution.count})"]
     for (start, end), count in zip(pairwise(labels), counts, strict=True):

@@ -292,7 +292,7 @@ def _losses(axes: Axes, times: NDArray[np.float64]) -> None:
         return
     foot, label = axes.get_xaxis_transform(), f"lost ({times.size})"
     if times.size > _MANY_LOSSES:
-        axes.vlines(times, 0.0, 0.045, transform=foot, color=_LOST, linewidth=0.6, alpha=0.8, label=label, zorder=5)
+        axes.vlines(times, 0.0, 0.045, transform=foot, color=_LOST, linewidth=1.0, label=label, zorder=5)
         return
     axes.vlines(times, 0.0, 1.0, transform=foot, color=_LOST, linewidth=0.7, alpha=0.35, zorder=1)
     axes.scatter(

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from twoway.analysis import reading
-from twoway.analysis.metrics import BY_NAME, Kind, Metric, Section, Unit, in_section, parts
+from twoway.analysis.metrics import BY_NAME, Kind, Metric, Section, in_section, parts
 from twoway.analysis.reading import Spread, Unknown, percentile_name
 from twoway.analysis.timestamps import SOURCES, STAMPS, fell_back
 from twoway.export.packet_lines import PacketLines
@@ -134,12 +134,12 @@ def _packets(summary: Summary) -> list[str]:
                 rows.append((metric.label, "-", value.why))
             elif value or metric.always:
                 rows.append((metric.label, str(value), _shares(metric, summary)))
-    if reading.total(summary, "late", *reading.LOST):
-        rows.append(_loss_row(summary))
+        if metric.name == "late" and reading.total(summary, "late", *reading.LOST):
+            rows.append(_loss_row(summary))
     bursts = BY_NAME["loss_bursts"]
     if tally := bursts.tally(summary):
-        lengths = ", ".join(f"{plural(length, 'packet')} x{count}" for length, count in sorted(tally.items())[-6:])
-        more = "" if len(tally) <= 6 else f"longest of {len(tally)} lengths: "
+        lengths = ", ".join(f"{count} of {plural(length, 'packet')}" for length, count in sorted(tally.items())[-6:])
+        more = "" if len(tally) <= 6 else "the longest: "
         rows.append((bursts.label, str(sum(tally.values())), more + lengths))
     return ["Packets", *_columns(rows, right=(1,))]
 
@@ -233,6 +233,8 @@ def _error_bound(summary: Summary) -> str:
     medians = [BY_NAME[name].spread(summary) for name in ("forward", "backward")]
     smallest = min((abs(m.statistic("median") or 0) for m in medians if isinstance(m, Spread)), default=None)
     note = ", more than the delay itself" if smallest is not None and bound > smallest else ""
+    if stepped := summary.counter("clock_step_affected"):
+        note += f"; {plural(stepped, 'packet')} in flight while the clock here stepped"
     return f"±{duration(bound)} ({shares}){note}"
 
 
@@ -302,7 +304,7 @@ def _tool(result: Result) -> list[str]:
         rows.append((lateness.label, ", ".join(words)))
     rows += _own_counters(summary)
     rows.append(("local clock", _clock_words(result)))
-    rows += [("clock step", f"{_signed(step)} at {moment(at)}") for at, step in summary.clock_steps]
+    rows += [("clock step", f"{'+' * (step > 0)}{duration(step)} at {moment(at)}") for at, step in summary.clock_steps]
     rows += [("not granted", f"{option}: {instead}") for option, instead in sorted(session.obtained.items())]
     if result.events:
         rows.append(("events", _event_words(result)))
@@ -333,23 +335,22 @@ def _own_counters(summary: Summary) -> Iterator[tuple[str, str]]:
     stamps = {f"{stamp}_{source}" for stamp in STAMPS for source in SOURCES}
     for section in (Section.TOOL, Section.CLOCK):
         for metric in in_section(section):
-            if metric.kind is Kind.COUNTER and metric.name not in stamps:
-                value = metric.number(summary)
-                if metric.name == "far_unsynchronized" and value == reading.total(summary, "received", "late"):
-                    continue  # all of them: said with T2 and T3
-                if metric.always or (not isinstance(value, Unknown) and value):
-                    note = "" if not value or metric.unit is Unit.EVENTS else f" ({metric.description.rstrip('.')})"
-                    yield (metric.label, f"{value}{note}")
+            if metric.kind is not Kind.COUNTER or metric.name in stamps or metric.part_of is not None:
+                continue
+            value = metric.number(summary)
+            if metric.name == "far_unsynchronized" and value == reading.total(summary, "received", "late"):
+                continue  # all of them: said with T2 and T3
+            if isinstance(value, Unknown) or not (value or metric.always):
+                continue
+            words = metric.description.rstrip(".")
+            note = _shares(metric, summary) or (words[0].lower() + words[1:])
+            yield (metric.label, f"{value}: {note}" if value else "0")
 
 
 def _clock_words(result: Result) -> str:
     synchronized, error_ns = result.clock.get("synchronized"), result.clock.get("error_ns")
     state = {None: "state unknown", 0: "not synchronised", 1: "synchronised"}[synchronized]
     return state + ("" if error_ns is None or not synchronized else f", error at most {duration(error_ns)}")
-
-
-def _signed(step_ns: int) -> str:
-    return ("+" if step_ns > 0 else "") + duration(step_ns)
 
 
 def _event_words(result: Result) -> str:
