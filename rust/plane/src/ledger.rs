@@ -497,7 +497,8 @@ impl Ledger {
 
     /// The whole test-session until `now`. Losses whose direction is still waited for are in no counter yet.
     pub fn summary(&self, now: WallNanos) -> Summary {
-        let mut summary = self.current_until(now);
+        let mut summary = self.current.clone();
+        self.close_span(&mut summary, now);
         if let Some(past) = &self.past {
             summary.merge(past);
         }
@@ -506,18 +507,16 @@ impl Ledger {
 
     /// What came since the last call, or since the start. All intervals merge to [`Self::summary`].
     pub fn take_interval(&mut self, now: WallNanos) -> Summary {
-        let interval = self.current_until(now);
-        self.past.get_or_insert_default().merge(&interval);
-        self.current = Summary::new();
+        let mut interval = std::mem::take(&mut self.current);
         self.current.start_ns = now.0;
+        self.close_span(&mut interval, now);
+        self.past.get_or_insert_default().merge(&interval);
         interval
     }
 
-    fn current_until(&self, now: WallNanos) -> Summary {
-        let mut summary = self.current.clone();
-        summary.end_ns = now.0;
-        summary.reflector_stateful = self.stateful;
-        summary
+    fn close_span(&self, span: &mut Summary, now: WallNanos) {
+        span.end_ns = now.0;
+        span.reflector_stateful = self.stateful;
     }
 
     /// Octets that the ledger occupies, itself included.
