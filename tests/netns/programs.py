@@ -142,7 +142,7 @@ class Finished:
         return cast("dict[str, object]", json.loads(self.stdout))
 
 
-def run_twoway(command: Sequence[str], bound_s: float = 60) -> Finished:
+def run_twoway(command: Sequence[str], bound_s: float = 30) -> Finished:
     """Run a command line to its end."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=bound_s, check=False
