@@ -36,8 +36,6 @@ _MAX_POINTS = 4_000
 _BINS = 400
 _FLAT = 8
 """A largest delay this many times the usual ones would flatten them."""
-_CLIP = 99.9
-"""Percentile above which delays may be beyond the picture, if they would flatten all others."""
 _MANY_LOSSES = 60
 _LABEL_HEIGHT = 0.045
 """Of a label beside the distribution, as a share of the panel."""
@@ -273,8 +271,8 @@ def _limits(axes: Axes, values: NDArray[np.float64]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(low / 1.25, high * 1.25)
         return
-    usual = 1.5 * float(np.percentile(known, _CLIP))
-    if low <= 0 and high > _FLAT * usual > 0:
+    usual = 2 * float(np.percentile(known, 99))
+    if low <= 0 and high > _FLAT * usual / 2 > 0:
         beyond = f"{int((known > usual).sum())} beyond, up to {high:.5g}"
         axes.annotate(beyond, (0.005, 0.97), xycoords="axes fraction", va="top", fontsize=7.5, bbox=_PAPER, zorder=6)
         high = usual

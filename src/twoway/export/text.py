@@ -300,7 +300,8 @@ def _tool(result: Result) -> list[str]:
     if isinstance(spread, Unknown):
         rows.append((lateness.label, spread.why))
     else:
-        words = (f"{name} {duration(spread.statistic(name) or 0)}" for name in ("median", "p99", "max"))
+        scale = scale_for(spread.statistic("p99") or 0)
+        words = (f"{name} {scale.show(spread.statistic(name) or 0)}" for name in ("median", "p99", "max"))
         rows.append((lateness.label, ", ".join(words)))
     rows += _own_counters(summary)
     rows.append(("local clock", _clock_words(result)))
