@@ -5,6 +5,8 @@ Integers are exact nanoseconds; what cannot be known is null, and `unknown` says
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import chain
 from math import ceil, floor
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from twoway.export import fields
 from twoway.export.fields import JsonValue, document_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twoway.analysis.result import Result, SessionDescription, Summary
     from twoway.analysis.samples import Batch
@@ -33,6 +35,15 @@ def document(result: Result, samples: Iterable[Batch] | None = None) -> dict[str
     if samples is not None:
         body["samples"] = list(chain.from_iterable(map(sample_objects, samples)))
     return body
+
+
+_BUCKET = re.compile(r"\[\n\s+(-?[0-9]+),\n\s+(-?[0-9]+),\n\s+([0-9]+)\n\s+\]")
+
+
+def text(body: Mapping[str, JsonValue]) -> str:
+    """`body` indented for people, each bucket of a histogram on one line. No newline at the end."""
+    # A line break inside of a string would be escaped: the pattern meets arrays only.
+    return _BUCKET.sub(r"[\1, \2, \3]", json.dumps(body, indent=2, allow_nan=False))
 
 
 def session_object(session: SessionDescription) -> dict[str, JsonValue]:

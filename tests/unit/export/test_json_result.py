@@ -103,6 +103,13 @@ def test_times_are_whole_nanoseconds_and_percentiles_those_asked_for() -> None:
     }
 
 
+def test_the_text_is_the_same_document_with_a_line_for_each_bucket() -> None:
+    document = json_result.document(result(impaired(), target="[\n1,\n2,\n3\n]"))
+    printed = json_result.text(document)
+    assert json.loads(printed) == plain(document)
+    assert "        [2500000, 2500000, 1]\n" in printed
+
+
 def test_what_was_requested_stands_beside_what_was_obtained() -> None:
     measured = result(clean(), timestamps="hardware", obtained={"timestamps": "kernel"})
     found = plain(json_result.document(measured))
