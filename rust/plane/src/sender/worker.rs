@@ -358,15 +358,18 @@ impl Worker {
                 session.scheduled_ns = None;
             }
             self.transmit(at, now);
+            if let Some(session) = &mut self.sessions[at] {
+                // After the sends: the last slot may have been one that was missed or refused.
+                session.engine.expire(now);
+            }
             self.settle(at);
             now = self.clock.monotonic();
         }
     }
 
-    /// Sends the packets of one session that are due, in one call, and lets time pass for those outstanding.
+    /// Sends the packets of one session that are due, in one call.
     fn transmit(&mut self, at: usize, now: i64) {
         let Some(session) = &mut self.sessions[at] else { return };
-        session.engine.expire(now);
         let len = session.engine.payload_len();
         let stride = self.receive_len;
         let (wall, gap_ns) = (self.clock.wall(), self.gap.expected_ns());
