@@ -580,3 +580,17 @@ fn all_names_lead_somewhere() {
     assert_eq!((summary.counter("x"), summary.fact("x")), (None, None));
     assert_eq!(summary.memory_bytes(), 0);
 }
+
+#[test]
+fn memory_taken_in_an_outage_is_given_back() {
+    let mut session = Session::stateful();
+    session.run(&[Some(0)]);
+    let before = session.ledger.memory_bytes();
+    for sequence in 1..1_000 {
+        session.send(sequence);
+    }
+    session.reply(999, 1);
+    session.ledger.expire(200 * SECOND, &mut session.rows);
+    assert_eq!(lost(&session.summary()), [998, 0, 0]);
+    assert!(session.ledger.memory_bytes() < before + 4_096, "{before} {}", session.ledger.memory_bytes());
+}

@@ -11,7 +11,7 @@ const WALL: i64 = 1_800_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
 
 #[derive(Clone, Debug)]
-enum Step {
+enum Event {
     Send,
     /// Reply to a packet so many before the latest, with the right T1 or a wrong one.
     Reply {
@@ -35,23 +35,23 @@ fn moment() -> impl Strategy<Value = i64> {
     prop_oneof![any::<i64>(), WALL - SECOND..WALL + 60 * SECOND]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn event() -> impl Strategy<Value = Event> {
     let number = prop_oneof![any::<u32>(), 0_u32..200];
     let back = || prop_oneof![1_u32..8, any::<u32>()];
     prop_oneof![
-        4 => Just(Step::Send),
+        4 => Just(Event::Send),
         6 => (back(), prop::bool::weighted(0.9), number, [moment(), moment()], moment())
-            .prop_map(|(back, right, number, far, here)| Step::Reply { back, right, number, far, here }),
-        1 => (back(), moment(), any::<bool>()).prop_map(|(back, off, hardware)| Step::Stamp { back, off, hardware }),
-        1 => any::<i64>().prop_map(Step::ClockStep),
-        1 => Just(Step::Expire),
+            .prop_map(|(back, right, number, far, here)| Event::Reply { back, right, number, far, here }),
+        1 => (back(), moment(), any::<bool>()).prop_map(|(back, off, hardware)| Event::Stamp { back, off, hardware }),
+        1 => any::<i64>().prop_map(Event::ClockStep),
+        1 => Just(Event::Expire),
     ]
 }
 
 proptest! {
     #[test]
     fn every_datagram_and_every_packet_counts_once(
-        steps in vec((0_i64..SECOND, step()), 0..400),
+        events in vec((0_i64..SECOND, event()), 0..400),
         mode in 0_usize..3,
         first in prop_oneof![Just(0), any::<u32>()],
         aborted in any::<bool>(),
@@ -69,15 +69,15 @@ proptest! {
         });
         let (mut now, mut next, mut replies, mut rows) = (0, first, 0, Vec::new());
         let mut carried = std::collections::BTreeMap::new();
-        for (wait, step) in steps {
+        for (wait, event) in events {
             now += wait;
-            match step {
-                Step::Send => {
+            match event {
+                Event::Send => {
                     ledger.sent(next, now, WallNanos(WALL + now), wait);
                     carried.insert(next, WALL + now);
                     next = next.wrapping_add(1);
                 }
-                Step::Reply { back, right, number, far, here } => {
+                Event::Reply { back, right, number, far, here } => {
                     let sender_sequence = next.wrapping_sub(back);
                     let t1 = carried.get(&sender_sequence).map_or(0, |t1| t1 + i64::from(!right));
                     let reply = Reply {
@@ -104,12 +104,12 @@ proptest! {
                     prop_assert_eq!(!known, verdict == ReplyVerdict::UnknownSequence);
                     replies += 1;
                 }
-                Step::Stamp { back, off, hardware } => {
+                Event::Stamp { back, off, hardware } => {
                     let source = if hardware { TimestampSource::Hardware } else { TimestampSource::Kernel };
                     ledger.transmit_stamp(next.wrapping_sub(back), WallNanos(off), source, &mut rows);
                 }
-                Step::ClockStep(step) => ledger.clock_step(now, WallNanos(WALL + now), step),
-                Step::Expire => ledger.expire(now, &mut rows),
+                Event::ClockStep(step) => ledger.clock_step(now, WallNanos(WALL + now), step),
+                Event::Expire => ledger.expire(now, &mut rows),
             }
         }
         ledger.finish(now, aborted, &mut rows);

@@ -34,6 +34,8 @@ use super::reply::Direction;
 use crate::sample::{Sample, SampleSink, SampleStatus, TimestampSource};
 use crate::summary::{Counter, Summary};
 
+/// Room for losses that is kept when none waits any more.
+const ROOM_KEPT: usize = 16;
 /// Numbers that a window may lack beyond its packets before they are taken to belong to something else.
 const SURPLUS: i64 = 64;
 
@@ -172,6 +174,7 @@ impl Attribution {
             emit(&loss, Direction::Backward, books);
         }
         count(Direction::Backward, waited, books);
+        self.give_back_room();
     }
 
     /// Monotonic time at which the loss that waited longest was sent.
@@ -191,6 +194,7 @@ impl Attribution {
         }
         emit(&loss, Direction::Unattributed, books);
         count(Direction::Unattributed, 1, books);
+        self.give_back_room();
     }
 
     /// All packets have been fed: decide what can be, and count the rest as unattributed.
@@ -265,6 +269,14 @@ impl Attribution {
                 count(Direction::Backward, backward, books);
             }
             _ => count(direction, left, books),
+        }
+        self.give_back_room();
+    }
+
+    /// An outage must not leave its mark on the memory of ten thousand test-sessions.
+    fn give_back_room(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(ROOM_KEPT);
         }
     }
 
