@@ -25,13 +25,10 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def terminal_width() -> int:
     """Columns of the terminal, from 40 to 120; 80 where there is none."""
     try:
-        columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size(sys.stdout.fileno()).columns
+        columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(sys.stdout.fileno()).columns
     except (ValueError, OSError):
-        try:
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns
-        except (ValueError, OSError):
-            columns = 80
-    return max(40, min(120, columns))
+        columns = 0
+    return max(40, min(120, columns or 80))
 
 
 class Parser(argparse.ArgumentParser):

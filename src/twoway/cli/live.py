@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twoway.cli.arguments import terminal_width
 from twoway.config.defaults import NANOS
+from twoway.errors import REMEDIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,9 +25,9 @@ _LOG_NS = NANOS
 """Between two status lines where standard output is no terminal."""
 
 
-_EVENTS = {
+EVENTS = {
     "send_error": "a packet could not be sent",
-    "icmp_unreachable": "ICMP says that the target cannot be reached",
+    "icmp_unreachable": "an ICMP error came back",
     "interface_down": "the interface is down",
     "clock_step": "the local clock was stepped",
     "transmit_stamp_missing": "the kernel gave no transmit timestamp",
@@ -47,8 +48,11 @@ def _write_header(session: SessionDescription) -> None:
 
 
 def _write_event(event: Event) -> None:
-    what = _EVENTS.get(event.name, event.name)
-    why = f": {os.strerror(event.errno)}" if event.errno else ""
+    what = EVENTS.get(event.name, event.name)
+    why = ""
+    if event.errno:
+        remedy = REMEDIES.get((None, event.errno), "")
+        why = f": {os.strerror(event.errno)}{': ' * bool(remedy)}{remedy}"
     sys.stdout.write(f"event: {what}{why}\n")
     sys.stdout.flush()
 
@@ -106,6 +110,7 @@ class StatusLive(Live):
         self._terminal = sys.stdout.isatty()
         self.tick_ns = _REWRITE_NS if self._terminal else _LOG_NS
         self._shown = False
+        self._last = ""
 
     def begin(self, session: SessionDescription, clock: Mapping[str, int | None]) -> None:  # noqa: ARG002  (part of the seam)
         _write_header(session)
@@ -114,6 +119,9 @@ class StatusLive(Live):
         from twoway.export import text
 
         line = text.status_line(summary)
+        if line == self._last:
+            return
+        self._last = line
         if self._terminal:
             # Cut to the width: a wrapped line cannot be rewritten.
             sys.stdout.write(f"\r{line[: terminal_width() - 1]}\x1b[K")

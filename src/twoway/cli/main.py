@@ -5,6 +5,7 @@ Only the chosen command's module is loaded, which is most of what keeps the firs
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -39,6 +40,7 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one command line. Returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    _prepare_output()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -58,6 +60,14 @@ def main(argv: list[str] | None = None) -> int:
         hint = "please report this, with what it prints under TWOWAY_DEBUG=1"
         code = _report(arguments, error, f"internal error: {what}: {hint}", EXIT_ERROR)
     return code
+
+
+def _prepare_output() -> None:
+    """Whatever standard output is, writing to it must not fail for a letter that it does not have, or for not being."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (it lasts as long as the process)
+    elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -112,8 +122,10 @@ def _report(arguments: list[str], error: Exception, message: str, code: int) -> 
         traceback.print_exception(error)
     try:
         sys.stdout.flush()
-        sys.stderr.write(f"twoway{' ' * bool(command)}{command}: {one_line(message)}\n")
-        sys.stderr.flush()
     except OSError:
-        pass  # nobody is there to read it; the exit code still says it
+        from twoway.cli.arguments import abandon_output
+
+        abandon_output()  # a full disk, say: it must not fail once more when Python ends
+    if sys.stderr is not None:
+        sys.stderr.write(f"twoway{' ' * bool(command)}{command}: {one_line(message)}\n")
     return code

@@ -140,7 +140,8 @@ def _show(options: PingArguments, result: Result, kept: list[SampleBatch] | None
     elif options.output == "text":
         from twoway.export import text
 
-        sys.stdout.write(text.report(result, options.percentiles) + "\n")
+        gap = "" if options.quiet else "\n"
+        sys.stdout.write(f"{gap}{text.report(result, options.percentiles)}\n")
         if options.histogram:
             _draw_histogram(result)
     if options.plot is not None:

@@ -1,7 +1,7 @@
 """What a person asks of one measurement, with the defaults in place. Pure.
 
-The command line and the Python interface both end here; drivers turn it into a complete `twoway.session.SessionSpec` once
-the name is resolved.
+The command line and the Python interface both end here; drivers turn it into a complete `twoway.session.SessionSpec`
+once the name is resolved.
 """
 
 from __future__ import annotations

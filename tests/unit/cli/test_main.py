@@ -130,6 +130,40 @@ def test_ctrl_c_before_there_is_anything_to_report(
     assert capsys.readouterr() == ("", "")
 
 
+def run_python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that sees what this one sees."""
+    paths = ":".join(path for path in sys.path if path)
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        check=False,
+    )
+
+
+def test_a_full_disk_is_one_line() -> None:
+    script = "import os, sys\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\nfrom twoway.cli.main import main\n"
+    done = run_python(script + "sys.exit(main(['--help']))")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "twoway: No space left on device\n")
+
+
+def test_no_standard_output_is_no_failure() -> None:
+    script = "import os, sys\nsys.stdout = None\nfrom twoway.cli.main import main\nsys.exit(main(['--help']))"
+    done = run_python(script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_terminal_without_all_letters() -> None:
+    script = (
+        "import sys\nfrom twoway.cli import main, ping\n"
+        "ping.run = lambda _: sys.stdout.write('5 \\u00b5s \\u2588\\n') and 0\nsys.exit(main.main(['ping', 'h']))"
+    )
+    done = run_python(script, PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "5 \u00b5s ?\n", "")
+
+
 HEAVY = ("asyncio", "pydantic", "rich", "importlib.metadata", "numpy", "matplotlib", "shutil", "ipaddress", "json")
 
 

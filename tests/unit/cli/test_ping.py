@@ -254,7 +254,10 @@ def test_a_plot(tmp_path: Path, suffix: str) -> None:
 def test_events_have_lines(native: FakeNative, capsys: pytest.CaptureFixture[str]) -> None:
     native.events = [(5, "send_error", errno.ENOBUFS)]
     assert main(["ping", "192.0.2.1", "-c", "1"]) == 0
-    assert "event: a packet could not be sent: No buffer space available\n" in capsys.readouterr().out
+    assert (
+        "event: a packet could not be sent: No buffer space available: the kernel is out of buffers: "
+        in capsys.readouterr().out
+    )
 
 
 class Keyboard:
