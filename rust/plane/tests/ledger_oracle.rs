@@ -392,8 +392,6 @@ fn check(fates: &[Fate], setting: &Setting, stamp_wait: i64) -> Result<(), TestC
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn every_count_is_the_truth(mut fates in vec(fate(), 1..120), setting in setting()) {
         keep_to_conditions(&mut fates, &setting);
