@@ -28,12 +28,11 @@ value to us)."""
 PAYLOAD_LEN = {
     "stamp": 44,
     "stamp-authenticated": 112,
-    "twamp": 41,
+    "twamp": 44,
 }
-"""UDP payload octets by packet format: the smallest with which the reply is as long as the request (RFC 8762 section
-4.2, RFC 6038 section 5.1.4). A test compares it with what the packet plane knows."""
-PAYLOAD_LEN_DSCP_ECN = 44
-"""The same for `twamp` with DSCP and ECN monitoring: its reflected header is longer (RFC 7750 section 2.2.1)."""
+"""UDP payload octets by packet format: the smallest with which any reply is as long as the request (RFC 8762 section
+4.2). TWAMP Light's own reflected header has 41 octets, but a STAMP Session-Reflector answers it with 44 (section 4.6),
+and so many it has with DSCP and ECN (RFC 7750 section 2.2.1). A test compares this with what the packet plane knows."""
 FILL = "zeros"
 """Octets beyond the header (RFC 5357 section 4.1.2 wants both); `random` defeats compression on the path."""
 

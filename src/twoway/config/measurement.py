@@ -91,11 +91,7 @@ class Measurement:
     @property
     def packet_size(self) -> int:
         """`payload_len`, or the default of the packet format."""
-        if self.payload_len is not None:
-            return self.payload_len
-        if self.packet_format == "twamp" and self.dscp_ecn_monitoring:
-            return defaults.PAYLOAD_LEN_DSCP_ECN
-        return defaults.PAYLOAD_LEN[self.packet_format]
+        return defaults.PAYLOAD_LEN[self.packet_format] if self.payload_len is None else self.payload_len
 
     @property
     def packet_count(self) -> int | None:

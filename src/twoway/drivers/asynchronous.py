@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
-    from twoway._native import IntervalSummary, SampleBatch
     from twoway.analysis.result import Event, Result
     from twoway.config.measurement import Measurement
     from twoway.config.options import MeasurementOptions
+    from twoway.drivers.plane import IntervalSummary, SampleBatch
 
 
 @dataclass(frozen=True, slots=True)

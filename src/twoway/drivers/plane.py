@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from twoway._native import Distribution, IntervalSummary
+    # Others know these from here.
+    from twoway._native import Distribution as Distribution
+    from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import SampleBatch as SampleBatch
     from twoway.config.options import MeasurementOptions, ReflectionOptions
     from twoway.config.reflection import Reflection

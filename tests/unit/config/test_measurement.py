@@ -25,7 +25,7 @@ def test_the_keyword_arguments_are_the_fields(model: type, options: type) -> Non
     [
         (Measurement("h"), "stamp", 44),
         (Measurement("h", key=b"k"), "stamp-authenticated", 112),
-        (Measurement("h", protocol="light"), "twamp", 41),
+        (Measurement("h", protocol="light"), "twamp", 44),
         (Measurement("h", protocol="light", dscp_ecn_monitoring=True), "twamp", 44),
         (Measurement("h", protocol="light", payload_len=14), "twamp", 14),
     ],

@@ -137,7 +137,7 @@ def test_a_port_in_use_is_one_line() -> None:
 
 def test_ctrl_c_reports() -> None:
     with reflecting() as (_, where):
-        command = [sys.executable, "-m", "twoway", "ping", "-i", "20ms", "-W", "100ms", where]
+        command = [sys.executable, "-m", "twoway", "ping", "-i", "60ms", "-W", "100ms", where]
         with subprocess.Popen(
             command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

@@ -1,0 +1,31 @@
+"""Only `twoway.drivers.plane` touches the extension module, which import-linter cannot see (it reads Python only)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twoway import errors
+
+SOURCE = Path(errors.__file__).resolve().parent
+
+
+def imports_native(tree: ast.AST) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (
+            node.module == "twoway._native"
+            or (node.module == "twoway" and any(alias.name == "_native" for alias in node.names))
+        ):
+            return True
+        if isinstance(node, ast.Import) and any(alias.name.startswith("twoway._native") for alias in node.names):
+            return True
+    return False
+
+
+def test_only_one_module_imports_the_extension() -> None:
+    importers = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if imports_native(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert importers == {"drivers/plane.py"}
