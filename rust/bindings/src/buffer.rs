@@ -1,4 +1,4 @@
-//! Columns of a sample batch: a read-only buffer that NumPy, Arrow and `memoryview` read without a copy.
+//! Columns of a sample batch: a read-only buffer that `NumPy`, Arrow and `memoryview` read without a copy.
 #![expect(unsafe_code, reason = "the buffer protocol is raw pointers; the one block says what keeps them sound")]
 
 use std::ffi::{CStr, c_int, c_void};

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use twoway_plane::reflector::counters::OwnCounter;
+use twoway_plane::reflector::dispositions::Disposition;
+use twoway_plane::reflector::{DISTRIBUTIONS, OWN_GAUGES};
 use twoway_plane::sample::{SampleFlag, SampleStatus, TimestampSource};
 use twoway_plane::sender::event::EventKind;
 use twoway_plane::summary::Summary;
@@ -51,6 +54,11 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("timestamp_source", TimestampSource::NAMES)?;
     catalogue.set_item("events", EventKind::NAMES)?;
     catalogue.set_item("capabilities", twoway_plane::capabilities::NAMES)?;
+    let dispositions: Vec<_> = Disposition::ALL.iter().map(|disposition| disposition.name()).collect();
+    catalogue.set_item("dispositions", dispositions)?;
+    let own: Vec<_> = OwnCounter::ALL.iter().map(|counter| counter.name()).chain(OWN_GAUGES).collect();
+    catalogue.set_item("reflector_counters", own)?;
+    catalogue.set_item("reflector_distributions", DISTRIBUTIONS)?;
     let tlvs: BTreeMap<_, _> = TlvType::ALL.iter().map(|tlv| (tlv.name(), (tlv.code(), tlv.is_honoured()))).collect();
     catalogue.set_item("tlv_types", tlvs)?;
     Ok(catalogue)

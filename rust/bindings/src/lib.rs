@@ -1,20 +1,20 @@
 //! `twoway._native`: the packet plane as Python sees it. Conversion only: whatever decides something lives in
 //! `twoway-plane` and `twoway-wire`. The contract is `src/twoway/_native.pyi`.
-#![expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned arguments")]
 
 mod buffer;
 mod errors;
 mod host;
 mod packet;
+mod reflector;
 mod samples;
 mod sender;
 mod summary;
 
-use pyo3::prelude::*;
+use pyo3::pymodule;
 
 #[pymodule(gil_used = false)]
 mod _native {
-    use super::*;
+    use pyo3::prelude::*;
 
     #[pymodule_export]
     use super::buffer::Column;
@@ -22,6 +22,8 @@ mod _native {
     use super::host::{capabilities, catalogue, clock_state};
     #[pymodule_export]
     use super::packet::{DecodedPacket, decode_test_packet, derive_twamp_test_keys, encode_test_packet};
+    #[pymodule_export]
+    use super::reflector::{Reflector, ReflectorSpec};
     #[pymodule_export]
     use super::samples::SampleBatch;
     #[pymodule_export]

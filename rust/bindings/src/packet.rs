@@ -97,7 +97,6 @@ impl DecodedPacket {
 /// Reads `octets` as a packet of `format` from `role`.
 #[pyfunction]
 #[pyo3(signature = (octets, *, format, role, stamp_key, twamp_aes_key, twamp_hmac_key, near_ns))]
-#[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
 pub(crate) fn decode_test_packet(
     octets: &[u8],
     format: &str,

@@ -61,11 +61,7 @@ impl SenderSpec {
     #[pyo3(signature = (*, target, target_port, scope_id, source, source_port, interface, netns, format, stamp_key,
         twamp_aes_key, twamp_hmac_key, ssid, timestamp_format, payload_len, fill, count, schedule, interval_ns, seed,
         timeout_ns, dscp_ecn, ttl, timestamps, reflector_mode, dscp_ecn_monitoring, sample_capacity, receive_buffer))]
-    #[expect(
-        clippy::too_many_arguments,
-        clippy::fn_params_excessive_bools,
-        reason = "keyword arguments of a Python class"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python class")]
     fn new(
         target: &str,
         target_port: u16,
