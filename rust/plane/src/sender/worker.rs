@@ -25,8 +25,11 @@ use crate::sys::{
     ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, UdpSocket, Waker, clock_state,
 };
 
-/// Datagrams in one system call, and packets sent before replies are looked at again.
+/// Packets of one session built and sent in one system call.
 const BATCH: usize = 32;
+/// Packets sent before stamps and replies are looked at again, and as many of each taken then: making up for a stall, the
+/// worker never gets further ahead of its sockets than this.
+const ROUND: usize = 64;
 /// Samples are handed to Python no more often than this.
 const HANDOVER_NS: i64 = 2_000_000;
 /// The clock's error bound grows slowly (500 ppm): once a second is often enough.
@@ -171,12 +174,12 @@ impl Worker {
             unread: Vec::new(),
             dirty: Vec::new(),
             handed_over_ns: 0,
-            receive: ReceiveBatch::new(BATCH, 2048),
+            receive: ReceiveBatch::new(ROUND, 2048),
             receive_len: 2048,
             send: SendBatch::new(BATCH),
             scratch: vec![0; BATCH * 2048],
             built: Vec::with_capacity(BATCH),
-            error_queue: ErrorQueue::new(BATCH),
+            error_queue: ErrorQueue::new(ROUND),
             margin: WakeMargin::default(),
             gap: TransmitGap::default(),
             clock_error_ns: None,
@@ -272,7 +275,7 @@ impl Worker {
         let longest = session.engine.longest_packet().max(64);
         if longest > self.receive_len {
             self.receive_len = longest;
-            self.receive = ReceiveBatch::new(BATCH, longest);
+            self.receive = ReceiveBatch::new(ROUND, longest);
             self.scratch = vec![0; BATCH * longest];
         }
         let at = self.free.pop().unwrap_or_else(|| {
@@ -339,10 +342,10 @@ impl Worker {
         None
     }
 
-    /// Does what is due. A packet due in a moment is waited for; at most `BATCH` sessions a round, so that replies are
-    /// collected between.
+    /// Does what is due. A packet due in a moment is waited for.
     fn fire(&mut self, mut now: i64) {
-        for _ in 0..BATCH {
+        let mut sent = 0;
+        while sent < ROUND {
             let Some((moment, at)) = self.next_due() else { return };
             let awake_ns =
                 if self.busy_poll { SHORTEST_SLEEP_NS } else { self.margin.margin_ns(moment - self.last_send_ns) };
@@ -357,7 +360,7 @@ impl Worker {
             if let Some(session) = &mut self.sessions[at] {
                 session.scheduled_ns = None;
             }
-            self.transmit(at, now);
+            sent += self.transmit(at, now).max(1);
             if let Some(session) = &mut self.sessions[at] {
                 // After the sends: the last slot may have been one that was missed or refused.
                 session.engine.expire(now);
@@ -367,9 +370,9 @@ impl Worker {
         }
     }
 
-    /// Sends the packets of one session that are due, in one call.
-    fn transmit(&mut self, at: usize, now: i64) {
-        let Some(session) = &mut self.sessions[at] else { return };
+    /// Sends the packets of one session that are due, in one call; returns how many left.
+    fn transmit(&mut self, at: usize, now: i64) -> usize {
+        let Some(session) = &mut self.sessions[at] else { return 0 };
         let len = session.engine.payload_len();
         let stride = self.receive_len;
         let (wall, gap_ns) = (self.clock.wall(), self.gap.expected_ns());
@@ -382,7 +385,7 @@ impl Worker {
         }
         let count = self.built.len();
         if count == 0 {
-            return;
+            return 0;
         }
         let mut outgoing = [Outgoing { octets: &[], destination: None, control: None }; BATCH];
         for (datagram, packet) in outgoing.iter_mut().zip(self.scratch.chunks_exact(stride)).take(count) {
@@ -406,10 +409,11 @@ impl Worker {
                     let errno = error.raw_os_error().unwrap_or(0);
                     session.shared.event(Event::refused(wall, errno));
                     rebind(session, errno, now);
-                    return;
+                    break;
                 }
             }
         }
+        done
     }
 
     /// After anything that changed a session: hand over, reschedule, notice the end.
