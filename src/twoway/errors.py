@@ -165,7 +165,7 @@ class PermissionRefused(PlaneError):  # noqa: N818  (the word operators search f
 REMEDIES: dict[tuple[str | None, int], str] = {
     ("bind", errnos.EACCES): (
         "ports below 1024 need CAP_NET_BIND_SERVICE: choose a port above 1023 (--listen ADDR:PORT), "
-        "or run as root or under `setpriv --ambient-caps +net_bind_service`"
+        "or run as root or with this capability (AmbientCapabilities= in a systemd unit)"
     ),
     ("bind", errnos.EADDRINUSE): "another program has this port: `ss -ulpn sport = :{port}` shows which",
     ("bind", errnos.EADDRNOTAVAIL): "no interface of this host has this address: `ip address` lists those it has",

@@ -142,8 +142,8 @@ def test_no_privilege_for_the_port(native: FakeNative, capsys: pytest.CaptureFix
         "",
         (
             "twoway reflector: bind 0.0.0.0:862: Permission denied: ports below 1024 need CAP_NET_BIND_SERVICE: "
-            "choose a port above 1023 (--listen ADDR:PORT), or run as root or under "
-            "`setpriv --ambient-caps +net_bind_service`\n"
+            "choose a port above 1023 (--listen ADDR:PORT), or run as root or with this capability "
+            "(AmbientCapabilities= in a systemd unit)\n"
         ),
     )
 
