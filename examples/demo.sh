@@ -14,7 +14,9 @@ stop_reflector() {
 }
 trap stop_reflector EXIT
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 # Shows a command as a person would type it, then runs it.
 run() {
     printf '\n$ %s\n' "$*"
@@ -37,13 +39,19 @@ run twoway ping -c 10 -i 100ms "$target"
 step 'TWAMP Light, 1000 packets a second: a status line instead, then a histogram and a picture'
 run twoway ping --protocol light -c 2000 -i 1ms --histogram --plot "$pictures/light.png" "$target"
 
-step 'For scripts: JSON, and an exit code from a condition'
-run twoway ping -q -c 100 -i 1ms --fail-if 'loss>1%' "$target" --json >"$pictures/result.json"
-python3 - "$pictures/result.json" <<'PYTHON'
-import json, sys
+step 'For scripts: a JSON document, and an exit code from a condition'
+json=$pictures/result.json
+printf "\n$ twoway ping -c 100 -i 1ms --json --fail-if 'loss>1%%' %s >%s\n" "$target" "$json"
+twoway ping -c 100 -i 1ms --json --fail-if 'loss>1%' "$target" >"$json"
+python - "$json" <<'PYTHON'
+import json
+import sys
+
 with open(sys.argv[1]) as file:
     result = json.load(file)
-print(json.dumps({"type": result["type"], "schema": result["schema"], "packets": result["packets"]}, indent=2))
+for name in ("sent", "received", "lost_forward", "lost_backward"):
+    print(f"packets.{name} = {result['packets'][name]}")
+print(f"delay.round_trip.median_ns = {result['delay']['round_trip']['median_ns']}")
 PYTHON
 
 step 'What the reflector counted'
