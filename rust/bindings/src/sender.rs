@@ -20,8 +20,10 @@ use crate::summary::IntervalSummary;
 
 /// The longest UDP payload that fits an IPv4 packet.
 const LONGEST_PAYLOAD: usize = 65_507;
-/// Losses that may wait for their direction at once.
-const ATTRIBUTION_CAPACITY: usize = 4096;
+/// Losses that may wait for their direction at once: what bounds a session's memory in an outage.
+const ATTRIBUTION_CAPACITY: usize = 1024;
+/// How long they wait in a session without end; one with an end can wait for it.
+const ATTRIBUTION_WAIT: Duration = Duration::from_secs(60);
 /// How long a packet waits for its transmit stamp: software stamps are there before the send returns, a NIC's follow
 /// within milliseconds.
 const STAMP_WAIT: Duration = Duration::from_millis(50);
@@ -151,7 +153,7 @@ impl SenderSpec {
             timestamp_format,
             timestamps: best,
             stamp_wait_ns: STAMP_WAIT.as_nanos() as i64,
-            attribution_wait_ns: i64::MAX,
+            attribution_wait_ns: if count.is_some() { i64::MAX } else { ATTRIBUTION_WAIT.as_nanos() as i64 },
             attribution_capacity: ATTRIBUTION_CAPACITY,
             start: WallNanos(0),
         };

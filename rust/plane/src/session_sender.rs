@@ -382,7 +382,7 @@ impl SessionSender {
             let before = self.drops_seen.replace(drops).unwrap_or(0);
             self.ledger.add(Counter::SocketDrops, u64::from(drops.wrapping_sub(before)));
         }
-        if matches!(self.state, State::Waiting | State::Finished) {
+        if self.state == State::Waiting {
             return;
         }
         let (t4, t4_source) = self.select(&meta.stamps).unwrap_or((wall, TimestampSource::User));

@@ -227,9 +227,8 @@ fn a_thousand_sessions_share_one_thread() {
     for sender in &senders {
         finish(&plane, sender);
     }
-    let total = |name: &str| -> u64 {
-        senders.iter().map(|sender| sender.summary().unwrap().counter(name).unwrap()).sum()
-    };
+    let total =
+        |name: &str| -> u64 { senders.iter().map(|sender| sender.summary().unwrap().counter(name).unwrap()).sum() };
     // They all start in the same moment: what we came too late for, and what this test's own reflector had no room for,
     // is accounted for.
     assert_eq!(total("sent") + total("missed_slots"), 3000);
@@ -249,5 +248,8 @@ fn a_session_whose_packets_are_all_refused_still_ends() {
     let summary = sender.summary().unwrap();
     assert_eq!((summary.counter("sent"), summary.counter("send_errors")), (Some(0), Some(3)));
     let events = sender.take_events();
-    assert!(events.iter().any(|event| (event.kind, event.errno) == (EventKind::SendError, libc::EMSGSIZE)), "{events:?}");
+    assert!(
+        events.iter().any(|event| (event.kind, event.errno) == (EventKind::SendError, libc::EMSGSIZE)),
+        "{events:?}"
+    );
 }

@@ -36,6 +36,8 @@ const HANDOVER_NS: i64 = 2_000_000;
 const CLOCK_STATE_NS: i64 = 1_000_000_000;
 /// A wait shorter than this is not worth a sleep: waking takes longer.
 const SHORTEST_SLEEP_NS: i64 = 5_000;
+/// After a pause of the whole process longer than this, what waits in the sockets is taken before anything is given up.
+const STALL_NS: i64 = 50_000_000;
 /// How often a session whose interface went away tries to bind to it again.
 const REBIND_NS: i64 = 500_000_000;
 
@@ -150,6 +152,7 @@ pub(super) struct Worker {
     clock_synchronized: bool,
     clock_read_ns: i64,
     last_send_ns: i64,
+    caught_up_ns: i64,
     exit: bool,
 }
 
@@ -186,6 +189,7 @@ impl Worker {
             clock_synchronized: false,
             clock_read_ns: 0,
             last_send_ns: 0,
+            caught_up_ns: 0,
             exit: false,
         };
         worker.read_clock_state(clock.monotonic());
@@ -204,6 +208,7 @@ impl Worker {
                 self.read_clock_state(now);
             }
             self.check_for_step();
+            self.catch_up(now);
             self.fire(now);
             if self.wait().is_err() {
                 // epoll_wait fails only for a descriptor or pointer that is not one: ours are.
@@ -340,6 +345,24 @@ impl Worker {
             self.heap.pop();
         }
         None
+    }
+
+    /// A process that was stopped, or a machine that slept, has replies waiting that came in time: they are read before the
+    /// clock gives up their packets. At most once a second, so that a machine merely too slow is not made slower.
+    fn catch_up(&mut self, now: i64) {
+        let stalled = self.next_due().is_some_and(|(moment, _)| now - moment > STALL_NS);
+        if !stalled || now < self.caught_up_ns + CLOCK_STATE_NS {
+            return;
+        }
+        self.caught_up_ns = now;
+        for at in 0..self.sessions.len() {
+            // Bounded by what a receive buffer can hold.
+            for _ in 0..ROUND {
+                if !self.collect_from(at) {
+                    break;
+                }
+            }
+        }
     }
 
     /// Does what is due. A packet due in a moment is waited for.
