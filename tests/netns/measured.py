@@ -28,6 +28,7 @@ ACCOUNTING: Final = (
 """Counters that are 0 unless a scenario names them."""
 BY_DIRECTION: Final = ("reordered_forward", "reordered_backward")
 """The same, but null where nothing proved that the Session-Reflector numbers its replies."""
+_SECTIONS: Final = ("packets", "ratios", "delay", "variation", "marks", "clock", "tool")
 _FATES: Final = ("received", "late", "pending", "lost_forward", "lost_backward", "lost_unattributed")
 
 
@@ -41,9 +42,10 @@ class PingDocument:
     def _metrics(self) -> dict[str, object]:
         """Every metric by its name, whatever section it stands in."""
         found: dict[str, object] = {}
-        for section in self.document.values():
-            if isinstance(section, dict):
-                found.update(section)
+        for name in _SECTIONS:
+            section = self.document[name]
+            assert isinstance(section, dict)
+            found.update(section)
         return found
 
     def counter(self, name: str) -> int:

@@ -60,7 +60,7 @@ def test_exit_code_1_without_replies(path: Topology) -> None:
     }
 
 
-@pytest.mark.parametrize(("condition", "code"), [("loss>1%", 3), ("loss>20%", 0), ("rtt.p99>10s", 0)])
+@pytest.mark.parametrize(("condition", "code"), [("loss>1%", 3), ("loss>20%", 0), ("rtt-p99>10s", 0)])
 def test_exit_code_3_when_a_condition_holds(topology: Topology, tmp_path: Path, condition: str, code: int) -> None:
     scenario = tmp_path / "lossy.toml"
     scenario.write_text(
@@ -149,10 +149,13 @@ def test_a_reflector_that_starts_late(path: Topology, tmp_path: Path, version: i
         result = PingDocument(json.loads(ping.stdout))
         assert ping.stderr == ""
     result.check_accounting()
-    assert result.counter("sent") == 60
+    assert result.counter("send_errors") == 0, "an error that ICMP left at the socket costs no packet"
+    assert result.counter("sent") + result.counter("missed_slots") == 60
     assert result.counter("icmp_errors") >= 1
     assert result.counter("received") >= 1
-    assert result.counter("received") + result.counter("lost_unattributed") + result.counter("lost_forward") == 60
+    lost = result.counter("lost_unattributed") + result.counter("lost_forward")
+    assert result.counter("received") + lost == result.counter("sent")
+    assert lost >= 1
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_reply_to_a_link_local_address_stays_on_its_link(path: Topology, tmp_pat
     mac[0] ^= 2
     words = bytes(mac[:3]) + b"\xff\xfe" + bytes(mac[3:])
     link_local = "fe80::" + ":".join(words[at : at + 2].hex().lstrip("0") or "0" for at in range(0, 8, 2))
-    index = path.client.inside(lambda: int(Path("/sys/class/net", CLIENT_DEVICE, "ifindex").read_text()))
+    index = path.client.inside(lambda: socket.if_nametoindex(CLIENT_DEVICE))
     with ReflectorProgram(path.server, tmp_path), Probe(path.client, 6) as probe:
         received = probe.exchange(request(), link_local, scope_id=index)
         assert received.source == (link_local, 862)
@@ -265,7 +266,9 @@ def test_hostile_packets_are_counted_by_reason(
         assert counters["too_short:dropped"] >= 14
         if authenticated:
             assert answered <= 5 + 7 + 2 + 3
-            assert counters["bad_hmac:dropped"] >= 40
+            # Random octets seldom look authenticated, where MBZ has to be zero: they are refused as what they seem.
+            refused = counters.get("bad_hmac:dropped", 0) + counters["unauthenticated:dropped"]
+            assert refused + counters["too_short:dropped"] == len(hostile) - answered
         last = Reply.parse(probe.exchange(request(99, key=key), SERVER[4]).octets, key)
         assert last.sender_sequence == 99
         assert reflector.stderr == "", "never a log line per packet"
@@ -285,8 +288,6 @@ def test_a_packet_from_its_own_address_is_dropped(path: Topology, tmp_path: Path
 
 def _inject(path: Topology, port: str, source: tuple[str, int], destination: tuple[str, int], payload: bytes) -> None:
     """Put a forged frame on the wire, out of a port of the middle namespace."""
-    import socket
-
     device, end = (SERVER_DEVICE, path.server) if port == "mserver" else (CLIENT_DEVICE, path.client)
     frame = build_udp_frame(
         source_mac=path.middle.mac(port),

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from .forwarder import ForwardedPacket
 from .measured import ACCOUNTING, BY_DIRECTION, PingDocument
-from .programs import TESTS, TWOWAY, ForwarderProgram, ReflectorProgram, run_twoway
+from .programs import TESTS, TWOWAY, Finished, ForwarderProgram, ReflectorProgram, run_twoway
 from .scenario import Measurement, Scenario, load_scenario
 from .topology import SERVER, Topology
 
+_ATTEMPTS = 3
+"""Packets that the machine was too busy to send in time shift the numbers on which a scenario is built: when the tool
+says that this happened, the scenario is run again. What does not depend on the numbers must hold in every run."""
 _KEY_LINE = "scenario hex:" + bytes(range(32)).hex() + "\n"
 
 
@@ -71,26 +75,36 @@ def _differences(scenario: Scenario, result: PingDocument) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize(("path", "scenario", "family"), _cases())
+@pytest.mark.parametrize(("path", "scenario", "family"), list(_cases()))
 def test_scenario(topology: Topology, tmp_path: Path, path: Path, scenario: Scenario, family: int) -> None:
     measurement = scenario.measurement
-    keys = key_file(tmp_path) if measurement.authenticated else None
+    for _ in range(_ATTEMPTS):
+        done, forwarded, counted = _run(topology, tmp_path, path, measurement, family)
+        assert done.code == scenario.exit_code, done.stderr
+        result = PingDocument(json.loads(done.stdout))
+        result.check_accounting()
+        # The forwarder's own books, by its own capture: what it delivered is what the reflector counted, to the packet.
+        assert sum(len(packet.out_ns) for packet in forwarded["forward"]) == sum(counted.values())
+        assert len(forwarded["forward"]) == result.counter("sent")
+        if result.counter("not_sent") == 0:
+            break
+    assert not _differences(scenario, result), _differences(scenario, result)
+
+
+def _run(
+    topology: Topology, folder: Path, path: Path, measurement: Measurement, family: int
+) -> tuple[Finished, dict[str, list[ForwardedPacket]], dict[str, int]]:
+    """One measurement: what ping said, what the forwarder did, what the reflector counted."""
+    keys = key_file(folder) if measurement.authenticated else None
     reflector_options = ["--stateful"] if measurement.stateful else []
     if keys is not None:
         reflector_options += ["--auth-key-file", str(keys), "--require-auth"]
     with (
-        ForwarderProgram(topology.middle, tmp_path, path) as forwarder,
-        ReflectorProgram(topology.server, tmp_path, *reflector_options) as reflector,
+        ForwarderProgram(topology.middle, folder, path) as forwarder,
+        ReflectorProgram(topology.server, folder, *reflector_options) as reflector,
     ):
         command = topology.client.command(TWOWAY, "ping", *ping_options(measurement, keys), SERVER[family])
         done = run_twoway(command)
         forwarded = forwarder.report()
         reflector.stop()
-        counted = reflector.counters()
-    assert done.code == scenario.exit_code, done.stderr
-    result = PingDocument(json.loads(done.stdout))
-    assert not _differences(scenario, result), _differences(scenario, result)
-    result.check_accounting()
-    # The forwarder's own books, by its own capture: what it delivered is what the reflector counted, to the packet.
-    assert sum(len(packet.out_ns) for packet in forwarded["forward"]) == sum(counted.values())
-    assert len(forwarded["forward"]) == result.counter("sent")
+        return done, forwarded, reflector.counters()

@@ -56,7 +56,19 @@ class _Measured:
     backward: list[ForwardedPacket]
 
 
+_ATTEMPTS = 3
+"""A machine that is too busy to send every packet in time (the tool says so) gets another chance."""
+
+
 def _measure(topology: Topology, folder: Path, version: int, scenario: Path, *options: str) -> _Measured:
+    for _ in range(_ATTEMPTS):
+        measured = _measure_once(topology, folder, version, scenario, *options)
+        if measured.result.counter("not_sent") == 0:
+            return measured
+    raise AssertionError(f"packets were not sent in time, {_ATTEMPTS} times")
+
+
+def _measure_once(topology: Topology, folder: Path, version: int, scenario: Path, *options: str) -> _Measured:
     client, server = _Seen({}, {}), _Seen({}, {})
     with (
         ForwarderProgram(topology.middle, folder, scenario) as forwarder,
@@ -67,15 +79,18 @@ def _measure(topology: Topology, folder: Path, version: int, scenario: Path, *op
         ping = [TWOWAY, "ping", "-c", str(_COUNT), "-i", "5ms", "-W", "500ms", "--json", "--samples", *options]
         done = run_twoway(topology.client.command(*ping, SERVER[version]))
         assert done.code == 0, done.stderr
+        result = PingDocument(json.loads(done.stdout))
 
         def complete() -> bool:
             _collect(client_tap, client)
             _collect(server_tap, server)
-            return all(len(each) == _COUNT for end in (client, server) for each in (end.outgoing, end.incoming))
+            return all(
+                len(each) == result.counter("sent") for end in (client, server) for each in (end.outgoing, end.incoming)
+            )
 
         until(complete, "every packet in both captures")
         report = forwarder.report()
-    return _Measured(PingDocument(json.loads(done.stdout)), client, server, report["forward"], report["backward"])
+    return _Measured(result, client, server, report["forward"], report["backward"])
 
 
 @pytest.mark.parametrize("version", [4, 6])

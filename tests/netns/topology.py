@@ -91,8 +91,12 @@ class Namespace:
         self.inside(write)
 
     def command(self, *command: str) -> list[str]:
-        """The command line that runs a program in here and ends it with this process."""
-        return ["ip", "netns", "exec", self.name, "setpriv", "--pdeathsig", "KILL", *command]
+        """The command line that runs a program in here, before others, and ends it with this process.
+
+        Before others, because a packet that was not sent in time is a true result, but of the machine and not of the
+        path that is tested.
+        """
+        return ["ip", "netns", "exec", self.name, "nice", "-n", "-20", "setpriv", "--pdeathsig", "KILL", *command]
 
     def inside(self, action: Callable[[], _T]) -> _T:
         """Call `action` on a thread that lives in this namespace; sockets that it opens stay in it."""

@@ -227,7 +227,7 @@ def _entries() -> Iterator[object]:
                 yield pytest.param(kind, entry, id=f"{path.stem}-{entry['name']}")
 
 
-@pytest.mark.parametrize(("kind", "table"), _entries())
+@pytest.mark.parametrize(("kind", "table"), list(_entries()))
 def test_vector(kind: str, table: dict[str, object]) -> None:
     assert kind in _CHECKS, f"nothing checks entries of the kind {kind}"
     _CHECKS[kind](Entry(table))
