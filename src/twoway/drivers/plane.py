@@ -15,7 +15,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, Unpack
 
-from twoway.analysis.reflector import DISTRIBUTIONS, ReflectorState
 from twoway.analysis.result import Event, Result, SessionDescription
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint, parse_network
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from twoway._native import Distribution as Distribution
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import SampleBatch as SampleBatch
+    from twoway.analysis.reflector import ReflectorState
     from twoway.config.options import MeasurementOptions, ReflectionOptions
     from twoway.config.reflection import Reflection
 
@@ -404,6 +404,11 @@ class Reflector:
 
     def state(self) -> ReflectorState:
         """Everything it has counted so far."""
+        from twoway.analysis.reflector import (  # here, because a measurement never needs it
+            DISTRIBUTIONS,
+            ReflectorState,
+        )
+
         return ReflectorState(
             local_addresses=self.local_addresses,
             obtained=self.obtained,
