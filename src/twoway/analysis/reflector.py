@@ -54,6 +54,7 @@ DISPOSITIONS: Mapping[str, str] = {
     "rate_limited_global:dropped": "above the rate limit of all sources",
     "rate_limited_source:dropped": "above the rate limit of its source",
     "own_address:dropped": "from an address that this reflector listens on",
+    "unanswerable:dropped": "from port 0, or from or to an address that is not unicast",
     "reply_shaped:dropped": "a reply: answering it might never end",
     "larger_reply_off:dropped": "shorter than the shortest reply, and larger replies are off",
     "session_table_full:dropped": "no room for another test-session",
