@@ -34,6 +34,8 @@ use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, Waker, in
 
 /// TTL or hop limit of replies (RFC 5357 section 4.2.1).
 const REPLY_TTL: u8 = 255;
+/// Most test-sessions that a reflector can be told to keep: address space for them is reserved when it opens.
+pub const SESSIONS_MAX: u32 = 1 << 24;
 /// The names that [`Reflector::distribution`] knows.
 pub const DISTRIBUTIONS: [&str; 2] = ["transmit_prediction_error", "residence"];
 /// The names of [`Reflector::own_counters`] beside those of [`OwnCounter`].
@@ -102,6 +104,7 @@ impl Reflector {
             ("workers", spec.workers == 0, "at least one is needed"),
             ("session-timeout", spec.stateful && spec.session_timeout_ns == 0, "test-sessions would end at once"),
             ("max-sessions", spec.stateful && spec.max_sessions == 0, "a stateful reflector needs room for one"),
+            ("max-sessions", spec.stateful && spec.max_sessions > SESSIONS_MAX, "more than 16777216"),
             ("dscp", spec.dscp.is_some_and(|dscp| dscp > 63), "a DSCP has six bits"),
             ("require-authentication", spec.require_authentication && spec.keys.is_empty(), "there are no keys"),
         ] {

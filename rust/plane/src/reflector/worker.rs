@@ -39,6 +39,10 @@ const CHUNK: usize = 16;
 const ERROR_QUEUE_SLOTS: usize = 8;
 /// Calls to read one error queue before packets are looked after again.
 const ERROR_QUEUE_ROUNDS: usize = 16;
+/// Calls to receive that may fail in a row before the socket is left alone until something new is announced, or a tick.
+const RECEIVE_ATTEMPTS: usize = 8;
+/// Departure stamps that may be lost, none having come, before no more are asked for.
+const STAMPS_IN_VAIN: u64 = 256;
 /// How often slow things are looked after: the clock's state, sessions that have ended, lost interfaces.
 const TICK_NS: i64 = 1_000_000_000;
 /// Test-sessions ended in one tick at most.
@@ -56,6 +60,8 @@ pub(super) struct Listener {
     /// TOS or traffic class octet that the socket sends with unless told otherwise.
     pub(super) dscp_ecn: u8,
     ledger: StampLedger,
+    /// When replies leave this socket: it is one address, so nearly always one device.
+    model: DepartureModel,
     drops: u32,
     ready: bool,
     quiet_ticks: u32,
@@ -70,6 +76,7 @@ impl Listener {
             stamped,
             dscp_ecn,
             ledger: StampLedger::default(),
+            model: DepartureModel::default(),
             drops: 0,
             ready: true,
             quiet_ticks: 0,
@@ -98,7 +105,6 @@ pub(super) struct Worker {
     replies: Vec<Reply>,
     clock: SystemClock,
     steps: StepDetector,
-    model: DepartureModel,
     budget: StampBudget,
     /// Cost of writing one reply in ns, unauthenticated and authenticated.
     writing_ns: [f64; 2],
@@ -131,7 +137,6 @@ impl Worker {
             replies: Vec::with_capacity(BATCH),
             clock,
             steps: StepDetector::new(&clock),
-            model: DepartureModel::default(),
             budget: StampBudget::default(),
             writing_ns: [0.0; 2],
             turn: 0,
@@ -160,10 +165,13 @@ impl Worker {
                 break;
             }
             let now_ns = self.clock.monotonic();
+            // After a tick every socket is looked at, so nothing is waited for.
+            let mut until_ns = self.next_tick_ns;
             if now_ns >= self.next_tick_ns {
                 self.tick(now_ns);
+                until_ns = now_ns;
             }
-            if self.poll.wait(&mut self.events, Some(self.next_tick_ns), now_ns).is_err() {
+            if self.poll.wait(&mut self.events, Some(until_ns), now_ns).is_err() {
                 // epoll on descriptors of our own fails only if the kernel is out of memory: look at every socket.
                 self.listeners.iter_mut().for_each(|listener| listener.ready = true);
             }
@@ -217,26 +225,30 @@ impl Worker {
 
     /// Takes one batch and answers it. True if more may be queued.
     fn answer_batch(&mut self, place: usize, rhythm: Rhythm) -> bool {
-        let listener = &mut self.listeners[place];
-        let count = match self.batch.receive(listener.socket.fd(), 0) {
-            Ok(0) => return false,
-            Ok(count) => count,
-            Err(_) => {
-                // The error is of an earlier reply, or of the interface; either way it has been taken off the socket.
-                self.shared.add(OwnCounter::ReceiveErrors, 1);
-                self.read_error_queue(place);
-                match self.batch.receive(self.listeners[place].socket.fd(), 0) {
-                    Ok(count) if count > 0 => count,
-                    _ => return false,
-                }
-            }
-        };
+        let Some(count) = self.receive(place) else { return false };
         let now_ns = self.clock.monotonic() as u64;
         self.decide(place, count, now_ns);
         if !self.answers.is_empty() {
             self.send(place, rhythm, now_ns);
         }
         count == BATCH
+    }
+
+    /// Takes one batch; `None` if nothing is queued.
+    fn receive(&mut self, place: usize) -> Option<usize> {
+        for _ in 0..RECEIVE_ATTEMPTS {
+            match self.batch.receive(self.listeners[place].socket.fd(), 0) {
+                Ok(0) => return None,
+                Ok(count) => return Some(count),
+                Err(_) => {
+                    // Of an earlier reply, or of the interface. It has been taken off the socket, and hides what may be
+                    // queued behind it, which is not announced again.
+                    self.shared.add(OwnCounter::ReceiveErrors, 1);
+                    self.read_error_queue(place);
+                }
+            }
+        }
+        None
     }
 
     /// Hands each packet of a batch to the engine; gathers those that are answered.
@@ -306,7 +318,7 @@ impl Worker {
             }
             let read = self.clock.wall();
             let hint = DepartureHint { rhythm, age_ns: read.since(first_received), place: 0 };
-            let (start, written_to) = self.write(from, to, read, &hint);
+            let (start, written_to) = self.write(place, from, to, read, &hint);
             if written_to < to {
                 // Places have shifted: which reply is stamped is no longer known.
                 self.listeners[place].ledger.refused();
@@ -331,10 +343,10 @@ impl Worker {
             if let Some(at) = stamped {
                 if at < done {
                     let hint = DepartureHint { place: (at - from) as u32, ..hint };
-                    let written_ns = start + self.model.gap_ns(&hint);
+                    let listener = &mut self.listeners[place];
+                    let written_ns = start + listener.model.gap_ns(&hint);
                     let residence_ns = written_ns - self.answers[at].pending.received().0;
-                    let departure = StampedDeparture { hint, read_ns: start, written_ns, residence_ns };
-                    self.listeners[place].ledger.sent(departure);
+                    listener.ledger.sent(StampedDeparture { hint, read_ns: start, written_ns, residence_ns });
                 } else if at == done {
                     self.listeners[place].ledger.refused();
                 }
@@ -376,13 +388,14 @@ impl Worker {
 
     /// Writes the replies of a chunk for their departures; those that cannot be written are taken out of the batch.
     /// Returns the moment (wall clock, ns) from which the gaps of this chunk count, and its end.
-    fn write(&mut self, from: usize, to: usize, read: WallNanos, hint: &DepartureHint) -> (i64, usize) {
+    fn write(&mut self, place: usize, from: usize, to: usize, read: WallNanos, hint: &DepartureHint) -> (i64, usize) {
         let authenticated = self.answers[from].pending.is_authenticated();
         let writing_ns = &mut self.writing_ns[usize::from(authenticated)];
+        let model = &self.listeners[place].model;
         let count = (to - from) as f64;
         let start = read.0.saturating_add((*writing_ns * count) as i64);
-        let first_ns = start.saturating_add(self.model.gap_ns(hint));
-        let step_ns = self.model.step_ns();
+        let first_ns = start.saturating_add(model.gap_ns(hint));
+        let step_ns = model.step_ns();
         let (mut at, mut end) = (from, to);
         while at < end {
             let departure = WallNanos(first_ns.saturating_add(((at - from) as f64 * step_ns) as i64));
@@ -405,12 +418,12 @@ impl Worker {
 
     /// Takes transmit stamps and ICMP errors off a socket's error queue.
     fn read_error_queue(&mut self, place: usize) {
-        let Self { listeners, error_queue, shared, model, .. } = self;
-        let listener = &mut listeners[place];
+        let Self { listeners, error_queue, shared, .. } = self;
+        let Listener { socket, ledger, model, .. } = &mut listeners[place];
         for _ in 0..ERROR_QUEUE_ROUNDS {
-            let read = error_queue.read(listener.socket.fd(), |entry| match entry {
+            let read = error_queue.read(socket.fd(), |entry| match entry {
                 QueueEntry::TransmitStamp { id, stamps } => {
-                    let Some(departure) = listener.ledger.reported(id) else { return };
+                    let Some(departure) = ledger.reported(id) else { return };
                     let Some(left) = stamps.software else { return };
                     learn(model, shared, &departure, left);
                 }
@@ -431,7 +444,12 @@ impl Worker {
             self.shared.add(OwnCounter::ClockSteps, 1);
         }
         self.judge_clock();
+        let in_vain = self.shared.get(OwnCounter::TransmitStamps) == 0;
         for listener in &mut self.listeners {
+            // Against what epoll may not announce: a look at each socket costs next to nothing once a second.
+            listener.ready = true;
+            // A device without transmit stamps is not asked for ever.
+            listener.stamped &= !(in_vain && listener.ledger.lost() > STAMPS_IN_VAIN);
             // Stamps that a driver has not reported within two ticks will not come.
             listener.stale_ticks = if listener.ledger.outstanding() { listener.stale_ticks + 1 } else { 0 };
             if listener.stale_ticks >= 2 {
@@ -451,7 +469,8 @@ impl Worker {
     /// Error Estimate of T2 and T3: the clock's error by the kernel, and the spread of predicted departures.
     fn judge_clock(&mut self) {
         let state = clock_state();
-        let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(self.model.spread_ns()));
+        let spread_ns = self.listeners.iter().map(|listener| listener.model.spread_ns()).max().unwrap_or(0);
+        let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(spread_ns));
         self.error_estimate = ErrorEstimate::new(state.synchronized, TimestampFormat::Ntp, error_ns);
     }
 
