@@ -364,6 +364,9 @@ impl Ledger {
         while self.closes_at().is_some_and(|closes_at| closes_at <= mono_ns) {
             self.close(None, sink);
         }
+        while self.tells_at().is_some_and(|tells_at| tells_at <= mono_ns) {
+            self.attribution.tell(&mut Books { summary: &mut self.current, sink });
+        }
         while self.attributes_at().is_some_and(|attributes_at| attributes_at <= mono_ns) {
             self.attribution.release(&mut Books { summary: &mut self.current, sink });
         }
@@ -373,7 +376,7 @@ impl Ledger {
     pub fn next_expiry(&self) -> Option<i64> {
         let stamps =
             self.waiting.first().map(|waiting| waiting.arrived_mono_ns.saturating_add(self.spec.stamp_wait_ns));
-        [stamps, self.closes_at(), self.attributes_at()].into_iter().flatten().min()
+        [stamps, self.closes_at(), self.tells_at(), self.attributes_at()].into_iter().flatten().min()
     }
 
     /// The caller knows that no more transmit stamps will come: packets that wait for one fall back.
@@ -396,6 +399,12 @@ impl Ledger {
         let open = self.ring.tail() < self.ring.head();
         let slot = open.then(|| self.ring.get(self.ring.tail())).flatten()?;
         Some(slot.sent_mono_ns.saturating_add(self.spec.timeout_ns.saturating_mul(2)))
+    }
+
+    /// When somebody is to be told of a loss though its direction is not known.
+    fn tells_at(&self) -> Option<i64> {
+        let sent_ns = self.attribution.untold_ns(self.spec.timeout_ns)?;
+        Some(sent_ns.saturating_add(self.spec.timeout_ns.saturating_mul(2)))
     }
 
     /// When the loss that waited longest for its direction has waited enough.
@@ -495,9 +504,11 @@ impl Ledger {
         self.current.add(counter, n);
     }
 
-    /// The whole test-session until `now`. Losses whose direction is still waited for are in no counter yet.
+    /// The whole test-session until `now`. Losses whose direction is still waited for are shown as unattributed here, and in
+    /// no interval yet.
     pub fn summary(&self, now: WallNanos) -> Summary {
         let mut summary = self.current.clone();
+        summary.add(Counter::LostUnattributed, self.attribution.undecided());
         self.close_span(&mut summary, now);
         if let Some(past) = &self.past {
             summary.merge(past);

@@ -166,13 +166,15 @@ fn the_first_number_of_its_own_tells_the_direction_of_earlier_losses() {
     numbers.extend((4..60).map(Some));
     session.run(&numbers[..4]);
     for sequence in 4..30 {
-        // Long after packet 1 was given up the loss still waits: nothing is guessed.
+        // Long after packet 1 was given up its count still waits: nothing is guessed.
         session.send(sequence);
-        assert_eq!(lost(&session.summary()), [0, 0, 0]);
+        assert_eq!(lost(&session.summary())[..2], [0, 0]);
     }
+    // Whoever watches was told of it as soon as a window ended without telling.
+    assert_eq!(session.row(1).status, SampleStatus::LostUnattributed);
     assert_eq!(session.reply(29, 28), ReplyVerdict::Received);
     assert_eq!(lost(&session.summary())[1], 1);
-    assert_eq!(session.row(1).status, SampleStatus::LostBackward);
+    assert_eq!(session.rows.iter().filter(|row| row.sequence == 1).count(), 1, "and is not told twice");
     assert_eq!(session.finish().known(Fact::ReflectorStateful), Some(1));
 }
 
@@ -190,11 +192,34 @@ fn waiting_for_a_direction_is_bounded_by_number_and_by_time() {
     let mut session = Session::new(by_time);
     session.run(&[Some(0), None]);
     session.ledger.expire(2_599 * MS, &mut session.rows);
-    assert_eq!(lost(&session.summary()), [0, 0, 0]);
+    assert_eq!(lost(&session.summary()), [0, 0, 1], "a summary shows it already");
+    assert_eq!(lost(&session.ledger.take_interval(WallNanos(0))), [0, 0, 0], "an interval does not take back");
     assert_eq!(session.ledger.next_expiry(), Some(2_600 * MS));
     session.ledger.expire(2_600 * MS, &mut session.rows);
-    assert_eq!(lost(&session.summary()), [0, 0, 1]);
+    assert_eq!(lost(&session.ledger.take_interval(WallNanos(0))), [0, 0, 1]);
     assert_eq!(session.ledger.next_expiry(), None);
+}
+
+#[test]
+fn whoever_watches_is_told_of_a_loss_soon() {
+    // Nothing answers: as soon as the packet is given up.
+    let mut session = Session::new(spec(ReflectorMode::Auto));
+    session.run(&[None]);
+    session.ledger.expire(1_999 * MS, &mut session.rows);
+    assert!(session.rows.is_empty());
+    session.ledger.expire(2_000 * MS, &mut session.rows);
+    assert_eq!(session.row(0).status, SampleStatus::LostUnattributed);
+    // Something did: one more timeout for a reply that tells the direction.
+    let mut session = Session::stateful();
+    session.run(&[Some(0), None]);
+    let answered = session.rows.len();
+    session.ledger.expire(3_099 * MS, &mut session.rows);
+    assert_eq!(session.rows.len(), answered);
+    session.ledger.expire(3_100 * MS, &mut session.rows);
+    assert_eq!(session.row(1).status, SampleStatus::LostUnattributed);
+    let rows = session.rows.len();
+    session.finish();
+    assert_eq!(session.rows.len(), rows);
 }
 
 #[test]

@@ -27,6 +27,9 @@
 //! Until the mode of the Session-Reflector is known, every number was a copy of ours. If it counts, all losses so far
 //! were backward; if it copies, nothing is known. Such losses wait. All waiting is bounded, by number and by time: whoever
 //! waits too long counts as unattributed, and no count is taken back later.
+//!
+//! Only counts wait as long as that. Somebody who watches is told of a loss soon: its row is given out as unattributed once
+//! a window ends without telling, or a moment after the packet was given up, though its count may still find a direction.
 
 use std::collections::VecDeque;
 
@@ -109,6 +112,10 @@ pub(super) struct Attribution {
     /// then those of the window.
     waiting: VecDeque<Loss>,
     wait_for_mode: usize,
+    /// So many of the first losses waiting have had their row.
+    told: usize,
+    /// A reply has come, so that another may tell directions.
+    answered: bool,
 }
 
 /// A packet that came back, as the attribution sees it.
@@ -144,6 +151,7 @@ impl Attribution {
         stateful: Option<bool>,
         books: &mut Books<'_, impl SampleSink>,
     ) {
+        self.answered = true;
         let newer = arrival.epoch.wrapping_sub(self.epoch) as i8;
         if newer > 0 {
             self.epoch = arrival.epoch;
@@ -170,7 +178,9 @@ impl Attribution {
     /// The Session-Reflector turned out to count, after a time in which each number was the same as ours.
     pub(super) fn known_stateful(&mut self, books: &mut Books<'_, impl SampleSink>) {
         let waited = std::mem::take(&mut self.wait_for_mode);
-        for loss in self.waiting.drain(..waited) {
+        let told = self.told.min(waited);
+        self.told -= told;
+        for loss in self.waiting.drain(..waited).skip(told) {
             emit(&loss, Direction::Backward, books);
         }
         count(Direction::Backward, waited, books);
@@ -180,6 +190,26 @@ impl Attribution {
     /// Monotonic time at which the loss that waited longest was sent.
     pub(super) fn oldest_waiting_ns(&self) -> Option<i64> {
         self.waiting.front().map(|loss| loss.sent_mono_ns)
+    }
+
+    /// Monotonic time at which the first loss that nobody was told of was sent, and how long after it was given up its row
+    /// may wait: not at all as long as nothing answers, for then nothing will tell.
+    pub(super) fn untold_ns(&self, wait_ns: i64) -> Option<i64> {
+        let wait_ns = if self.answered { wait_ns } else { 0 };
+        self.waiting.get(self.told).map(|loss| loss.sent_mono_ns.saturating_add(wait_ns))
+    }
+
+    /// Give out the row of the first loss that nobody was told of.
+    pub(super) fn tell(&mut self, books: &mut Books<'_, impl SampleSink>) {
+        if let Some(loss) = self.waiting.get(self.told) {
+            emit(loss, Direction::Unattributed, books);
+            self.told += 1;
+        }
+    }
+
+    /// Losses in no count yet.
+    pub(super) fn undecided(&self) -> u64 {
+        self.waiting.len() as u64
     }
 
     /// Count the loss that waited longest as unattributed.
@@ -192,7 +222,11 @@ impl Attribution {
         } else {
             self.outer.released += 1;
         }
-        emit(&loss, Direction::Unattributed, books);
+        if self.told > 0 {
+            self.told -= 1;
+        } else {
+            emit(&loss, Direction::Unattributed, books);
+        }
         count(Direction::Unattributed, 1, books);
         self.give_back_room();
     }
@@ -227,7 +261,12 @@ impl Attribution {
             match self.missing(high).filter(|_| stateful != Some(false)) {
                 None => self.decide(0, None, books),
                 // Every number so far equals ours: wait until one does not.
-                Some(_) if stateful.is_none() => self.wait_for_mode += self.inner.lost - self.inner.released,
+                Some(_) if stateful.is_none() => {
+                    self.wait_for_mode += self.inner.lost - self.inner.released;
+                    while self.told < self.wait_for_mode {
+                        self.tell(books);
+                    }
+                }
                 Some(missing) => {
                     let backward = missing.min(self.inner.lost);
                     self.decide(backward, Some(self.inner.lost - backward), books);
@@ -259,7 +298,9 @@ impl Attribution {
             Some(_) if backward == 0 => Direction::Forward,
             _ => Direction::Unattributed,
         };
-        for loss in self.waiting.drain(self.wait_for_mode..self.wait_for_mode + left) {
+        let told = self.told.saturating_sub(self.wait_for_mode);
+        self.told -= told.min(left);
+        for loss in self.waiting.drain(self.wait_for_mode..self.wait_for_mode + left).skip(told) {
             emit(&loss, direction, books);
         }
         match forward {
