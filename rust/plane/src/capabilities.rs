@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Once;
 
 use crate::clock::Clock;
 use crate::error::PlaneError;
@@ -39,6 +40,8 @@ pub const NAMES: &[&str] = &[
 
 /// Waits this long for a stamp that loopback delivers at once, if at all.
 const PATIENCE_NS: i64 = 200_000_000;
+/// The kernel's deferred job has begun to stamp within this time.
+const ENABLE_NS: i64 = 30_000_000;
 /// `CAP_NET_ADMIN` of linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
 /// What a reflector asks for, to ride out some tens of milliseconds at full rate.
@@ -117,24 +120,42 @@ fn request(local: SocketAddr) -> SocketRequest {
     }
 }
 
-/// Sends one datagram over loopback: gaps from the clock reading to the receive and to the transmit stamp.
+/// Sends datagrams over loopback until one comes with a receive stamp: gaps from the clock reading to the receive and to the
+/// transmit stamp.
+///
+/// The kernel begins to stamp what it receives when the first socket of the host asks, but by a deferred job
+/// (`netstamp_wanted` in net/core/dev.c): for some milliseconds nothing is stamped yet.
 fn loopback(buffer: &mut Option<String>) -> Result<(Option<i64>, Option<i64>), PlaneError> {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let failed = |error: io::Error| PlaneError::system("send", local, &error);
     let far = UdpSocket::open(&request(local))?;
     *buffer = far.obtained.iter().find(|(option, _)| *option == "receive-buffer").map(|(_, seen)| seen.clone());
     let near = UdpSocket::open(&SocketRequest { peer: Some(far.local()), ..request(local) })?;
-    let before = SystemClock.wall();
-    SendBatch::new(1)
-        .send(near.fd(), &[Outgoing { octets: b"twoway", destination: None, control: None }])
-        .map_err(failed)?;
-    await_ready(&far).map_err(failed)?;
     let mut batch = ReceiveBatch::new(1, 64);
-    let received = match batch.receive(far.fd(), 0).map_err(failed)? {
-        0 => None,
-        _ => batch.meta(0).stamps.software.map(|stamp| stamp.since(before)),
-    };
-    Ok((received, transmit_stamp(&near, before).map_err(failed)?))
+    let give_up_ns = SystemClock.monotonic() + ENABLE_NS;
+    loop {
+        let before = SystemClock.wall();
+        SendBatch::new(1)
+            .send(near.fd(), &[Outgoing { octets: b"twoway", destination: None, control: None }])
+            .map_err(failed)?;
+        await_ready(&far).map_err(failed)?;
+        let received = match batch.receive(far.fd(), 0).map_err(failed)? {
+            0 => None,
+            _ => batch.meta(0).stamps.software.map(|stamp| stamp.since(before)),
+        };
+        let transmitted = transmit_stamp(&near, before).map_err(failed)?;
+        if received.is_some() || SystemClock.monotonic() > give_up_ns {
+            return Ok((received, transmitted));
+        }
+    }
+}
+
+/// Waits, not long, until the kernel stamps what it receives. To be called while a socket that asks for stamps is open,
+/// which keeps it so; once a process is enough.
+pub fn await_receive_stamps() {
+    static ONCE: Once = Once::new();
+    // Without loopback nothing is found out; then the first packets fall back to our own clock, and are counted.
+    ONCE.call_once(|| drop(loopback(&mut None)));
 }
 
 /// Sends one datagram that stays on the interface's link, to see whether its departure is stamped.

@@ -74,9 +74,9 @@ impl Shared {
         std::mem::take(&mut *lock(&self.events)).into()
     }
 
-    /// Marks the end; `true` the first time.
-    pub fn finish(&self) -> bool {
-        !self.finished.swap(true, Ordering::AcqRel)
+    /// Marks the end.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
     }
 
     /// Whether no more will come.

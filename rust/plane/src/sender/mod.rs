@@ -17,11 +17,12 @@ use event::Event;
 use handle::{News, Shared};
 use worker::{Command, Inbox, Session, Worker};
 
+use crate::capabilities::await_receive_stamps;
 use crate::error::PlaneError;
 use crate::sample::Sample;
 use crate::session_sender::{SessionSender, SessionSpec};
 use crate::summary::Summary;
-use crate::sys::{SocketRequest, UdpSocket, Waker, in_namespace};
+use crate::sys::{SocketRequest, TimestampMode, UdpSocket, Waker, in_namespace};
 
 /// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
 /// stands still takes longer.
@@ -102,6 +103,9 @@ impl Plane {
     /// Opens the socket here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
     pub fn open_sender(&self, spec: SenderSpec) -> Result<Sender, PlaneError> {
         let socket = in_namespace(spec.netns.as_deref(), || UdpSocket::open(&spec.socket))?;
+        if spec.socket.timestamps != TimestampMode::User {
+            await_receive_stamps();
+        }
         let (local, obtained) = (socket.local(), socket.obtained.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(Shared::new(spec.sample_capacity));

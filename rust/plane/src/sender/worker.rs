@@ -442,19 +442,14 @@ impl Worker {
     /// After anything that changed a session: hand over, reschedule, notice the end.
     fn settle(&mut self, at: usize) {
         let Some(session) = &mut self.sessions[at] else { return };
-        if session.engine.has_samples() && !session.dirty {
+        let finished = session.engine.is_finished() && !session.shared.is_finished();
+        if (session.engine.has_samples() || finished) && !session.dirty {
             session.dirty = true;
             self.dirty.push(at);
         }
-        let finished = session.engine.is_finished();
         self.reschedule(at);
         if finished {
             self.hand_over(true);
-            if let Some(session) = &self.sessions[at]
-                && session.shared.finish()
-            {
-                self.news.announce(session.id, &session.shared);
-            }
         }
     }
 
@@ -572,6 +567,10 @@ impl Worker {
         self.dirty.retain(|at| {
             let Some(session) = &mut sessions[*at] else { return false };
             session.dirty = !session.engine.hand_over(&session.shared);
+            if !session.dirty && session.engine.is_finished() {
+                // Only now: who sees the end finds all samples.
+                session.shared.finish();
+            }
             news.announce(session.id, &session.shared);
             session.dirty
         });
