@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, cast
 
+import pytest
+
 from .forwarder import ForwardedPacket
 from .measured import reflector_document
 from .topology import MIDDLE_DEVICES, Namespace
@@ -155,6 +157,13 @@ def as_user(user: str | None) -> list[str]:
     if user is None:
         return []
     return ["setpriv", "--reuid", user, "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL"]
+
+
+def skip_unless_reachable(user: str) -> None:
+    """Skip a test whose user may not even start what it is to run (as below a home folder that is closed to others)."""
+    started = subprocess.run([*as_user(user), TWOWAY, "--version"], capture_output=True, text=True, check=False)
+    if started.returncode:
+        pytest.skip(f"the user {user} cannot run {TWOWAY}: {started.stderr.strip()}")
 
 
 class ReflectorProgram(Program):

@@ -1,6 +1,5 @@
 """What a Session-Reflector answers, and how: addresses, size, TTL, DSCP, refusals, limits, signals, privileges."""
 
-import os
 import secrets
 import signal
 import socket
@@ -11,7 +10,7 @@ import pytest
 
 from .frame import build_udp_frame
 from .probe import Probe
-from .programs import TWOWAY, ForwarderProgram, ReflectorProgram, bound_ports, until
+from .programs import ForwarderProgram, ReflectorProgram, bound_ports, skip_unless_reachable, until
 from .stamp import Reply, request
 from .topology import (
     CLIENT,
@@ -117,6 +116,20 @@ def test_reply_is_as_large_as_the_request(path: Topology, tmp_path: Path, versio
 def test_a_fragmented_request_is_answered_whole(path: Topology, tmp_path: Path) -> None:
     with ReflectorProgram(path.server, tmp_path), Probe(path.client, 4) as probe:
         assert len(probe.exchange(request(size=4000), SERVER[4]).octets) == 4000
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_largest_datagram_is_counted_once(path: Topology, tmp_path: Path, version: int) -> None:
+    """Larger than any buffer for test packets: refused whole or answered whole, never answered in part."""
+    with ReflectorProgram(path.server, tmp_path) as reflector, Probe(path.client, version) as probe:
+        size = 65_507 if version == 4 else 65_487
+        probe.send(request(size=size), SERVER[version])
+        counters = _settled(reflector, 1)
+        if counters == {"test_packet:reflected": 1}:
+            assert len(probe.receive().octets) == size
+        else:
+            assert counters == {"truncated:dropped": 1}
+        assert len(probe.exchange(request(), SERVER[version]).octets) == 44
 
 
 def test_larger_replies_switched_off(path: Topology, tmp_path: Path) -> None:
@@ -399,9 +412,7 @@ def test_stateful_session_table_is_bounded(path: Topology, tmp_path: Path) -> No
 
 
 def test_unprivileged_reflector_on_a_high_port(path: Topology, tmp_path: Path) -> None:
-    if not os.access(TWOWAY, os.X_OK):
-        pytest.skip(f"{TWOWAY} cannot be executed")
-    tmp_path.chmod(0o755)
+    skip_unless_reachable("nobody")
     with (
         ReflectorProgram(path.server, tmp_path, "--listen", "[::]:8620", port=8620, user="nobody") as reflector,
         Probe(path.client, 6) as probe,

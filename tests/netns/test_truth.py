@@ -154,6 +154,9 @@ def test_timestamp_source_is_what_was_asked(topology: Topology, tmp_path: Path, 
     assert measured.result.sample_sources() == {(source, source)}
     assert measured.result.counters(f"t1_{source}", f"t4_{source}") == {f"t1_{source}": _COUNT, f"t4_{source}": _COUNT}
     if source == "user":
-        for row in measured.result.samples():
-            assert row["t1_ns"] <= measured.forward[row["sequence"]].in_ns, "T1 is taken before the packet is sent"
+        rows = measured.result.samples()
+        # Taken before the packet is sent (and moved to when it should leave), so on either side of the truth.
+        t1_errors = [abs(row["t1_ns"] - measured.client.outgoing[row["sequence"]]) for row in rows]
+        assert statistics.median(t1_errors) <= _T3_ERROR_NS
+        for row in rows:
             assert row["t4_ns"] >= measured.client.incoming[row["sequence"]], "T4 is taken after it came"
