@@ -222,8 +222,9 @@ fn log_age(age_ns: i64) -> f64 {
     (age_ns as f64).clamp(1.0, AGE_MAX_NS).log2()
 }
 
-/// How many transmit stamps are asked for in a second.
-pub const STAMPS_PER_S: u64 = 2000;
+/// How many transmit stamps are asked for in a second. Each costs the kernel a buffer and us a system call: at 20,000
+/// packets/s about 1 % of the time spent on a packet.
+pub const STAMPS_PER_S: u64 = 1000;
 /// Stamps that may be asked for at once after a pause.
 const STAMP_BURST: u64 = 16;
 

@@ -366,8 +366,11 @@ impl Worker {
             } else {
                 retried = false;
             }
-            if self.listeners[place].ledger.outstanding() {
+            // Software stamps are there at once. Those of other packets, and of devices that are slower, epoll announces;
+            // where the thread never gets to wait, they are found here the next time.
+            if stamped.is_some_and(|at| at < from) && self.listeners[place].ledger.outstanding() {
                 self.read_error_queue(place);
+                stamped = None;
             }
             rhythm = Rhythm::Running;
         }
