@@ -66,9 +66,9 @@ def departures(lab: Laboratory, veth: Veth, tool: Tool, rate: int, count: int, *
         with running(
             shlex.split(tool.sender.format(**words)), netns=veth.near, core=last_core if pinned else None
         ) as sender:
-            time.sleep(tool.head_start_s + seconds / 4)
+            time.sleep(tool.head_start_s + count / rate / 4)
             begin, used = time.monotonic(), sender.run_time_ns()
-            time.sleep(seconds * 0.4)
+            time.sleep(count / rate * 0.4)
             packets = (time.monotonic() - begin) * rate
             cpu = (sender.run_time_ns() - used) / packets / 1000
             text = sender.wait(seconds + 60)
@@ -149,7 +149,7 @@ def _gaps(lab: Laboratory, veth: Veth, found: Sequence[Tool], findings: Findings
         "Pacing, µs", ("pps", "sender", "packets/s", "gap p50", "p99", "max", "late p50", "p99", "CPU per packet")
     )
     findings.tables.append(table)
-    for rate, count in ((1000, 500),) if quick else ((100, 1000), (1000, 5000)):
+    for rate, count in ((1000, 1000),) if quick else ((100, 1000), (1000, 5000)):
         rows: dict[str, list[list[float]]] = {tool.name: [] for tool in found}
         for number in range(runs):
             turn = number % len(found)
