@@ -23,7 +23,7 @@ from .programs import (
     until,
 )
 from .stamp import NTP_UNIX, request
-from .topology import CLIENT_DEVICE, SERVER, Topology
+from .topology import CLIENT_DEVICE, SERVER, SERVER_DEVICE, Topology
 
 _UNREACHABLE = {4: (3, 3), 6: (1, 4)}
 """ICMP type and code of "port unreachable" (RFC 792, RFC 4443 section 3.1)."""
@@ -289,6 +289,33 @@ def test_names_for_a_namespace_by_path(path: Topology, tmp_path: Path) -> None:
     with ReflectorProgram(path.server, tmp_path):
         command = [TWOWAY, "ping", "--netns", f"/run/netns/{path.client.name}", "-c", "1", "-W", "300ms", SERVER[6]]
         assert run_twoway(command).code == 0
+
+
+def test_a_link_local_target_with_its_scope(path: Topology, tmp_path: Path) -> None:
+    target = path.server.link_local(SERVER_DEVICE)
+    with ReflectorProgram(path.server, tmp_path):
+        options = ["-c", "3", "-i", "10ms", "-W", "300ms", "--json"]
+        done = run_twoway(_ping(path, *options, f"[{target}%{CLIENT_DEVICE}]:862"))
+    assert done.code == 0, done.stderr
+    result = PingDocument(json.loads(done.stdout))
+    assert result.counter("received") == 3
+    session = result.document["session"]
+    assert isinstance(session, dict)
+    assert str(session["local_address"]).startswith("fe80::")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_source_that_was_asked_for(path: Topology, version: int) -> None:
+    second = {4: "10.99.0.11", 6: "fd99::11"}[version]
+    length = {4: "24", 6: "64 nodad"}[version].split()
+    path.client.ip(" ".join(["address add", f"{second}/{length[0]} dev {CLIENT_DEVICE}", *length[1:]]))
+    with Probe(path.server, version, port=862) as reflector:
+        options = ["-c", "1", "-W", "100ms", "-S", second, "--source-port", "4321", "-I", CLIENT_DEVICE]
+        done = run_twoway(_ping(path, *options, "-t", "9", "-Q", "0xb9", "-s", "200", SERVER[version]))
+        asked = reflector.receive()
+    assert done.code == 1
+    assert asked.source == (second, 4321)
+    assert (asked.ttl, asked.traffic_class, len(asked.octets)) == (9, 0xB9, 200)
 
 
 @pytest.mark.parametrize(

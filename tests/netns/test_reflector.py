@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .frame import build_udp_frame
+from .forwarder import read_tap, tap_socket
+from .frame import UdpFrame, build_udp_frame
 from .probe import Probe
 from .programs import ForwarderProgram, ReflectorProgram, bound_ports, skip_unless_reachable, until
 from .stamp import Reply, request
@@ -70,10 +71,7 @@ def test_reply_comes_from_the_address_that_was_asked(
 
 
 def test_reply_to_a_link_local_address_stays_on_its_link(path: Topology, tmp_path: Path) -> None:
-    mac = bytearray(path.server.mac(SERVER_DEVICE))
-    mac[0] ^= 2
-    words = bytes(mac[:3]) + b"\xff\xfe" + bytes(mac[3:])
-    link_local = "fe80::" + ":".join(words[at : at + 2].hex().lstrip("0") or "0" for at in range(0, 8, 2))
+    link_local = path.server.link_local(SERVER_DEVICE)
     index = path.client.inside(lambda: socket.if_nametoindex(CLIENT_DEVICE))
     with ReflectorProgram(path.server, tmp_path), Probe(path.client, 6) as probe:
         received = probe.exchange(request(), link_local, scope_id=index)
@@ -349,20 +347,30 @@ def test_two_reflectors_do_not_answer_each_other(
     )
 
 
+def _take_udp(tap: socket.socket, frames: list[UdpFrame]) -> bool:
+    """Add the UDP frames that came in to `frames`; never the end of waiting by itself."""
+    while (tapped := read_tap(tap)) is not None:
+        frame = UdpFrame.parse(tapped.octets)
+        if frame is not None and not tapped.outgoing:
+            frames.append(frame)
+    return False
+
+
 def test_usr1_prints_and_goes_on_and_term_drains(path: Topology, tmp_path: Path) -> None:
     with ReflectorProgram(path.server, tmp_path, "--workers", "1") as reflector, Probe(path.client, 4) as probe:
         probe.exchange(request(), SERVER[4])
         assert reflector.ask_counters() == {"test_packet:reflected": 1}
         probe.exchange(request(), SERVER[4])
         assert reflector.ask_counters() == {"test_packet:reflected": 2}
+        waiting: list[UdpFrame] = []
         # Stopped, so that packets wait in its socket; then told to end before it goes on: it answers them first.
         reflector.signal(signal.SIGSTOP)
         stat = Path(f"/proc/{reflector.process.pid}/stat")
         until(lambda: stat.read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] == "T", "it is stopped")
-        for sequence in range(50):
-            probe.send(request(sequence), SERVER[4])
-        udp = Path(f"/proc/{reflector.process.pid}/net/udp")
-        until(lambda: any(int(line.split()[4].split(":")[1], 16) for line in udp.read_text().splitlines()[1:]), "queue")
+        with path.server.inside(lambda: tap_socket(SERVER_DEVICE)) as tap:
+            for sequence in range(50):
+                probe.send(request(sequence), SERVER[4])
+            until(lambda: len(waiting) == 50 or _take_udp(tap, waiting), "50 packets have come")
         reflector.signal(signal.SIGTERM)
         reflector.signal(signal.SIGCONT)
         assert reflector.wait() == 0

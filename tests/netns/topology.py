@@ -6,6 +6,7 @@ Programs started here die with the test process (`setpriv --pdeathsig`), also wh
 
 import ctypes
 import functools
+import ipaddress
 import itertools
 import os
 import re
@@ -143,6 +144,12 @@ class Namespace:
         match = re.search(r"link/ether ([0-9a-f:]{17})", printed)
         assert match is not None
         return bytes.fromhex(match[1].replace(":", ""))
+
+    def link_local(self, device: str) -> str:
+        """The IPv6 address that the kernel makes of the MAC address (RFC 4291 appendix A)."""
+        mac = self.mac(device)
+        interface_id = bytes([mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]])
+        return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface_id))
 
     def delete(self) -> None:
         subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
