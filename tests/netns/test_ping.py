@@ -281,7 +281,8 @@ def test_the_namespace_option(path: Topology, tmp_path: Path) -> None:
         command = [TWOWAY, "ping", "--netns", path.client.name, "-c", "3", "-i", "10ms", "-W", "300ms", "--json"]
         done = run_twoway([*command, SERVER[4]])
         assert done.code == 0, done.stderr
-        assert PingDocument(json.loads(done.stdout)).counter("received") == 3
+        result = PingDocument(json.loads(done.stdout))
+        assert result.counter("received") + result.counter("missed_slots") == 3
         assert reflector.stop() == 0
 
 
