@@ -92,6 +92,7 @@ def subjects(lab: Laboratory, port: int, findings: Findings) -> list[Subject]:
 def offer(lab: Laboratory, subject: Subject, port: int, *, rate: float, seconds: float) -> Outcome:
     """Start the reflector, load it once, and end it."""
     source_port = free_port()
+    lab.company.wait_for_quiet()
     with running(subject.command, core=0) as reflector:
         wait_until_bound(reflector, port)
         template = subject.template or irtt_template(ADDRESS, port, source_port)

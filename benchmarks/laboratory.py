@@ -136,12 +136,35 @@ def wait_until_bound(process: Process, port: int, timeout_s: float = 10.0) -> No
     raise UnavailableError(f"{' '.join(process.command)}: UDP port {port} not bound within {timeout_s:g} s")
 
 
+QUIET_CORES = 0.15
+"""What others may use of the machine while a round begins that is to say something about an idle one."""
+
+
+@dataclass(slots=True)
+class Company:
+    """What else goes on here: waits for a quiet moment before a round, and counts the rounds that had none."""
+
+    patience_s: float
+    rounds: int = 0
+    noisy: int = 0
+
+    def wait_for_quiet(self) -> None:
+        """Wait until the machine is quiet, as long as patience lasts in all; without any, go on at once."""
+        self.rounds += 1
+        while foreign_load(0.25) > QUIET_CORES:
+            self.patience_s -= 0.25
+            if self.patience_s <= 0:
+                self.noisy += 1
+                return
+
+
 @dataclass(frozen=True, slots=True)
 class Laboratory:
     """What all benchmarks share: `directory` holds the compiled baselines and scratch files."""
 
     directory: Path
     twoway: Path | None
+    company: Company
 
     def program(self, name: str) -> Path:
         return self.directory / name
@@ -153,7 +176,7 @@ class Laboratory:
 
 
 @contextlib.contextmanager
-def laboratory() -> Iterator[Laboratory]:
+def laboratory(patience_s: float = 0.0) -> Iterator[Laboratory]:
     """Compile the baselines into a scratch directory; it goes away at the end."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -163,7 +186,7 @@ def laboratory() -> Iterator[Laboratory]:
         for program in BASELINES:
             source = HERE / "baseline" / f"{program}.c"
             subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", directory / program, source], check=True)
-        yield Laboratory(directory, find_twoway())
+        yield Laboratory(directory, find_twoway(), Company(patience_s))
 
 
 def find_twoway() -> Path | None:

@@ -46,6 +46,7 @@ def departures(lab: Laboratory, veth: Veth, tool: Tool, rate: int, count: int, *
     """One run; `pinned`: sender on the last core, reflector on core 0."""
     scratch, results = lab.directory / "capture.bin", lab.directory / "results.json"
     results.unlink(missing_ok=True)
+    lab.company.wait_for_quiet()
     seconds = max(1, -(-count // rate))
     words = {
         "address": veth.far_address,

@@ -21,7 +21,7 @@ import pacing
 import scale
 import startup
 import truth
-from laboratory import UnavailableError, foreign_load, laboratory, machine
+from laboratory import QUIET_CORES, UnavailableError, laboratory, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +41,15 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
 
 def section(lab: Laboratory, name: str, *, quick: bool) -> tuple[str, Findings]:
     """Run one benchmark and say where, when and in what company it ran."""
-    before = foreign_load(0.2 if quick else 2.0)
+    company = lab.company
+    company.rounds = company.noisy = 0
     began = time.monotonic()
     findings = BENCHMARKS[name](lab, quick=quick)
     took = time.monotonic() - began
     moment = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     head = (
-        f"Measured {moment} in {took:.0f} s on {machine()}; {before:.2f} cores were busy with other things before it "
-        f"began.\n"
+        f"Measured {moment} in {took:.0f} s on {machine()}. Of {company.rounds} rounds {company.noisy} began while "
+        f"others used more than {QUIET_CORES:g} cores.\n"
     )
     return f"{head}\n{findings.markdown()}", findings
 
@@ -67,6 +68,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benchmarks ({', '.join(BENCHMARKS)}; all)")
     parser.add_argument("--quick", action="store_true", help="under a minute in all: proves the harness, no more")
+    parser.add_argument(
+        "--patience", type=float, default=300.0, metavar="S", help="wait this long in all for quiet moments (300 s)"
+    )
     parser.add_argument("--print-only", action="store_true", help=f"leave {DOCUMENT.name} alone")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(BENCHMARKS)
@@ -74,7 +78,7 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     broken, skipped = [], []
     try:
-        with laboratory() as lab:
+        with laboratory(0.0 if arguments.quick else arguments.patience) as lab:
             for name in arguments.names or BENCHMARKS:
                 print(f"## {name}\n", flush=True)
                 try:

@@ -124,6 +124,7 @@ def run_senders(port: int, sessions: int, seconds: int) -> dict[str, float]:
 def measure(lab: Laboratory, sessions: int, seconds: int) -> tuple[dict[str, float], dict[str, float]]:
     """Sender's and reflector's figures."""
     program = lab.our_program()
+    lab.company.wait_for_quiet()
     port = free_port()
     command = [str(program), "reflector", "--stateful", "--workers", "1", "--listen", f"127.0.0.1:{port}"]
 

@@ -99,6 +99,7 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
             for what, start in subjects.items():
                 values = []
                 for _ in range(runs):
+                    lab.company.wait_for_quiet()
                     if cold:
                         drop_caches()
                     values.append(start())

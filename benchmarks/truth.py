@@ -336,12 +336,16 @@ def series(
     medians: dict[tuple[int, str], list[float]] = {}
     for rate, count in rates:
         rows: dict[str, list[list[float]]] = {tool.name: [] for tool in tools}
+        if busy:
+            lab.company.wait_for_quiet()
         with load(lab, busy=busy):
             for number in range(runs):
                 turn = number % len(tools)
                 for tool in (*tools[turn:], *tools[:turn]):
                     if tool.kind != "stamp" and number >= PEER_RUNS:
                         continue
+                    if not busy:
+                        lab.company.wait_for_quiet()
                     rows[tool.name].append(row_of(measure(lab, veth, tool, rate, count)))
         for tool in tools:
             medians[rate, tool.name] = median_rows(rows[tool.name])
@@ -369,8 +373,8 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
         f"Reported round trip minus wire round trip per packet, over a veth pair between two namespaces; kernel "
         f"packet-tap stamps at both ends are the truth. "
         f"{', '.join(f'{count:,} packets at {rate:,}/s' for rate, count in rates)}; medians of {runs} interleaved "
-        f"run{'s' if runs > 1 else ''} (peers: at most {PEER_RUNS}); busy: one busy loop of normal priority per core. sockperf's log names no "
-        f"packet: its figures are differences at equal rank.",
+        f"run{'s' if runs > 1 else ''} (peers: at most {PEER_RUNS}); busy: one busy loop of normal priority per "
+        f"core. sockperf's log names no packet: its figures are differences at equal rank.",
     )
     available = known_tools(lab)
     tools = [available["floor"], *(available[name] for name in ("twoway", "irtt", "sockperf") if name in available)]
