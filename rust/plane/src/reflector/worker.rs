@@ -33,8 +33,15 @@ const BATCH: usize = 64;
 /// Octets for one packet: the largest UDP payload, and one cache line more, so that the buffers of a batch do not all
 /// begin in the same set of the cache.
 const SLOT_LEN: usize = 65_536 + 64;
-/// Replies sent after one reading of the clock.
+/// Replies sent after one reading of the clock, under full load.
 const CHUNK: usize = 16;
+/// A batch smaller than this is no full load: each of its replies has a call and a reading of the clock of its own, since
+/// the time between two departures within one call is hard to know.
+const FULL_LOAD: usize = 32;
+/// After a pause as long as this the way of a packet through the kernel has gone cold.
+const COLD_NS: u64 = 200_000;
+/// Octets of a reply that hold no time: the sequence number.
+const TIMELESS: usize = 4;
 /// Entries of an error queue taken in one call.
 const ERROR_QUEUE_SLOTS: usize = 8;
 /// Calls to read one error queue before packets are looked after again.
@@ -112,6 +119,8 @@ pub(super) struct Worker {
     turn: usize,
     error_estimate: ErrorEstimate,
     next_tick_ns: i64,
+    /// When a batch was last answered, monotonic.
+    served_ns: u64,
 }
 
 impl Worker {
@@ -142,6 +151,7 @@ impl Worker {
             turn: 0,
             error_estimate: ErrorEstimate::UNKNOWN,
             next_tick_ns: 0,
+            served_ns: 0,
         };
         worker.judge_clock();
         Ok(worker)
@@ -306,15 +316,23 @@ impl Worker {
 
     /// Writes and sends all answers, chunk by chunk.
     fn send(&mut self, place: usize, rhythm: Rhythm, now_ns: u64) {
-        let first_received = self.answers[0].pending.received();
+        let cold = rhythm == Rhythm::Woken && now_ns.saturating_sub(self.served_ns) > COLD_NS;
+        self.served_ns = now_ns;
+        let chunk = if self.answers.len() < FULL_LOAD { 1 } else { CHUNK };
+        let fd = self.listeners[place].socket.fd();
         let mut stamped = None;
         let mut retried = false;
         let mut rhythm = rhythm;
         let mut from = 0;
         while from < self.answers.len() {
-            let to = (from + CHUNK).min(self.answers.len());
+            let first_received = self.answers[from].pending.received();
+            let to = (from + chunk).min(self.answers.len());
             if stamped.is_none_or(|at| at < from) {
                 stamped = self.choose_stamped(place, from, to, now_ns);
+            }
+            let begun = cold && rhythm == Rhythm::Woken && chunk == 1 && self.begin(place, from);
+            if begun {
+                rhythm = Rhythm::Prepared;
             }
             let read = self.clock.wall();
             let hint = DepartureHint { rhythm, age_ns: read.since(first_received), place: 0 };
@@ -324,12 +342,18 @@ impl Worker {
                 self.listeners[place].ledger.refused();
                 stamped = None;
             }
+            // What has begun is finished: the same reply was written a moment ago, so it can be written again.
+            debug_assert!(!begun || written_to == to);
             let to = written_to;
             if from == to {
                 continue;
             }
-            let fd = self.listeners[place].socket.fd();
-            let (sent, refused) = match self.batch.reply(fd, &mut self.replies[from..to]) {
+            let outcome = if begun {
+                self.batch.finish(fd, &self.replies[from], TIMELESS).map(|()| 1)
+            } else {
+                self.batch.reply(fd, &mut self.replies[from..to])
+            };
+            let (sent, refused) = match outcome {
                 Ok(sent) => (sent, None),
                 Err(error) => (0, Some(error)),
             };
@@ -374,6 +398,18 @@ impl Worker {
             }
             rhythm = Rhythm::Running;
         }
+    }
+
+    /// Gives the kernel the octets of a reply that hold no time. False if it cannot: then the reply is sent whole.
+    fn begin(&mut self, place: usize, at: usize) -> bool {
+        let Answer { slot, pending } = self.answers[at];
+        // Written for no departure in particular: `write` does it again with the clock read.
+        let written = self.engine.write(&pending, pending.received(), self.error_estimate, self.batch.room(slot));
+        if written.is_err() {
+            return false;
+        }
+        self.engine.take_back(&pending);
+        self.batch.begin(self.listeners[place].socket.fd(), &self.replies[at], TIMELESS).is_ok()
     }
 
     /// Chooses the reply of a chunk whose departure is stamped, if any, and asks for it.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
 
@@ -174,6 +175,35 @@ impl ReceiveBatch {
         Received::parse(&self.controls[slot].0[..len])
     }
 
+    /// Hands the first `len` octets of a reply to the kernel, with its control messages, and holds them there
+    /// (`MSG_MORE`): route, buffer and headers are made, and [`Self::finish`] has little left to do. On failure nothing is
+    /// held.
+    pub fn begin(&mut self, socket: RawFd, reply: &Reply, len: usize) -> io::Result<()> {
+        self.send_part(socket, reply, 0..len, libc::MSG_MORE)
+    }
+
+    /// Sends what [`Self::begin`] held with the rest of the reply, as one datagram. On failure the kernel drops it whole.
+    pub fn finish(&mut self, socket: RawFd, reply: &Reply, begun: usize) -> io::Result<()> {
+        self.send_part(socket, &Reply { control: SendControl::new(), ..*reply }, begun..reply.len, 0)
+    }
+
+    fn send_part(&mut self, socket: RawFd, reply: &Reply, part: Range<usize>, flags: i32) -> io::Result<()> {
+        let buffer = &mut self.buffers[reply.slot * self.slot_len..][..self.slot_len];
+        let octets = buffer.get_mut(part).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        self.reply_slices[0] = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+        let header = &mut self.reply_headers[0].msg_hdr;
+        header.msg_name = self.names[reply.slot].as_mut_ptr();
+        header.msg_namelen = self.names[reply.slot].len();
+        header.msg_iov = &raw mut self.reply_slices[0];
+        header.msg_iovlen = 1;
+        (header.msg_control, header.msg_controllen) = control_pointer(&reply.control);
+        header.msg_flags = 0;
+        // SAFETY: the header was set just above to a name and a buffer of this batch, and a control that is borrowed for
+        // the length of the call.
+        let sent = unsafe { libc::sendmsg(socket, header, flags | libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Sends `replies` (at most `slots()`) from the batch's buffers to their requests' sources. Returns how many went
     /// out before the first that failed; `Err` if the first one failed.
     pub fn reply(&mut self, socket: RawFd, replies: &mut [Reply]) -> io::Result<usize> {
@@ -248,5 +278,68 @@ impl SendBatch {
         // sendmmsg writes only `msg_len` of our own headers.
         let sent = unsafe { libc::sendmmsg(socket, self.headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::sys::{ErrorQueue, Events, Poll, QueueEntry, SocketRequest, SystemClock, TimestampMode, UdpSocket};
+
+    fn open(local: &str, peer: Option<SocketAddr>) -> UdpSocket {
+        UdpSocket::open(&SocketRequest {
+            local: local.parse().unwrap(),
+            peer,
+            interface: None,
+            reuse_port: false,
+            ttl: 255,
+            dscp_ecn: 0,
+            receive_buffer: 1 << 16,
+            timestamps: TimestampMode::Kernel,
+            stamp_all: false,
+            packet_info: false,
+        })
+        .unwrap()
+    }
+
+    fn receive(batch: &mut ReceiveBatch, socket: &UdpSocket) -> usize {
+        let mut poll = Poll::new().unwrap();
+        poll.add(socket.fd(), 0).unwrap();
+        let now = SystemClock.monotonic();
+        poll.wait(&mut Events::new(1), Some(now + 5_000_000_000), now).unwrap();
+        batch.receive(socket.fd(), 0).unwrap()
+    }
+
+    #[test]
+    fn a_reply_in_two_parts_is_one_datagram_with_one_stamp() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let far = open(local, None);
+            let near = open(local, Some(far.local()));
+            let mut batch = ReceiveBatch::new(2, 64);
+            for id in 0..3 {
+                let request = Outgoing { octets: b"0123456789", destination: None, control: None };
+                SendBatch::new(1).send(near.fd(), &[request]).unwrap();
+                assert_eq!(receive(&mut batch, &far), 1);
+                let mut control = SendControl::new();
+                control.transmit_stamp(false);
+                let reply = Reply { slot: 0, len: 10, control };
+                batch.begin(far.fd(), &reply, 4).unwrap();
+                // Written between the parts, as T3 is.
+                batch.room(0)[4] = b'T';
+                batch.finish(far.fd(), &reply, 4).unwrap();
+                let mut answer = ReceiveBatch::new(2, 64);
+                assert_eq!(receive(&mut answer, &near), 1);
+                assert_eq!(answer.octets(0), b"0123T56789");
+                let mut ids = Vec::new();
+                let take = |entry| {
+                    if let QueueEntry::TransmitStamp { id, .. } = entry {
+                        ids.push(id)
+                    }
+                };
+                ErrorQueue::new(4).read(far.fd(), take).unwrap();
+                assert_eq!(ids, [id]);
+            }
+        }
     }
 }

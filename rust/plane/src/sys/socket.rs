@@ -299,6 +299,7 @@ mod tests {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let far = UdpSocket::open(&request(local)).unwrap();
             let near = UdpSocket::open(&SocketRequest { peer: Some(far.local()), ..request(local) }).unwrap();
+            crate::capabilities::await_receive_stamps();
             let before = SystemClock.wall();
             let sent = SendBatch::new(2)
                 .send(near.fd(), &[Outgoing { octets: b"ab", destination: None, control: None }; 2])
