@@ -334,7 +334,7 @@ mod tests {
                 let mut ids = Vec::new();
                 let take = |entry| {
                     if let QueueEntry::TransmitStamp { id, .. } = entry {
-                        ids.push(id)
+                        ids.push(id);
                     }
                 };
                 ErrorQueue::new(4).read(far.fd(), take).unwrap();
