@@ -210,6 +210,7 @@ class ReflectorSpec:
         dscp: int | None,
         larger_replies: bool,
         process_tlvs: bool,
+        dscp_ecn_monitoring: bool,
         timestamps: str,
         receive_buffer: int,
     ) -> None:
@@ -273,7 +274,7 @@ class Reflector:
     def own_counters(self) -> dict[str, int]:
         """The reflector's own state: socket_drops, send_errors, sessions, session_evictions, larger_replies, …"""
     def distribution(self, name: str, /) -> Distribution:
-        """"transmit_prediction_error": departure by the kernel's stamp minus the T3 written; "residence"."""
+        """ "transmit_prediction_error": departure by the kernel's stamp minus the T3 written; "residence"."""
     def stop(self, drain_ns: int, /) -> None:
         """Answer what is already queued for at most `drain_ns`, then end the workers."""
 

@@ -129,6 +129,8 @@ class ReflectorSpec:
     """Whether a request shorter than the shortest reply is answered."""
     process_tlvs: bool
     """Whether STAMP TLVs are processed (RFC 8972 section 4) or sent back as they came."""
+    dscp_ecn_monitoring: bool
+    """Whether unauthenticated replies tell the request's DSCP and ECN (RFC 7750)."""
     timestamps: str
     receive_buffer: int
 

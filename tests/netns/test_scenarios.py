@@ -97,6 +97,8 @@ def _run(
     """One measurement: what ping said, what the forwarder did, what the reflector counted."""
     keys = key_file(folder) if measurement.authenticated else None
     reflector_options = ["--stateful"] if measurement.stateful else []
+    if measurement.dscp_ecn_monitoring:
+        reflector_options.append("--dscp-ecn-monitoring")
     if keys is not None:
         reflector_options += ["--auth-key-file", str(keys), "--require-auth"]
     with (

@@ -30,6 +30,7 @@ class LoopbackReflector:
                 dscp=None,
                 larger_replies=True,
                 process_tlvs=True,
+                dscp_ecn_monitoring=False,
                 timestamps="kernel",
                 receive_buffer=1 << 20,
             )

@@ -60,6 +60,7 @@ REFLECTOR = ReflectorSpec(
     dscp=None,
     larger_replies=True,
     process_tlvs=True,
+    dscp_ecn_monitoring=False,
     timestamps="kernel",
     receive_buffer=65536,
 )

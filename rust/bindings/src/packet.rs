@@ -148,6 +148,31 @@ pub(crate) fn decode_test_packet(
     Ok(decoded)
 }
 
+const SENDER_FIELDS: &[&str] = &["sequence", "timestamp", "error_estimate", "ssid"];
+const REFLECTOR_FIELDS: &[&str] = &[
+    "sequence",
+    "timestamp",
+    "error_estimate",
+    "ssid",
+    "receive_timestamp",
+    "sender_sequence",
+    "sender_timestamp",
+    "sender_error_estimate",
+    "sender_ttl",
+    "sender_dscp_ecn",
+];
+
+/// The field's value, if it is there and fits.
+fn optional<T: TryFrom<u64>>(fields: &Bound<'_, PyDict>, name: &'static str) -> PyResult<Option<T>> {
+    let Some(value) = fields.get_item(name)? else { return Ok(None) };
+    let fits = value.extract::<u64>().ok().and_then(|value| T::try_from(value).ok());
+    fits.map(Some).ok_or_else(|| errors::field(name, format!("{value} does not fit {} bits", 8 * size_of::<T>())))
+}
+
+fn number<T: TryFrom<u64> + Default>(fields: &Bound<'_, PyDict>, name: &'static str) -> PyResult<T> {
+    Ok(optional(fields, name)?.unwrap_or_default())
+}
+
 /// Writes the packet that `fields` describe; absent fields are zero.
 #[pyfunction]
 #[pyo3(signature = (fields, *, format, role, stamp_key, twamp_aes_key, twamp_hmac_key, payload_len))]
@@ -164,16 +189,21 @@ pub(crate) fn encode_test_packet<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let format = self::format(format)?;
     let keys = keys(format, stamp_key, twamp_aes_key, twamp_hmac_key)?;
-    let optional = |name: &str| fields.get_item(name)?.map(|value| value.extract::<u64>()).transpose();
-    let number = |name: &str| Ok::<_, PyErr>(optional(name)?.unwrap_or(0));
+    let known: &[&str] = if role == "sender" { SENDER_FIELDS } else { REFLECTOR_FIELDS };
+    for name in fields.keys() {
+        let name: String = name.extract()?;
+        if !known.contains(&name.as_str()) {
+            return Err(errors::field("fields", format!("{name:?} is none of {}", known.join(", "))));
+        }
+    }
     let mut octets = vec![0; payload_len];
     match role {
         "sender" => {
             let packet = SenderPacket {
-                sequence: number("sequence")? as u32,
-                timestamp: RawTimestamp(number("timestamp")?),
-                error_estimate: ErrorEstimate(number("error_estimate")? as u16),
-                ssid: number("ssid")? as u16,
+                sequence: number(fields, "sequence")?,
+                timestamp: RawTimestamp(number(fields, "timestamp")?),
+                error_estimate: ErrorEstimate(number(fields, "error_estimate")?),
+                ssid: number(fields, "ssid")?,
             };
             if format.is_stamp()
                 && let Some(padding) = octets.get_mut(format.sender_len()..)
@@ -184,16 +214,16 @@ pub(crate) fn encode_test_packet<'py>(
         }
         "reflector" => {
             let packet = ReflectorPacket {
-                sequence: number("sequence")? as u32,
-                timestamp: RawTimestamp(number("timestamp")?),
-                error_estimate: ErrorEstimate(number("error_estimate")? as u16),
-                ssid: number("ssid")? as u16,
-                receive_timestamp: RawTimestamp(number("receive_timestamp")?),
-                sender_sequence: number("sender_sequence")? as u32,
-                sender_timestamp: RawTimestamp(number("sender_timestamp")?),
-                sender_error_estimate: ErrorEstimate(number("sender_error_estimate")? as u16),
-                sender_ttl: optional("sender_ttl")?.map(|ttl| ttl as u8),
-                sender_dscp_ecn: optional("sender_dscp_ecn")?.map(|octet| octet as u8),
+                sequence: number(fields, "sequence")?,
+                timestamp: RawTimestamp(number(fields, "timestamp")?),
+                error_estimate: ErrorEstimate(number(fields, "error_estimate")?),
+                ssid: number(fields, "ssid")?,
+                receive_timestamp: RawTimestamp(number(fields, "receive_timestamp")?),
+                sender_sequence: number(fields, "sender_sequence")?,
+                sender_timestamp: RawTimestamp(number(fields, "sender_timestamp")?),
+                sender_error_estimate: ErrorEstimate(number(fields, "sender_error_estimate")?),
+                sender_ttl: optional(fields, "sender_ttl")?,
+                sender_dscp_ecn: optional(fields, "sender_dscp_ecn")?,
             };
             packet.emit(format, &keys, &mut octets).map_err(errors::wire)?;
         }

@@ -19,7 +19,7 @@ pub(crate) struct ReflectorSpec(Spec);
 impl ReflectorSpec {
     #[new]
     #[pyo3(signature = (*, listen, interface, netns, workers, stateful, max_sessions, session_timeout_ns, keys,
-        require_authentication, allow, rate_limit, rate_limit_per_source, dscp, larger_replies, process_tlvs, timestamps,
+        require_authentication, allow, rate_limit, rate_limit_per_source, dscp, larger_replies, process_tlvs, dscp_ecn_monitoring, timestamps,
         receive_buffer))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python class")]
     #[expect(clippy::fn_params_excessive_bools, reason = "keyword arguments of a Python class")]
@@ -39,6 +39,7 @@ impl ReflectorSpec {
         dscp: Option<u8>,
         larger_replies: bool,
         process_tlvs: bool,
+        dscp_ecn_monitoring: bool,
         timestamps: &str,
         receive_buffer: usize,
     ) -> PyResult<Self> {
@@ -64,6 +65,7 @@ impl ReflectorSpec {
             dscp,
             larger_replies,
             process_tlvs,
+            dscp_ecn_monitoring,
             timestamps: self::timestamps(timestamps)?,
             receive_buffer,
         }))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use twoway_plane::distribution::Distribution as Values;
 use twoway_plane::summary::{OctetCounts, SeenBy, Summary};
@@ -55,8 +55,12 @@ impl Distribution {
 
     /// Smallest value x with F(x) >= q (RFC 2330 section 11.3).
     #[pyo3(signature = (q, /))]
-    fn quantile(&self, q: f64) -> Option<i64> {
-        self.0.quantile(q)
+    fn quantile(&self, q: f64) -> PyResult<Option<i64>> {
+        if (0.0..=1.0).contains(&q) {
+            Ok(self.0.quantile(q))
+        } else {
+            Err(PyValueError::new_err(format!("q must be from 0 to 1, not {q}")))
+        }
     }
 
     /// Occupied buckets, ascending: (lower, upper, count).

@@ -147,6 +147,9 @@ impl Distribution {
         if q <= 0.0 {
             return self.min();
         }
+        if q >= 1.0 {
+            return self.max();
+        }
         self.histogram.quantile(q).map(|value| value.clamp(self.min, self.max))
     }
 

@@ -63,6 +63,7 @@ pub struct ReflectorKey {
 
 /// What all workers of a reflector have in common.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the operator's, independent of the others")]
 pub struct ReflectorPolicy {
     /// Listening addresses, for the own-address guard.
     pub listening: Vec<SocketAddr>,
@@ -74,6 +75,9 @@ pub struct ReflectorPolicy {
     pub larger_replies: bool,
     /// Process STAMP TLVs; otherwise what follows the base packet is echoed as it came.
     pub process_tlvs: bool,
+    /// Tell in unauthenticated replies which DSCP and ECN the request came with, in the octet after its TTL (RFC 7750):
+    /// for TWAMP Light, since STAMP has zeros there.
+    pub dscp_ecn_monitoring: bool,
     /// DSCP of replies; `None` echoes the request's.
     pub dscp: Option<u8>,
     /// Keys for authenticated packets.
@@ -144,6 +148,7 @@ pub struct PendingReply {
     key: Option<u32>,
     ttl: Option<u8>,
     dscp_ecn: u8,
+    request_dscp_ecn: Option<u8>,
     larger: bool,
 }
 
@@ -300,6 +305,7 @@ impl SessionReflector {
             key,
             ttl: meta.ttl,
             dscp_ecn: self.policy.dscp.map_or(meta.dscp_ecn.unwrap_or(0) & !3, |dscp| dscp << 2),
+            request_dscp_ecn: meta.dscp_ecn,
             larger,
         })
     }
@@ -406,13 +412,14 @@ impl SessionReflector {
             }
             _ => None,
         };
+        let monitored = self.policy.dscp_ecn_monitoring && !pending.is_authenticated();
         let input = ReflectInput {
             sequence,
             receive_timestamp: pending.received,
             transmit_timestamp: departure,
             error_estimate,
             ttl: pending.ttl,
-            dscp_ecn: None,
+            dscp_ecn: if monitored { pending.request_dscp_ecn } else { None },
             symmetrical_size: true,
         };
         let keys = pending.key.map_or(&TestKeys::None, |place| self.policy.keys.at(place));

@@ -32,6 +32,7 @@ fn policy(keys: &[(Option<u16>, &[u8])]) -> ReflectorPolicy {
         require_authentication: false,
         larger_replies: true,
         process_tlvs: false,
+        dscp_ecn_monitoring: false,
         dscp: None,
         keys: KeyRing::new(keys).expect("few keys"),
     }

@@ -33,6 +33,7 @@ fn spec(listen: &[&str]) -> ReflectorSpec {
         rate_limit_per_source: 0,
         dscp: None,
         larger_replies: true,
+        dscp_ecn_monitoring: false,
         process_tlvs: false,
         timestamps: TimestampMode::Kernel,
         receive_buffer: 1 << 20,
@@ -214,7 +215,8 @@ fn workers_share_the_port_and_each_session_counts_from_zero() {
         }
     }
     assert_eq!(counter(reflector.own_counters(), "sessions"), 40);
-    assert_eq!(counter(reflector.own_counters(), "workers_running"), 3);
+    // Three for each of the two addresses.
+    assert_eq!(counter(reflector.own_counters(), "workers_running"), 6);
     reflector.stop(0);
     assert_eq!(counter(reflector.counters(), "test_packet:reflected"), replies);
     assert_eq!(counter(reflector.own_counters(), "workers_running"), 0);

@@ -57,6 +57,7 @@ class _Arguments(argparse.Namespace):
     dscp: int | None
     larger_replies: bool
     process_tlvs: bool
+    dscp_ecn_monitoring: bool
     timestamps: str
     receive_buffer: int
     drain_ns: int
@@ -136,6 +137,11 @@ def _parser() -> Parser:
         action="store_false",
         help="send back what follows the header as it came: for TWAMP Light senders with random padding",
     )
+    add(
+        "--dscp-ecn-monitoring",
+        action="store_true",
+        help="TWAMP Light: tell which DSCP and ECN the request arrived with (RFC 7750)",
+    )
 
     add = parser.add_argument_group("clock and sockets").add_argument
     add(
@@ -192,6 +198,7 @@ def _reflection(options: _Arguments) -> Reflection:
         dscp=options.dscp,
         larger_replies=options.larger_replies,
         process_tlvs=options.process_tlvs,
+        dscp_ecn_monitoring=options.dscp_ecn_monitoring,
         timestamps=options.timestamps,
         receive_buffer=options.receive_buffer,
     )

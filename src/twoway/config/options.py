@@ -60,5 +60,6 @@ class ReflectionOptions(TypedDict, total=False):
     dscp: int | None
     larger_replies: bool
     process_tlvs: bool
+    dscp_ecn_monitoring: bool
     timestamps: str
     receive_buffer: int

@@ -38,5 +38,7 @@ class Reflection:
     """Answer requests shorter than the shortest reply (14 octets of TWAMP Light get 44)."""
     process_tlvs: bool = True
     """Process STAMP TLVs (RFC 8972 section 4); False: send back what came."""
+    dscp_ecn_monitoring: bool = False
+    """Tell in unauthenticated replies which DSCP and ECN the request arrived with (RFC 7750), where STAMP has zeros."""
     timestamps: str = defaults.TIMESTAMPS
     receive_buffer: int = defaults.REFLECTOR_RECEIVE_BUFFER

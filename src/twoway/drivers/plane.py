@@ -443,6 +443,7 @@ def reflector_spec(
         dscp=reflection.dscp,
         larger_replies=reflection.larger_replies,
         process_tlvs=reflection.process_tlvs,
+        dscp_ecn_monitoring=reflection.dscp_ecn_monitoring,
         timestamps=reflection.timestamps,
         receive_buffer=reflection.receive_buffer,
     )
@@ -478,6 +479,7 @@ def _reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         dscp=spec.dscp,
         larger_replies=spec.larger_replies,
         process_tlvs=spec.process_tlvs,
+        dscp_ecn_monitoring=spec.dscp_ecn_monitoring,
         timestamps=spec.timestamps,
         receive_buffer=spec.receive_buffer,
     )

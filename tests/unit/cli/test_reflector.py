@@ -92,7 +92,7 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
     arguments = (
         f"-l 192.0.2.1:99 --vrf blue --netns far --workers 3 --stateful --max-sessions 5 --session-timeout 2s "
         f"--auth-key-file {path} --require-auth --allow 192.0.2.0/24 --allow 2001:db8::/32 --rate-limit 10k "
-        f"--rate-limit-per-source 5 -D ef --no-larger-replies --no-tlvs --timestamps user --receive-buffer 64k"
+        f"--rate-limit-per-source 5 -D ef --no-larger-replies --no-tlvs --dscp-ecn-monitoring --timestamps user --receive-buffer 64k"
     )
     assert main(["reflector", *arguments.split()]) == 0
     assert native.reflectors[0].spec.__dict__ == {
@@ -100,6 +100,7 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
         "max_sessions": 5, "session_timeout_ns": 2_000_000_000, "keys": (("paris", 7, b"secret"),),
         "require_authentication": True, "allow": (("192.0.2.0", 24), ("2001:db8::", 32)), "rate_limit": 10_000,
         "rate_limit_per_source": 5, "dscp": 46, "larger_replies": False, "process_tlvs": False,
+        "dscp_ecn_monitoring": True,
         "timestamps": "user", "receive_buffer": 65536,
     }  # fmt: skip
 

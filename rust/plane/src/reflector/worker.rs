@@ -15,6 +15,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use twoway_wire::ErrorEstimate;
 use twoway_wire::timestamp::{TimestampFormat, WallNanos};
@@ -24,9 +25,7 @@ use super::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget, Stamp
 use super::dispositions::Disposition;
 use crate::clock::{Clock, StepDetector};
 use crate::session_reflector::{PendingReply, RequestMeta, SessionReflector, Verdict};
-use crate::sys::{
-    ErrorQueue, Events, Poll, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket, Waker, clock_state,
-};
+use crate::sys::{ErrorQueue, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket, clock_state};
 
 /// Requests taken in one call.
 const BATCH: usize = 64;
@@ -50,6 +49,8 @@ const ERROR_QUEUE_ROUNDS: usize = 16;
 const RECEIVE_ATTEMPTS: usize = 8;
 /// Departure stamps that may be lost, none having come, before no more are asked for.
 const STAMPS_IN_VAIN: u64 = 256;
+/// Longest wait for a packet: how soon a worker notices that it is to stop.
+const WAIT: Duration = Duration::from_millis(200);
 /// How often slow things are looked after: the clock's state, sessions that have ended, lost interfaces.
 const TICK_NS: i64 = 1_000_000_000;
 /// Test-sessions ended in one tick at most.
@@ -70,7 +71,6 @@ pub(super) struct Listener {
     /// When replies leave this socket: it is one address, so nearly always one device.
     model: DepartureModel,
     drops: u32,
-    ready: bool,
     quiet_ticks: u32,
     stale_ticks: u32,
 }
@@ -85,7 +85,6 @@ impl Listener {
             ledger: StampLedger::default(),
             model: DepartureModel::default(),
             drops: 0,
-            ready: true,
             quiet_ticks: 0,
             stale_ticks: 0,
         }
@@ -99,13 +98,11 @@ struct Answer {
     pending: PendingReply,
 }
 
-/// One worker with its sockets; `run` is its thread.
+/// One worker with its socket; `run` is its thread.
 pub(super) struct Worker {
-    listeners: Vec<Listener>,
+    listener: Listener,
     engine: SessionReflector,
     shared: Arc<WorkerShared>,
-    poll: Poll,
-    events: Events,
     batch: ReceiveBatch,
     error_queue: ErrorQueue,
     answers: Vec<Answer>,
@@ -124,22 +121,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        listeners: Vec<Listener>,
-        engine: SessionReflector,
-        shared: Arc<WorkerShared>,
-    ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        for (token, listener) in listeners.iter().enumerate() {
-            poll.add(listener.socket.fd(), token as u64)?;
-        }
+    pub(super) fn new(listener: Listener, engine: SessionReflector, shared: Arc<WorkerShared>) -> io::Result<Self> {
+        listener.socket.wait_at_most(WAIT)?;
         let clock = SystemClock;
         let mut worker = Self {
-            events: Events::new(listeners.len() + 2),
-            listeners,
+            listener,
             engine,
             shared,
-            poll,
             batch: ReceiveBatch::new(BATCH, SLOT_LEN),
             error_queue: ErrorQueue::new(ERROR_QUEUE_SLOTS),
             answers: Vec::with_capacity(BATCH),
@@ -157,104 +145,53 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Wakes this worker from another thread.
-    pub(super) fn waker(&self) -> Waker {
-        self.poll.waker()
-    }
-
     /// The worker's thread: answers until it is told to stop, then what is queued, at most until its deadline.
     pub(super) fn run(mut self) {
         self.shared.running.store(true, Relaxed);
         let _running = RunningGuard(Arc::clone(&self.shared));
         self.next_tick_ns = self.clock.monotonic() + TICK_NS;
-        loop {
-            let stop_by_ns = self.shared.stop_by_ns.load(Relaxed);
-            if stop_by_ns != 0 {
-                self.listeners.iter_mut().for_each(|listener| listener.ready = true);
-                self.serve(Rhythm::Woken, Some(stop_by_ns));
-                break;
-            }
+        while self.shared.stop_by_ns.load(Relaxed) == 0 {
+            self.answer_batch(true);
             let now_ns = self.clock.monotonic();
-            // After a tick every socket is looked at, so nothing is waited for.
-            let mut until_ns = self.next_tick_ns;
             if now_ns >= self.next_tick_ns {
                 self.tick(now_ns);
-                until_ns = now_ns;
             }
-            if self.poll.wait(&mut self.events, Some(until_ns), now_ns).is_err() {
-                // epoll on descriptors of our own fails only if the kernel is out of memory: look at every socket.
-                self.listeners.iter_mut().for_each(|listener| listener.ready = true);
-            }
-            for place in 0..self.listeners.len() {
-                let event = self.events.iter().find(|ready| ready.token == place as u64);
-                let Some(event) = event else { continue };
-                if event.error {
-                    self.read_error_queue(place);
-                }
-                // An error may also stand where datagrams wait: epoll reports both at once or one after the other.
-                self.listeners[place].ready |= event.readable || event.error;
-            }
-            self.serve(Rhythm::Woken, None);
         }
-        for place in 0..self.listeners.len() {
-            self.read_error_queue(place);
-        }
+        while self.clock.monotonic() < self.shared.stop_by_ns.load(Relaxed) && self.answer_batch(false) {}
+        self.read_error_queue();
         self.publish();
     }
 
-    /// Answers what is queued on ready sockets, in turns, until all are empty, a tick is due, or the deadline is past.
-    fn serve(&mut self, mut rhythm: Rhythm, stop_by_ns: Option<i64>) {
-        loop {
-            let mut busy = false;
-            for place in 0..self.listeners.len() {
-                if self.listeners[place].ready {
-                    let full = self.answer_batch(place, rhythm);
-                    // A batch that is not full has emptied the queue; what comes later is announced again.
-                    self.listeners[place].ready = full;
-                    busy |= full;
-                    rhythm = Rhythm::Running;
-                }
-            }
-            if !busy {
-                break;
-            }
-            let now_ns = self.clock.monotonic();
-            match stop_by_ns {
-                Some(stop_by_ns) if now_ns >= stop_by_ns => break,
-                Some(_) => {}
-                None if self.shared.stop_by_ns.load(Relaxed) != 0 => break,
-                None => {
-                    if now_ns >= self.next_tick_ns {
-                        self.tick(now_ns);
-                    }
-                }
-            }
-        }
-        self.publish();
-    }
-
-    /// Takes one batch and answers it. True if more may be queued.
-    fn answer_batch(&mut self, place: usize, rhythm: Rhythm) -> bool {
-        let Some(count) = self.receive(place) else { return false };
+    /// Takes one batch and answers it; with `wait`, waits for its first packet. Returns whether there was one.
+    fn answer_batch(&mut self, wait: bool) -> bool {
+        let before = self.clock.wall();
+        let Some(count) = self.receive(wait) else { return false };
         let now_ns = self.clock.monotonic() as u64;
-        self.decide(place, count, now_ns);
+        self.decide(count, now_ns);
         if !self.answers.is_empty() {
-            self.send(place, rhythm, now_ns);
+            // What had arrived before we asked was not waited for.
+            let queued = self.answers[0].pending.received() < before;
+            self.send(if queued { Rhythm::Running } else { Rhythm::Woken }, now_ns);
         }
-        count == BATCH
+        true
     }
 
-    /// Takes one batch; `None` if nothing is queued.
-    fn receive(&mut self, place: usize) -> Option<usize> {
+    /// Takes one batch; `None` if nothing came.
+    fn receive(&mut self, wait: bool) -> Option<usize> {
         for _ in 0..RECEIVE_ATTEMPTS {
-            match self.batch.receive(self.listeners[place].socket.fd(), 0) {
-                Ok(0) => return None,
+            let socket = self.listener.socket.fd();
+            let received = if wait { self.batch.await_first(socket) } else { self.batch.receive(socket, 0) };
+            match received {
+                Ok(0) => {
+                    // Stamps of slow devices, and ICMP errors, end no wait.
+                    self.read_error_queue();
+                    return None;
+                }
                 Ok(count) => return Some(count),
                 Err(_) => {
-                    // Of an earlier reply, or of the interface. It has been taken off the socket, and hides what may be
-                    // queued behind it, which is not announced again.
+                    // Of an earlier reply, or of the interface. It has been taken off the socket.
                     self.shared.add(OwnCounter::ReceiveErrors, 1);
-                    self.read_error_queue(place);
+                    self.read_error_queue();
                 }
             }
         }
@@ -262,8 +199,8 @@ impl Worker {
     }
 
     /// Hands each packet of a batch to the engine; gathers those that are answered.
-    fn decide(&mut self, place: usize, count: usize, now_ns: u64) {
-        let listener = &mut self.listeners[place];
+    fn decide(&mut self, count: usize, now_ns: u64) {
+        let listener = &mut self.listener;
         listener.quiet_ticks = 0;
         let local = listener.socket.local();
         let wildcard = local.ip().is_unspecified();
@@ -315,11 +252,11 @@ impl Worker {
     }
 
     /// Writes and sends all answers, chunk by chunk.
-    fn send(&mut self, place: usize, rhythm: Rhythm, now_ns: u64) {
+    fn send(&mut self, rhythm: Rhythm, now_ns: u64) {
         let cold = rhythm == Rhythm::Woken && now_ns.saturating_sub(self.served_ns) > COLD_NS;
         self.served_ns = now_ns;
         let chunk = if self.answers.len() < FULL_LOAD { 1 } else { CHUNK };
-        let fd = self.listeners[place].socket.fd();
+        let fd = self.listener.socket.fd();
         let mut stamped = None;
         let mut retried = false;
         let mut rhythm = rhythm;
@@ -328,18 +265,18 @@ impl Worker {
             let first_received = self.answers[from].pending.received();
             let to = (from + chunk).min(self.answers.len());
             if stamped.is_none_or(|at| at < from) {
-                stamped = self.choose_stamped(place, from, to, now_ns);
+                stamped = self.choose_stamped(from, to, now_ns);
             }
-            let begun = cold && rhythm == Rhythm::Woken && chunk == 1 && self.begin(place, from);
+            let begun = cold && rhythm == Rhythm::Woken && chunk == 1 && self.begin(from);
             if begun {
                 rhythm = Rhythm::Prepared;
             }
             let read = self.clock.wall();
             let hint = DepartureHint { rhythm, age_ns: read.since(first_received), place: 0 };
-            let (start, written_to) = self.write(place, from, to, read, &hint);
+            let (start, written_to) = self.write(from, to, read, &hint);
             if written_to < to {
                 // Places have shifted: which reply is stamped is no longer known.
-                self.listeners[place].ledger.refused();
+                self.listener.ledger.refused();
                 stamped = None;
             }
             // What has begun is finished: the same reply was written a moment ago, so it can be written again.
@@ -367,12 +304,12 @@ impl Worker {
             if let Some(at) = stamped {
                 if at < done {
                     let hint = DepartureHint { place: (at - from) as u32, ..hint };
-                    let listener = &mut self.listeners[place];
+                    let listener = &mut self.listener;
                     let written_ns = start + listener.model.gap_ns(&hint);
                     let residence_ns = written_ns - self.answers[at].pending.received().0;
                     listener.ledger.sent(StampedDeparture { hint, read_ns: start, written_ns, residence_ns });
                 } else if at == done {
-                    self.listeners[place].ledger.refused();
+                    self.listener.ledger.refused();
                 }
             }
             from = done;
@@ -380,7 +317,7 @@ impl Worker {
                 self.shared.add(OwnCounter::SendErrors, 1);
                 let passing = !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE));
                 if passing && !retried {
-                    self.read_error_queue(place);
+                    self.read_error_queue();
                     retried = true;
                 } else {
                     self.shared.dispositions.count(self.engine.not_sent(&self.answers[from].pending));
@@ -392,8 +329,8 @@ impl Worker {
             }
             // Software stamps are there at once. Those of other packets, and of devices that are slower, epoll announces;
             // where the thread never gets to wait, they are found here the next time.
-            if stamped.is_some_and(|at| at < from) && self.listeners[place].ledger.outstanding() {
-                self.read_error_queue(place);
+            if stamped.is_some_and(|at| at < from) && self.listener.ledger.outstanding() {
+                self.read_error_queue();
                 stamped = None;
             }
             rhythm = Rhythm::Running;
@@ -401,7 +338,7 @@ impl Worker {
     }
 
     /// Gives the kernel the octets of a reply that hold no time. False if it cannot: then the reply is sent whole.
-    fn begin(&mut self, place: usize, at: usize) -> bool {
+    fn begin(&mut self, at: usize) -> bool {
         let Answer { slot, pending } = self.answers[at];
         // Written for no departure in particular: `write` does it again with the clock read.
         let written = self.engine.write(&pending, pending.received(), self.error_estimate, self.batch.room(slot));
@@ -409,12 +346,12 @@ impl Worker {
             return false;
         }
         self.engine.take_back(&pending);
-        self.batch.begin(self.listeners[place].socket.fd(), &self.replies[at], TIMELESS).is_ok()
+        self.batch.begin(self.listener.socket.fd(), &self.replies[at], TIMELESS).is_ok()
     }
 
     /// Chooses the reply of a chunk whose departure is stamped, if any, and asks for it.
-    fn choose_stamped(&mut self, place: usize, from: usize, to: usize, now_ns: u64) -> Option<usize> {
-        let listener = &self.listeners[place];
+    fn choose_stamped(&mut self, from: usize, to: usize, now_ns: u64) -> Option<usize> {
+        let listener = &self.listener;
         if !listener.stamped || !listener.ledger.ready() || !self.budget.take(now_ns) {
             return None;
         }
@@ -427,10 +364,10 @@ impl Worker {
 
     /// Writes the replies of a chunk for their departures; those that cannot be written are taken out of the batch.
     /// Returns the moment (wall clock, ns) from which the gaps of this chunk count, and its end.
-    fn write(&mut self, place: usize, from: usize, to: usize, read: WallNanos, hint: &DepartureHint) -> (i64, usize) {
+    fn write(&mut self, from: usize, to: usize, read: WallNanos, hint: &DepartureHint) -> (i64, usize) {
         let authenticated = self.answers[from].pending.is_authenticated();
         let writing_ns = &mut self.writing_ns[usize::from(authenticated)];
-        let model = &self.listeners[place].model;
+        let model = &self.listener.model;
         let count = (to - from) as f64;
         let start = read.0.saturating_add((*writing_ns * count) as i64);
         let first_ns = start.saturating_add(model.gap_ns(hint));
@@ -456,9 +393,9 @@ impl Worker {
     }
 
     /// Takes transmit stamps and ICMP errors off a socket's error queue.
-    fn read_error_queue(&mut self, place: usize) {
-        let Self { listeners, error_queue, shared, .. } = self;
-        let Listener { socket, ledger, model, .. } = &mut listeners[place];
+    fn read_error_queue(&mut self) {
+        let Self { listener, error_queue, shared, .. } = self;
+        let Listener { socket, ledger, model, .. } = listener;
         for _ in 0..ERROR_QUEUE_ROUNDS {
             let read = error_queue.read(socket.fd(), |entry| match entry {
                 QueueEntry::TransmitStamp { id, stamps } => {
@@ -469,7 +406,7 @@ impl Worker {
                 QueueEntry::Icmp { .. } => shared.add(OwnCounter::IcmpErrors, 1),
                 QueueEntry::Local { .. } => {}
             });
-            if !read.is_ok_and(|count| error_queue.filled(count)) {
+            if read.is_err() || !error_queue.filled() {
                 break;
             }
         }
@@ -484,31 +421,28 @@ impl Worker {
         }
         self.judge_clock();
         let in_vain = self.shared.get(OwnCounter::TransmitStamps) == 0;
-        for listener in &mut self.listeners {
-            // Against what epoll may not announce: a look at each socket costs next to nothing once a second.
-            listener.ready = true;
-            // A device without transmit stamps is not asked for ever.
-            listener.stamped &= !(in_vain && listener.ledger.lost() > STAMPS_IN_VAIN);
-            // Stamps that a driver has not reported within two ticks will not come.
-            listener.stale_ticks = if listener.ledger.outstanding() { listener.stale_ticks + 1 } else { 0 };
-            if listener.stale_ticks >= 2 {
-                listener.ledger.forget();
-                listener.stale_ticks = 0;
-            }
-            // A device that was taken away and came back has another index: a socket bound to the old one hears
-            // nothing. Binding again by name is harmless where nothing has changed, and refused while it is away.
-            if let Some(interface) = listener.interface.as_ref().filter(|_| listener.quiet_ticks > 0) {
-                let _ = listener.socket.bind_to_interface(interface);
-            }
-            listener.quiet_ticks = listener.quiet_ticks.saturating_add(1);
+        let listener = &mut self.listener;
+        // A device without transmit stamps is not asked for ever.
+        listener.stamped &= !(in_vain && listener.ledger.lost() > STAMPS_IN_VAIN);
+        // Stamps that a driver has not reported within two ticks will not come.
+        listener.stale_ticks = if listener.ledger.outstanding() { listener.stale_ticks + 1 } else { 0 };
+        if listener.stale_ticks >= 2 {
+            listener.ledger.forget();
+            listener.stale_ticks = 0;
         }
+        // A device that was taken away and came back has another index: a socket bound to the old one hears nothing.
+        // Binding again by name is harmless where nothing has changed, and refused while it is away.
+        if let Some(interface) = listener.interface.as_ref().filter(|_| listener.quiet_ticks > 0) {
+            let _ = listener.socket.bind_to_interface(interface);
+        }
+        listener.quiet_ticks = listener.quiet_ticks.saturating_add(1);
         self.publish();
     }
 
     /// Error Estimate of T2 and T3: the clock's error by the kernel, and the spread of predicted departures.
     fn judge_clock(&mut self) {
         let state = clock_state();
-        let spread_ns = self.listeners.iter().map(|listener| listener.model.spread_ns()).max().unwrap_or(0);
+        let spread_ns = self.listener.model.spread_ns();
         let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(spread_ns));
         self.error_estimate = ErrorEstimate::new(state.synchronized, TimestampFormat::Ntp, error_ns);
     }
@@ -519,8 +453,7 @@ impl Worker {
         self.shared.set(OwnCounter::ZeroErrorEstimates, counters.zero_error_estimates);
         self.shared.set(OwnCounter::TlvUnrecognized, counters.tlv_unrecognized);
         self.shared.set(OwnCounter::TlvMalformed, counters.tlv_malformed);
-        let lost = self.listeners.iter().map(|listener| listener.ledger.lost()).sum();
-        self.shared.set(OwnCounter::TransmitStampsLost, lost);
+        self.shared.set(OwnCounter::TransmitStampsLost, self.listener.ledger.lost());
         if let Some(sessions) = self.engine.sessions() {
             self.shared.set(OwnCounter::SessionEvictions, sessions.evictions());
             self.shared.set(OwnCounter::SessionExpirations, sessions.expirations());

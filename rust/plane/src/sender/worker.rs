@@ -527,7 +527,7 @@ impl Worker {
             }
             QueueEntry::Local { errno } => shared.event(Event::new(wall, EventKind::SocketError, errno)),
         });
-        let mut more = stamps.is_ok_and(|count| self.error_queue.filled(count));
+        let mut more = stamps.is_ok() && self.error_queue.filled();
         let count = match self.receive.receive(socket.fd(), 0) {
             Ok(count) => count,
             // The error queue tells what it was about; the socket itself is well.
@@ -540,7 +540,7 @@ impl Worker {
         if count == 0 {
             return more;
         }
-        more |= count == self.receive.slots();
+        more |= self.receive.filled();
         // A step is to be known before the stamps that it moved.
         self.check_for_step();
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());

@@ -33,6 +33,9 @@ pub struct ReceiveMeta {
     pub truncated: bool,
 }
 
+/// A call that brings no more than this is followed by one that asks for no more than this.
+const FEW: usize = 8;
+
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct ControlRoom([u8; RECEIVE_ROOM]);
@@ -60,6 +63,8 @@ pub struct Reply {
 /// Room for a batch of datagrams.
 pub struct ReceiveBatch {
     slot_len: usize,
+    /// Slots laid out for the last call.
+    asked: usize,
     received: usize,
     buffers: Vec<u8>,
     names: Vec<SocketName>,
@@ -79,6 +84,7 @@ impl ReceiveBatch {
     pub fn new(slots: usize, slot_len: usize) -> Self {
         Self {
             slot_len,
+            asked: slots,
             received: 0,
             buffers: vec![0; slots * slot_len],
             names: vec![SocketName::EMPTY; slots],
@@ -97,9 +103,22 @@ impl ReceiveBatch {
 
     /// Takes what is queued on `socket` without waiting; `flags` may add `MSG_ERRQUEUE`. `Ok(0)`: nothing there.
     pub fn receive(&mut self, socket: RawFd, flags: i32) -> io::Result<usize> {
+        self.take(socket, flags | libc::MSG_DONTWAIT)
+    }
+
+    /// Waits for a datagram as long as the socket's [`wait_at_most`](super::UdpSocket::wait_at_most) says, and takes what
+    /// else is queued then. `Ok(0)`: nothing came.
+    pub fn await_first(&mut self, socket: RawFd) -> io::Result<usize> {
+        self.take(socket, libc::MSG_WAITFORONE)
+    }
+
+    fn take(&mut self, socket: RawFd, flags: i32) -> io::Result<usize> {
+        // Laying out all slots takes longer than receiving one packet: as long as few come, few are laid out.
+        let many = self.filled() || self.received > FEW;
+        self.asked = if many { self.headers.len() } else { FEW.min(self.headers.len()) };
         self.received = 0;
         let name_len = SocketName::EMPTY.len();
-        for slot in 0..self.headers.len() {
+        for slot in 0..self.asked {
             self.slices[slot] = libc::iovec {
                 iov_base: self.buffers[slot * self.slot_len..].as_mut_ptr().cast(),
                 iov_len: self.slot_len,
@@ -112,20 +131,13 @@ impl ReceiveBatch {
             header.msg_control = self.controls[slot].0.as_mut_ptr().cast();
             header.msg_controllen = RECEIVE_ROOM;
         }
-        // SAFETY: `headers` holds as many headers as announced; each points to a name, a buffer and control room of
+        // SAFETY: `headers` holds at least the headers announced; each points to a name, a buffer and control room of
         // this batch, with their true lengths, set just above.
-        let count = unsafe {
-            libc::recvmmsg(
-                socket,
-                self.headers.as_mut_ptr(),
-                self.headers.len() as u32,
-                flags | libc::MSG_DONTWAIT,
-                null_mut(),
-            )
-        };
+        let count = unsafe { libc::recvmmsg(socket, self.headers.as_mut_ptr(), self.asked as u32, flags, null_mut()) };
         if count < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+            let nothing = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+            return if nothing { Ok(0) } else { Err(error) };
         }
         self.received = count as usize;
         for slot in 0..self.received {
@@ -133,6 +145,11 @@ impl ReceiveBatch {
             self.names[slot].set_len(len);
         }
         Ok(self.received)
+    }
+
+    /// Whether the last call took all that it had room for, so that more may be queued.
+    pub fn filled(&self) -> bool {
+        self.received == self.asked
     }
 
     fn len(&self, slot: usize) -> usize {

@@ -67,8 +67,8 @@ impl ErrorQueue {
         Ok(count)
     }
 
-    /// Whether a call that returned `count` may have left entries behind.
-    pub fn filled(&self, count: usize) -> bool {
-        count == self.batch.slots()
+    /// Whether the last call may have left entries behind.
+    pub fn filled(&self) -> bool {
+        self.batch.filled()
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::address::SocketName;
 use super::check;
@@ -60,7 +61,7 @@ pub struct UdpSocket {
 }
 
 fn set<T>(fd: RawFd, level: i32, option: i32, value: &T) -> io::Result<()> {
-    // SAFETY: the kernel reads size_of::<T>() octets of `value`; all callers pass integers.
+    // SAFETY: the kernel reads size_of::<T>() octets of `value`; all callers pass integers or structs of them.
     check(unsafe { libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32) })
         .map(drop)
 }
@@ -100,6 +101,17 @@ impl UdpSocket {
     /// The descriptor, which stays this socket's.
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// Lets a receive call that may wait do so, but not for longer.
+    pub fn wait_at_most(&self, limit: Duration) -> io::Result<()> {
+        let limit = libc::timeval { tv_sec: limit.as_secs() as i64, tv_usec: i64::from(limit.subsec_micros()) };
+        set(self.fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, &limit)?;
+        // SAFETY: both calls take integers only.
+        unsafe {
+            let flags = check(libc::fcntl(self.fd(), libc::F_GETFL))?;
+            check(libc::fcntl(self.fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK)).map(drop)
+        }
     }
 
     /// Address and port it is bound to.
