@@ -190,8 +190,8 @@ def laboratory(patience_s: float = 0.0) -> Iterator[Laboratory]:
 
 
 def find_twoway() -> Path | None:
-    """The `twoway` of the checkout's environment, else of PATH."""
-    for candidate in (HERE.parent / ".venv" / "bin" / "twoway", shutil.which("twoway")):
+    """The program that TWOWAY names, else that of the checkout's environment, else of PATH."""
+    for candidate in (os.environ.get("TWOWAY"), HERE.parent / ".venv" / "bin" / "twoway", shutil.which("twoway")):
         if candidate is not None and Path(candidate).exists():
             return Path(candidate)
     return None
