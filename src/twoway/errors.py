@@ -49,6 +49,33 @@ class RemoteProtocolError(TwowayError):
     """The far end broke a rule of the protocol (its argument names the peer and the rule)."""
 
 
+class LocalControlError(LocalProtocolError):
+    """A use of a control connection that the protocol forbids: `operation`, the `reason`, and the RFC's `section`."""
+
+    def __init__(self, operation: str, reason: str, section: str) -> None:
+        super().__init__(operation, reason, section)
+        self.operation = operation
+        self.reason = reason
+        self.section = section
+
+    def describe(self) -> str:
+        return f"{self.operation}: {self.reason} ({self.section})"
+
+
+class RemoteControlError(RemoteProtocolError):
+    """The far end of a control connection broke a rule: its stable name `rule`, its `meaning`, the RFC's `section`."""
+
+    def __init__(self, rule: str, meaning: str, section: str, detail: str = "") -> None:
+        super().__init__(rule, meaning, section, detail)
+        self.rule = rule
+        self.meaning = meaning
+        self.section = section
+        self.detail = detail
+
+    def describe(self) -> str:
+        return f"control connection: {self.meaning} ({self.section})" + (f": {self.detail}" if self.detail else "")
+
+
 class WireError(RemoteProtocolError):
     """Octets that are not a valid test packet. `rule` says which rule of the format failed, never what they held."""
 
