@@ -131,12 +131,10 @@ def _take(running: RunningMeasurement, live: Live, kept: list[SampleBatch] | Non
 def _show(options: PingArguments, result: Result, kept: list[SampleBatch] | None) -> None:
     """Everything that comes at the end."""
     if options.output == "json":
-        import json
-
         from twoway.export import json_result
 
         document = json_result.document(result, samples=kept if options.samples else None)
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json_result.text(document) + "\n")
     elif options.output == "text":
         from twoway.export import text
 
