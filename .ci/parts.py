@@ -302,6 +302,8 @@ def main(target: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: parts.py {' | '.join(TARGETS)}")
+    # Whoever started this in the background may have had SIGINT ignored; tests of Ctrl-C must not inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1]))
     except KeyboardInterrupt:
