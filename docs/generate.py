@@ -23,11 +23,13 @@ from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.ping_arguments import ping_parser
 from twoway.cli.reflector import _parser as reflector_parser
+from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
 
 if TYPE_CHECKING:
     import argparse
+    from enum import Enum
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twoway.export.fields import Field
@@ -165,6 +167,33 @@ def _tlv_types() -> str:
     )
 
 
+def _diagram(table: Mapping[Any, Mapping[Any, Enum]], start: Enum) -> str:
+    """A state machine as Mermaid draws it; `start` has the arrow from nowhere."""
+    states = list(dict.fromkeys([start, *table, *(end for steps in table.values() for end in steps.values())]))
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f'    state "{state.value}" as {state.name.lower()}' for state in states]
+    lines.append(f"    [*] --> {start.name.lower()}")
+    for state, steps in table.items():
+        lines += [f"    {state.name.lower()} --> {end.name.lower()}: {step.value}" for step, end in steps.items()]
+    return "\n".join([*lines, "```"])
+
+
+def _set_up_states() -> str:
+    return "\n\n".join(f"**{role.value}**\n\n{_diagram(table, next(iter(table)))}" for role, table in SET_UP.items())
+
+
+def _command_states() -> str:
+    blocks = []
+    for role, variants in COMMANDS.items():
+        for variant, table in variants.items():
+            blocks.append(f"**{role.value}, {variant.value}**\n\n{_diagram(table, next(iter(table)))}")  # noqa: PERF401  (flat to read)
+    return "\n\n".join(blocks)
+
+
+def _session_states() -> str:
+    return _diagram(SESSION, next(iter(SESSION)))
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "ping-options": _ping_options,
     "reflector-options": _reflector_options,
@@ -185,6 +214,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "distributions": _distributions,
     "packet-formats": _packet_formats,
     "tlv-types": _tlv_types,
+    "set-up-states": _set_up_states,
+    "command-states": _command_states,
+    "session-states": _session_states,
 }
 
 
