@@ -266,6 +266,7 @@ TARGETS: dict[str, tuple[Part, ...]] = {
         *LINT,
         CARGO_TEST,
         pytest("tests"),
+        Part("demonstration", ("examples/demo.sh",), quiet=True, timeout_s=120),
         Part("fuzz", ("fuzz/run", "3"), needs=CXX),
         Part("benchmarks", ("python", "benchmarks/run.py", "--quick"), skipped_in=skipped_by_benchmarks),
     ),
