@@ -5,8 +5,8 @@ wall times count from the Unix epoch (UTC), monotonic times are CLOCK_MONOTONIC.
 known. No call here is on the path of a packet: worker threads own the sockets and never wait for Python.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, final
+from collections.abc import Sequence
+from typing import Any, Final, Self, final
 
 __version__: Final[str]
 
@@ -14,7 +14,8 @@ __version__: Final[str]
 class Column:
     """One column of a `SampleBatch`: a read-only, one-dimensional buffer (PEP 688) of fixed-width integers.
 
-    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code ("q", "I", "B").
+    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code: "q", "I" or
+    "B".
     """
 
     @property
@@ -87,8 +88,8 @@ class SampleBatch:
 
 @final
 class Distribution:
-    """A mergeable distribution of nanosecond values: exact count, minimum, maximum, mean and deviation; quantiles from a
-    base-2 exponential histogram within `relative_error`."""
+    """A mergeable distribution of nanosecond values: exact count, minimum, maximum, mean and deviation; quantiles
+    from a base-2 exponential histogram within `relative_error`."""
 
     @property
     def count(self) -> int: ...
@@ -120,8 +121,8 @@ class IntervalSummary:
     """Everything known about a span of a test-session. Summaries of adjoining spans merge exactly.
 
     `counters` maps each name of `catalogue()["summary_counters"]` to an integer, `distributions` each name of
-    `catalogue()["summary_distributions"]` to a `Distribution`, `facts` each name of `catalogue()["summary_facts"]` to an
-    integer or None (None: cannot be known).
+    `catalogue()["summary_distributions"]` to a `Distribution`, `facts` each name of `catalogue()["summary_facts"]` to
+    an integer or None (None: cannot be known).
     """
 
     @property
@@ -150,8 +151,8 @@ class IntervalSummary:
 class SenderSpec:
     """What one Session-Sender does. Refused by `Plane.open_sender` with the field's name if it cannot be honoured."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         target: str,
         target_port: int,
@@ -180,7 +181,7 @@ class SenderSpec:
         dscp_ecn_monitoring: bool,
         sample_capacity: int,
         receive_buffer: int,
-    ) -> None:
+    ) -> Self:
         """`target`, `source`: numeric addresses. `interface`: device or VRF to bind to. `netns`: name or path.
 
         `format`: a name of `catalogue()["packet_formats"]`. `fill`: "zeros" | "random". `schedule`: "periodic" |
@@ -192,8 +193,8 @@ class SenderSpec:
 class ReflectorSpec:
     """What one Session-Reflector does."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         listen: Sequence[tuple[str, int, int]],
         interface: str | None,
@@ -213,10 +214,11 @@ class ReflectorSpec:
         dscp_ecn_monitoring: bool,
         timestamps: str,
         receive_buffer: int,
-    ) -> None:
-        """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for authenticated
-        STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none. `dscp`: of the
-        replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is answered.
+    ) -> Self:
+        """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for
+        authenticated STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none.
+        `dscp`: of the replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is
+        answered.
         """
 
 @final
@@ -250,7 +252,7 @@ class Sender:
 class Plane:
     """Worker threads that own Session-Senders. Dropping it stops them."""
 
-    def __init__(self, *, workers: int, busy_poll: bool) -> None: ...
+    def __new__(cls, *, workers: int, busy_poll: bool) -> Self: ...
     def open_sender(self, spec: SenderSpec, /) -> Sender: ...
     def fileno(self) -> int:
         """Readable when any Session-Sender has samples, events or has finished; `acknowledge` clears it."""
@@ -262,7 +264,7 @@ class Plane:
 class Reflector:
     """A running Session-Reflector."""
 
-    def __init__(self, spec: ReflectorSpec, /) -> None:
+    def __new__(cls, spec: ReflectorSpec, /) -> Self:
         """Opens and binds all sockets; raises at the first that fails."""
     def start(self) -> None: ...
     @property
@@ -270,7 +272,10 @@ class Reflector:
     @property
     def obtained(self) -> dict[str, str]: ...
     def counters(self) -> dict[str, int]:
-        """Disposition "reason:action" -> packets: each received packet is in exactly one (`catalogue()["dispositions"]`)."""
+        """Disposition "reason:action" -> packets: each received packet is in exactly one.
+
+        `catalogue()["dispositions"]` has their names.
+        """
     def own_counters(self) -> dict[str, int]:
         """The reflector's own state: socket_drops, send_errors, sessions, session_evictions, larger_replies, …"""
     def distribution(self, name: str, /) -> Distribution:
@@ -314,10 +319,12 @@ def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tu
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
 
 def clock_state() -> dict[str, int | None]:
-    """`adjtimex`: synchronized (0/1), error_ns (maximum error or None), estimated_error_ns, offset_ns, frequency_ppb, tai_offset_s."""
+    """`adjtimex`: synchronized (0 or 1), error_ns (maximum error or None), estimated_error_ns, offset_ns,
+    frequency_ppb, tai_offset_s."""
 
 def capabilities(interface: str | None, /) -> dict[str, tuple[bool, str]]:
-    """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps arrive."""
+    """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps
+    arrive."""
 
 def catalogue() -> dict[str, Any]:
     """All names and code points that the packet plane knows; Python's tables are compared with it by a test."""
