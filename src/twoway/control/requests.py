@@ -174,7 +174,7 @@ def judge_twamp(
         return RequestRefused(improper, Rule.PADDING_TOO_SHORT)
     if not (_same(sender, ends.client) or configuration.any_sender_address):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
-    if not (_same(receiver, ends.server) or receiver in configuration.own_addresses):
+    if not _own(receiver, configuration, ends):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
     refused = _over_limits(message, configuration.limits, sessions)
     if refused is not None:
@@ -220,7 +220,7 @@ def judge_owamp(
         # Where the client sends, Type-P is a declaration that nothing depends on (RFC 4656 section 3.5).
         return RequestRefused(improper, Rule.TYPE_P)
     own = receiver if message.conf_receiver else sender
-    if not (_same(own, ends.server) or own in configuration.own_addresses):
+    if not _own(own, configuration, ends):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
     if message.conf_sender and not _same(receiver, ends.client):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
@@ -254,6 +254,11 @@ def _over_limits(message: RequestTwSession | RequestSession, limits: Limits, ses
     if sessions >= limits.sessions:
         return RequestRefused(Accept.TEMPORARY_LIMIT, Rule.TOO_MANY_SESSIONS)
     return None
+
+
+def _own(address: Address, configuration: ServerConfiguration, ends: Endpoints) -> bool:
+    """Whether an address is this host's, as far as it may be tested."""
+    return _same(address, ends.server) or any(_same(address, own) for own in configuration.own_addresses)
 
 
 def _same(address: Address, other: Address) -> bool:

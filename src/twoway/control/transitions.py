@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Final
 
 
@@ -254,6 +255,7 @@ SESSION: Final[Mapping[SessionState, Mapping[SessionStep, SessionState]]] = {
 """Test-sessions as a Server keeps them. The loss of the connection does not shorten Timeout."""
 
 
+@cache
 def table(role: Role, variant: Variant) -> Table:
     """Everything that one end can do in one variant."""
     return {**SET_UP[role], **COMMANDS[role][variant]}
