@@ -76,12 +76,6 @@ if TYPE_CHECKING:
     from twoway.control.configuration import Address, ServerConfiguration
 
 ClientMessage = SetUpResponse | codec.TwampCommandMessage | OwampCommandMessage
-_END_STEPS = {
-    EndReason.STOPPED: SessionStep.TIMEOUT,
-    EndReason.REFWAIT: SessionStep.REFWAIT,
-    EndReason.CONNECTION: SessionStep.LOSE_CONNECTION,
-    EndReason.LOCAL: SessionStep.GIVE_UP,
-}
 
 
 @dataclass(slots=True)
@@ -292,9 +286,8 @@ class Server(Connection[ClientMessage]):
     def end_session(self, sid: bytes, now_ns: int) -> None:
         """End a session from our side, for instance because its socket failed. Nothing if it has ended."""
         self._advance(now_ns)
-        if sid in self._sessions:
-            self._end(sid, EndReason.LOCAL)
-            self._watch()
+        self._end(sid, SessionStep.GIVE_UP, EndReason.LOCAL)
+        self._watch()
 
     # What comes.
 
@@ -534,12 +527,11 @@ class Server(Connection[ClientMessage]):
         accept, self._stop_accept = self._stop_accept, Accept.OK
         self._emit(SessionsStopped(sids, accept))
         for sid in sids:
-            if sid in self._sessions:
-                self._forget(sid, EndReason.STOPPED)
+            self._end(sid, SessionStep.BOTH_STOP, EndReason.STOPPED)
 
-    def _end(self, sid: bytes, reason: EndReason) -> None:
-        """End a session if the table lets it end so."""
-        if _END_STEPS[reason] in SESSION[self._sessions[sid].state]:
+    def _end(self, sid: bytes, step: SessionStep, reason: EndReason) -> None:
+        """End a session, if there still is one and the table lets it end so."""
+        if sid in self._sessions and step in SESSION[self._sessions[sid].state]:
             self._forget(sid, reason)
 
     def _forget(self, sid: bytes, reason: EndReason) -> None:
@@ -603,10 +595,10 @@ class Server(Connection[ClientMessage]):
             case Timer.LIFETIME:
                 self._close(CloseReason.LIFETIME)
             case Timer.REFWAIT:
-                self._end(sid, EndReason.REFWAIT)
+                self._end(sid, SessionStep.REFWAIT, EndReason.REFWAIT)
             case _:
-                self._end(sid, EndReason.STOPPED)
+                self._end(sid, SessionStep.TIMEOUT, EndReason.STOPPED)
 
     def _lose_sessions(self) -> None:
         for sid in list(self._sessions):
-            self._end(sid, EndReason.CONNECTION)
+            self._end(sid, SessionStep.LOSE_CONNECTION, EndReason.CONNECTION)
