@@ -410,8 +410,3 @@ def _read_list(length: int) -> Reader[bytes]:
         octets += piece
     yield Field.HMAC
     return bytes(octets[:length])
-
-
-def request_sid(request: RequestSession, answered: bytes) -> bytes:
-    """The session's SID: the receiver made it (RFC 4656 section 3.5)."""
-    return answered if request.conf_receiver else request.sid

@@ -517,3 +517,48 @@ def test_results_that_are_not_as_many_as_announced_end_the_connection(count: int
     with pytest.raises(LocalControlError, match="there are not"):
         pair.transfer()
     assert pair.server.closed
+
+
+def test_rfc5357_3_5_an_unknown_command_ends_an_owamp_connection_as_well() -> None:
+    server = ready()
+    server.receive_data(bytes([254]) + bytes(15), NOW)
+    assert server.data_to_send() == b"\3" + bytes(47)
+    assert server.closed
+
+
+def test_rfc4656_3_8_the_client_checks_what_the_server_describes() -> None:
+    pair, out, _ = running()
+    pair.client.receive_data(clear(OwampStopSessions(Accept.OK, (SendRecord(out, 5),))), pair.now_ns)
+    pair.transfer()
+    assert pair.client_event(ProtocolViolated).rule is Rule.STOP_SESSION_UNKNOWN
+
+
+def test_rfc4656_3_8_a_client_that_says_that_it_failed() -> None:
+    pair, out, back = running()
+    pair.client.stop_sessions(pair.now_ns, records=[SendRecord(out, 2)], accept=Accept.FAILURE)
+    pair.transfer()
+    pair.server.stop_sessions(pair.now_ns, [SendRecord(back, 3)])
+    pair.transfer()
+    assert pair.client_event(SessionsStopped).accept is Accept.FAILURE
+    assert pair.server_event(SessionsStopped).accept is Accept.FAILURE
+
+
+def test_skip_ranges_out_of_order_are_not_sent() -> None:
+    pair = owamp_pair()
+    pair.client.fetch_session(b"sixteen octets!!", pair.now_ns)
+    pair.transfer()
+    with pytest.raises(LocalControlError, match="skip ranges"):
+        pair.server.answer_fetch(stored(skip_ranges=(SkipRange(5, 5), SkipRange(1, 1))), pair.now_ns)
+    pair.server.answer_fetch(stored(skip_ranges=(), records=[], record_count=0), pair.now_ns)
+    pair.transfer()
+    assert len(pair.client_event(SessionFetched).fetched.records) == 0
+
+
+def test_rfc4656_6_5_the_schedule_of_a_fetched_session_is_bounded() -> None:
+    pair = owamp_pair()
+    pair.client.fetch_session(ZERO, pair.now_ns)
+    pair.client.data_to_send()
+    long = replace(ASKED, slots=ASKED.slots * 1025)
+    pair.client.receive_data(clear(FetchAck(Accept.OK, finished=True)) + clear(long), pair.now_ns)
+    pair.transfer()
+    assert pair.client_event(ProtocolViolated).rule is Rule.TOO_MANY_SLOTS

@@ -32,6 +32,7 @@ from twoway.control.events import (
 )
 from twoway.control.registry import SECURE_TEST, Accept, Mode
 from twoway.control.rules import Rule
+from twoway.control.server import Server
 from twoway.control.transitions import State
 from twoway.errors import LocalControlError
 
@@ -51,7 +52,6 @@ from .pair import (
 
 if TYPE_CHECKING:
     from twoway.control.negotiated import SessionRequest
-    from twoway.control.server import Server
 
 NOW = 77 * SECOND
 ZERO = bytes(16)
@@ -726,3 +726,58 @@ def test_intervals_are_never_shorter_than_asked(nanoseconds: int) -> None:
 def test_intervals_have_32_bits_of_seconds(nanoseconds: int) -> None:
     with pytest.raises(ValueError, match="no interval"):
         interval_from_ns(nanoseconds)
+
+
+def test_our_own_limit_of_sessions() -> None:
+    client = make_client(client_configuration(limits=Limits(sessions=1)))
+    pair = Pair(client).connect()
+    pair.request()
+    with pytest.raises(LocalControlError, match=r"RFC 4656 section 6\.5"):
+        pair.client.request_session(REQUEST, pair.now_ns)
+    assert pair.client.mode == pair.server.mode == Mode.UNAUTHENTICATED
+
+
+def test_sids_that_chance_repeats_are_drawn_again() -> None:
+    draws = iter([bytes(16), bytes(16), b"same", b"same", b"else"])
+    server = Server(
+        server_configuration(), local_address=SERVER, peer_address=CLIENT, random_octets=lambda _count: next(draws)
+    )
+    server.connection_made(NOW)
+    server.receive_data(codec.SetUpResponse(1, bytes(80), bytes(64), bytes(16)).octets() + clear(ASKED) * 2, NOW)
+    events(server)
+    first = server.accept_session(1, NOW, timestamp=0).sid
+    second = server.accept_session(1, NOW, timestamp=0).sid
+    assert (first[12:], second[12:]) == (b"same", b"else")
+
+
+def test_a_packet_of_a_session_that_does_not_wait_for_one() -> None:
+    pair = twamp_pair(refwait_ns=0)
+    session = pair.request()
+    pair.start()
+    pair.server.packet_seen(session.sid, pair.now_ns)
+    assert not pair.server.timers
+
+
+def test_two_timers_at_once() -> None:
+    pair = twamp_pair(connection_ns=100 * SECOND, servwait_ns=100 * SECOND)
+    pair.later(100)
+    assert sum(isinstance(event, ConnectionClosed) for event in pair.server_events) == 1
+
+
+def test_sessions_of_an_earlier_round_go_on_for_their_timeout() -> None:
+    pair = twamp_pair()
+    first = pair.request(replace(REQUEST, timeout=10 << 32)).sid
+    pair.start()
+    pair.client.stop_sessions(pair.now_ns)
+    pair.transfer()
+    second = pair.request().sid
+    pair.start()
+    assert pair.server_event(StartRequested).sids == (second,)
+    pair.client.stop_sessions(pair.now_ns)
+    pair.transfer()
+    assert pair.server.timers[Timer.TIMEOUT, first] == pair.now_ns + 10 * SECOND
+    assert [event.sid for event in pair.server_events if isinstance(event, SessionStopped)] == [first, second]
+    pair.later(2)
+    assert pair.server_event(SessionEnded).sid == second
+    pair.later(8)
+    assert pair.server_event(SessionEnded).sid == first
