@@ -153,7 +153,12 @@ def _truncated(mode: Mode) -> int:
 
 
 def judge_twamp(
-    message: RequestTwSession, configuration: ServerConfiguration, mode: Mode, ends: Endpoints, sessions: int
+    message: RequestTwSession,
+    configuration: ServerConfiguration,
+    limits: Limits,
+    mode: Mode,
+    ends: Endpoints,
+    sessions: int,
 ) -> SessionRequest | RequestRefused:
     """The request, or why it is refused. `sessions` are those that the connection has already."""
     improper = Accept.NOT_SUPPORTED
@@ -176,7 +181,7 @@ def judge_twamp(
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
     if not _own(receiver, configuration, ends):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
-    refused = _over_limits(message, configuration.limits, sessions)
+    refused = _over_limits(message, limits, sessions)
     if refused is not None:
         return refused
     return SessionRequest(
@@ -194,11 +199,10 @@ def judge_twamp(
 
 
 def judge_owamp(
-    message: RequestSession, configuration: ServerConfiguration, ends: Endpoints, sessions: int
+    message: RequestSession, configuration: ServerConfiguration, limits: Limits, ends: Endpoints, sessions: int
 ) -> SessionRequest | RequestRefused:
     """The request, or why it is refused. `sessions` are those that the connection has already."""
     improper = Accept.NOT_SUPPORTED
-    limits = configuration.limits
     if message.conf_sender and message.conf_receiver:
         return RequestRefused(improper, Rule.CONF_BOTH)
     if not (message.conf_sender or message.conf_receiver):

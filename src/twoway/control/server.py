@@ -310,7 +310,7 @@ class Server(Connection[ClientMessage]):
                 self._refuse_command(f"number {message.number}", Rule.COMMAND_UNKNOWN)
                 self._fail(remote_error(Rule.COMMAND_UNKNOWN, f"number {message.number}"))
             case codec.RequestTwSession() if self._receives(Step.RECEIVE_REQUEST):
-                self._judge(judge_twamp(message, self._configuration, self._mode, self._ends(), len(self._sessions)))
+                self._judge(self._judge_twamp(message))
             case RequestSession() if self._receives(Step.RECEIVE_OW_REQUEST):
                 self._judge(self._judge_owamp(message))
             case codec.StartSessions() if self._receives(Step.RECEIVE_START):
@@ -369,6 +369,8 @@ class Server(Connection[ClientMessage]):
 
     def _go_on(self, granted: Granted, client_iv: bytes) -> None:
         self._mode, self._keys = granted.mode, granted.keys
+        if granted.keys is not None and self._configuration.authenticated_limits is not None:
+            self._limits = self._configuration.authenticated_limits
         server_iv = bytes(BLOCK) if granted.keys is None else self._random_octets(BLOCK)
         start = codec.ServerStart(Accept.OK, server_iv, self._configuration.start_time)
         self._outbound.add(start.clear_octets())
@@ -386,8 +388,12 @@ class Server(Connection[ClientMessage]):
     def _ends(self) -> Endpoints:
         return Endpoints(client=self.peer_address, server=self.local_address)
 
+    def _judge_twamp(self, message: codec.RequestTwSession) -> SessionRequest | RequestRefused:
+        ours, count = self._configuration, len(self._sessions)
+        return judge_twamp(message, ours, self._limits, self._mode, self._ends(), count)
+
     def _judge_owamp(self, message: RequestSession) -> SessionRequest | RequestRefused:
-        judged = judge_owamp(message, self._configuration, self._ends(), len(self._sessions))
+        judged = judge_owamp(message, self._configuration, self._limits, self._ends(), len(self._sessions))
         self._pending_sid = message.sid
         if isinstance(judged, SessionRequest) and judged.server_sends and message.sid in self._sessions:
             return RequestRefused(Accept.NOT_SUPPORTED, Rule.SID_IN_USE)

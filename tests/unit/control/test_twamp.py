@@ -781,3 +781,12 @@ def test_sessions_of_an_earlier_round_go_on_for_their_timeout() -> None:
     assert pair.server_event(SessionEnded).sid == second
     pair.later(8)
     assert pair.server_event(SessionEnded).sid == first
+
+
+@pytest.mark.parametrize("mode", SECURITY)
+def test_rfc4656_6_5_authenticated_clients_have_limits_of_their_own(mode: Mode) -> None:
+    pair = twamp_pair(mode, limits=Limits(sessions=1), authenticated_limits=Limits(sessions=2))
+    pair.request()
+    pair.client.request_session(REQUEST, pair.now_ns)
+    pair.transfer()
+    assert len(pair.client.sessions) == (1 if mode is Mode.UNAUTHENTICATED else 2)
