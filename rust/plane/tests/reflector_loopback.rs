@@ -203,11 +203,14 @@ fn authenticated_requests_are_answered_with_the_key_of_their_ssid() {
 fn workers_share_the_port_and_each_session_counts_from_zero() {
     let mut reflector = running(&ReflectorSpec { workers: 3, stateful: true, ..spec(&["127.0.0.1", "::1"]) });
     let mut replies = 0;
+    // Kept open: a port that is given out again would go on with the test-session of its last owner.
+    let mut sockets = Vec::new();
     for target in reflector.local_addresses().to_vec() {
         for _ in 0..20 {
-            let socket = sender(target);
+            sockets.push(sender(target));
+            let socket = &sockets[sockets.len() - 1];
             for round in 0..3 {
-                let mut reply = ask(&socket, &request(100 + round, 60));
+                let mut reply = ask(socket, &request(100 + round, 60));
                 let packet = parse(&mut reply);
                 assert_eq!((packet.sequence, packet.sender_sequence), (round, 100 + round));
                 replies += 1;
