@@ -37,6 +37,7 @@ from twoway.control.events import (
 from twoway.control.negotiated import NegotiatedSession, SessionRequest, StoredSession
 from twoway.control.owamp_codec import PacketRecord, RequestSession, ScheduleSlot, SendRecord, SkipRange
 from twoway.control.registry import Accept, Mode, Protocol
+from twoway.control.rules import Rule
 from twoway.control.security import Passphrase, PassphraseCredentials, SessionKeys
 from twoway.control.server import Server
 from twoway.control.stream import Inbound
@@ -154,6 +155,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.seen: dict[Role, list[Event]] = {Role.CONTROL_CLIENT: [], Role.SERVER: []}
         self.accepted: list[NegotiatedSession] = []
         self.started: list[bytes] = []
+        self.disturbed = False
         if on:
             self.settle()
 
@@ -244,6 +246,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.seen[Role.SERVER]) > 3)
     def noise(self, role: Role, octets: bytes, really: bool) -> None:
         if really:
+            self.disturbed = True
             self.machine(role).receive_data(octets, self.now_ns)
         self.gather()
 
@@ -264,6 +267,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     def out_of_place(self, octets: tuple[bytes, ...], really: bool) -> None:
         if not really:
             return
+        self.disturbed = True
         self.server.receive_data(b"".join(segment + bytes(16) for segment in octets), self.now_ns)
         self.gather()
 
@@ -309,6 +313,11 @@ class ConnectionMachine(RuleBasedStateMachine):
             assert told == self.machine(role).closed
             violated = [event for event in self.seen[role] if isinstance(event, ProtocolViolated)]
             assert len(violated) <= told
+
+    @invariant()
+    def two_ends_of_ours_accuse_each_other_of_being_slow_at_most(self) -> None:
+        accused = {e.rule for role in Role for e in self.seen[role] if isinstance(e, ProtocolViolated)}
+        assert self.disturbed or accused <= {Rule.MESSAGE_TOO_SLOW, Rule.TRUNCATED}
 
     @invariant()
     def sessions_end_once(self) -> None:

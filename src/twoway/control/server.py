@@ -122,6 +122,8 @@ class Server(Connection[ClientMessage]):
         )
         self._keys: SessionKeys | None = None
         self._sessions: dict[bytes, _Session] = {}
+        self._unstarted: dict[bytes, NegotiatedSession] = {}
+        """Accepted, and not started; ended or not, for the client does not know. Not with individual control."""
         self._unstopped: dict[bytes, NegotiatedSession] = {}
         """Started, and not terminated by a Stop-Sessions: what the next one must account for, ended or not."""
         self._pending: SessionRequest | None = None
@@ -183,6 +185,8 @@ class Server(Connection[ClientMessage]):
             server_octets=server_octets,
         )
         self._sessions[sid] = _Session(negotiated, start_delay_ns)
+        if self._variant is not Variant.INDIVIDUAL:
+            self._unstarted[sid] = negotiated
         self._answer_request(AcceptSession(Accept.OK, port, sid, self._pending_octets, server_octets))
         return negotiated
 
@@ -220,6 +224,7 @@ class Server(Connection[ClientMessage]):
             self._step(Step.REFUSE_START)
         else:
             self._start(present)
+            self._unstopped, self._unstarted = self._unstarted, {}
             self._outbound.add_segments(StartAck(Accept.OK).segments())
             self._step(Step.SEND_START_ACK)
         self._pending_start = self._pending_unknown = ()
@@ -389,13 +394,14 @@ class Server(Connection[ClientMessage]):
         return Endpoints(client=self.peer_address, server=self.local_address)
 
     def _judge_twamp(self, message: codec.RequestTwSession) -> SessionRequest | RequestRefused:
-        ours, count = self._configuration, len(self._sessions)
-        return judge_twamp(message, ours, self._limits, self._mode, self._ends(), count)
+        count = len(self._sessions.keys() | self._unstarted.keys())
+        return judge_twamp(message, self._configuration, self._limits, self._mode, self._ends(), count)
 
     def _judge_owamp(self, message: RequestSession) -> SessionRequest | RequestRefused:
-        judged = judge_owamp(message, self._configuration, self._limits, self._ends(), len(self._sessions))
+        taken = self._sessions.keys() | self._unstarted.keys()
+        judged = judge_owamp(message, self._configuration, self._limits, self._ends(), len(taken))
         self._pending_sid = message.sid
-        if isinstance(judged, SessionRequest) and judged.server_sends and message.sid in self._sessions:
+        if isinstance(judged, SessionRequest) and judged.server_sends and message.sid in taken:
             return RequestRefused(Accept.NOT_SUPPORTED, Rule.SID_IN_USE)
         return judged
 
@@ -466,8 +472,6 @@ class Server(Connection[ClientMessage]):
         for sid in sids:
             session = self._sessions[sid]
             session.state = SESSION[session.state][SessionStep.START]
-            if self._variant is not Variant.INDIVIDUAL:
-                self._unstopped[sid] = session.negotiated
             if self._variant is not Variant.OWAMP and self._configuration.refwait_ns:
                 self._set_timer(Timer.REFWAIT, session.start_delay_ns + self._configuration.refwait_ns, sid)
 

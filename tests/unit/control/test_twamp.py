@@ -790,3 +790,42 @@ def test_rfc4656_6_5_authenticated_clients_have_limits_of_their_own(mode: Mode) 
     pair.client.request_session(REQUEST, pair.now_ns)
     pair.transfer()
     assert len(pair.client.sessions) == (1 if mode is Mode.UNAUTHENTICATED else 2)
+
+
+@pytest.mark.parametrize("when", ["before the start", "during the start"])
+def test_rfc5357_3_8_a_session_ended_before_it_started_is_counted_all_the_same(when: str) -> None:
+    pair = twamp_pair()
+    first, second = pair.request().sid, pair.request().sid
+    if when == "before the start":
+        pair.server.end_session(first, pair.now_ns)
+        pair.start()
+    else:
+        pair.answers = False
+        pair.start()
+        pair.server.end_session(first, pair.now_ns)
+        pair.server.answer_start(pair.now_ns)
+        pair.transfer()
+    # The Control-Client must account for each accepted request, and knows of two.
+    pair.client.stop_sessions(pair.now_ns)
+    pair.transfer()
+    assert not pair.server.closed
+    assert pair.server_event(SessionStopped).sid == second
+
+
+def test_a_start_of_which_nothing_is_left_is_refused() -> None:
+    pair = twamp_pair()
+    sid = pair.request().sid
+    pair.answers = False
+    pair.start()
+    pair.server.end_session(sid, pair.now_ns)
+    pair.server.answer_start(pair.now_ns)
+    pair.transfer()
+    assert pair.client_event(StartRefused).accept is Accept.FAILURE
+
+
+def test_sessions_ended_before_they_started_make_no_room_for_more() -> None:
+    pair = twamp_pair(limits=Limits(sessions=1))
+    pair.server.end_session(pair.request().sid, pair.now_ns)
+    pair.client.request_session(REQUEST, pair.now_ns)
+    pair.transfer()
+    assert pair.server_event(RequestRefused).rule is Rule.TOO_MANY_SESSIONS
