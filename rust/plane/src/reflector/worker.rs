@@ -34,8 +34,8 @@ const BATCH: usize = 64;
 const SLOT_LEN: usize = 65_536 + 64;
 /// Replies sent after one reading of the clock, under full load.
 const CHUNK: usize = 16;
-/// A batch smaller than this is no full load: each of its replies has a call and a reading of the clock of its own, since
-/// the time between two departures within one call is hard to know.
+/// A batch as large as this, or as many packets in a millisecond before it, are full load: replies then share calls and
+/// readings of the clock. Below, each has its own, since the time between two departures within one call is hard to know.
 const FULL_LOAD: usize = 32;
 /// After a pause as long as this the way of a packet through the kernel has gone cold.
 const COLD_NS: u64 = 200_000;
@@ -118,6 +118,7 @@ pub(super) struct Worker {
     next_tick_ns: i64,
     /// When a batch was last answered, monotonic.
     served_ns: u64,
+    load: Load,
 }
 
 impl Worker {
@@ -140,6 +141,7 @@ impl Worker {
             error_estimate: ErrorEstimate::UNKNOWN,
             next_tick_ns: 0,
             served_ns: 0,
+            load: Load::default(),
         };
         worker.judge_clock();
         Ok(worker)
@@ -255,7 +257,8 @@ impl Worker {
     fn send(&mut self, rhythm: Rhythm, now_ns: u64) {
         let cold = rhythm == Rhythm::Woken && now_ns.saturating_sub(self.served_ns) > COLD_NS;
         self.served_ns = now_ns;
-        let chunk = if self.answers.len() < FULL_LOAD { 1 } else { CHUNK };
+        let full = self.load.note(now_ns, self.answers.len()) || self.answers.len() >= FULL_LOAD;
+        let chunk = if full { CHUNK } else { 1 };
         let fd = self.listener.socket.fd();
         let mut stamped = None;
         let mut retried = false;
@@ -473,11 +476,60 @@ fn learn(model: &mut DepartureModel, shared: &WorkerShared, departure: &StampedD
     }
 }
 
+/// How many packets come, judged a millisecond at a time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    since_ns: u64,
+    packets: usize,
+    full: bool,
+}
+
+impl Load {
+    /// Counts a batch; returns whether the last whole millisecond brought full load.
+    fn note(&mut self, now_ns: u64, packets: usize) -> bool {
+        let elapsed_ms = now_ns.saturating_sub(self.since_ns) / 1_000_000;
+        if elapsed_ms > 0 {
+            self.full = self.packets as u64 >= FULL_LOAD as u64 * elapsed_ms;
+            self.since_ns = now_ns;
+            self.packets = 0;
+        }
+        self.packets += packets;
+        self.full
+    }
+}
+
 /// Says that the thread has ended, however it ends.
 struct RunningGuard(Arc<WorkerShared>);
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.running.store(false, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_load_is_many_packets_a_millisecond_and_ends_with_them() {
+        let mut load = Load::default();
+        let mut now_ns = 0;
+        let mut run = |packets_per_ms: usize| {
+            (0..5).fold(false, |_, _| {
+                now_ns += 1_000_000;
+                load.note(now_ns, packets_per_ms)
+            })
+        };
+        assert!(!run(20));
+        assert!(run(160));
+        assert!(!run(1));
+    }
+
+    #[test]
+    fn a_burst_after_a_pause_is_no_full_load() {
+        let mut load = Load::default();
+        load.note(1_000_000, 30);
+        assert!(!load.note(101_000_000, 1), "30 packets in 100 ms");
     }
 }
