@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod handle;
+mod inbox;
 pub mod pace;
 mod worker;
 
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use event::Event;
 use handle::{News, Shared};
-use worker::{Command, Inbox, Session, Worker};
+use inbox::{Command, Inbox};
+use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
 use crate::error::PlaneError;

@@ -12,15 +12,14 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::event::{Event, EventKind};
 use super::handle::{News, Shared};
+use super::inbox::{Command, Inbox};
 use super::pace::{TransmitGap, WakeMargin};
 use crate::clock::{Clock, StepDetector};
 use crate::session_sender::{Built, SessionSender};
-use crate::summary::Summary;
 use crate::sys::{
     ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, UdpSocket, Waker, clock_state,
 };
@@ -40,27 +39,6 @@ const SHORTEST_SLEEP_NS: i64 = 5_000;
 const STALL_NS: i64 = 50_000_000;
 /// How often a session whose interface went away tries to bind to it again.
 const REBIND_NS: i64 = 500_000_000;
-
-/// What Python asks of a worker.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Take a session over; it waits to be started.
-    Add(Box<Session>),
-    /// Begin its schedule now.
-    Start(u64),
-    /// Send no more; await what is outstanding.
-    Stop(u64),
-    /// End it now.
-    Abort(u64),
-    /// Forget it.
-    Remove(u64),
-    /// The whole session so far.
-    Summary(u64, SyncSender<Summary>),
-    /// What came since the last of these.
-    Interval(u64, SyncSender<Summary>),
-    /// End the thread.
-    Exit,
-}
 
 /// One Session-Sender with its socket.
 #[derive(Debug)]
@@ -104,21 +82,6 @@ impl Session {
             dirty: false,
             rebind_after_ns: 0,
         }
-    }
-}
-
-/// Commands on their way to a worker.
-#[derive(Debug, Default)]
-pub(super) struct Inbox(Mutex<Vec<Command>>);
-
-impl Inbox {
-    /// Leaves a command; wake the worker afterwards.
-    pub(super) fn push(&self, command: Command) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(command);
-    }
-
-    fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 

@@ -1,0 +1,44 @@
+//! What is asked of a worker, on its way there. Asking is rare and never on the path of a packet.
+
+use std::sync::Mutex;
+use std::sync::mpsc::SyncSender;
+
+use super::worker::Session;
+use crate::summary::Summary;
+
+/// What Python asks of a worker.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take a session over; it waits to be started.
+    Add(Box<Session>),
+    /// Begin its schedule now.
+    Start(u64),
+    /// Send no more; await what is outstanding.
+    Stop(u64),
+    /// End it now.
+    Abort(u64),
+    /// Forget it.
+    Remove(u64),
+    /// The whole session so far.
+    Summary(u64, SyncSender<Summary>),
+    /// What came since the last of these.
+    Interval(u64, SyncSender<Summary>),
+    /// End the thread.
+    Exit,
+}
+
+/// Commands on their way to a worker.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Vec<Command>>);
+
+impl Inbox {
+    /// Leaves a command; wake the worker afterwards.
+    pub(super) fn push(&self, command: Command) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(command);
+    }
+
+    /// All that was left since the last call.
+    pub(super) fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
