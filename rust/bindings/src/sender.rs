@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use twoway_plane::clock::Moment;
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
-use twoway_plane::session_sender::SessionSpec;
+use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
 use twoway_wire::{TimestampFormat, WallNanos};
 
@@ -163,7 +164,8 @@ impl SenderSpec {
             ssid,
             timestamp_format,
             payload_len,
-            random_fill,
+            padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None },
+            one_way: false,
             count,
             spacing,
             interval_ns,
@@ -213,7 +215,7 @@ impl Sender {
 
     /// Sends the first packet now.
     fn start(&self) {
-        self.0.start();
+        self.0.start(Moment::Now);
     }
 
     /// Sends no more, and awaits what is outstanding.

@@ -17,6 +17,7 @@ pub mod schedule;
 pub mod sender;
 pub mod session_reflector;
 pub mod session_sender;
+pub mod slots;
 pub mod summary;
 pub mod sys;
 pub mod variation;

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex};
 use super::event::{Event, EventKind};
 use super::handle::{News, Shared};
 use super::pace::{TransmitGap, WakeMargin};
-use crate::clock::{Clock, StepDetector};
-use crate::session_sender::{Built, SessionSender};
+use crate::clock::{Clock, Moment, StepDetector};
+use crate::session_sender::{Built, Progress, SessionSender};
 use crate::summary::Summary;
 use crate::sys::{
     ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, UdpSocket, Waker, clock_state,
@@ -46,8 +46,8 @@ const REBIND_NS: i64 = 500_000_000;
 pub(super) enum Command {
     /// Take a session over; it waits to be started.
     Add(Box<Session>),
-    /// Begin its schedule now.
-    Start(u64),
+    /// Begin its schedule then.
+    Start(u64, Moment),
     /// Send no more; await what is outstanding.
     Stop(u64),
     /// End it now.
@@ -58,6 +58,8 @@ pub(super) enum Command {
     Summary(u64, SyncSender<Summary>),
     /// What came since the last of these.
     Interval(u64, SyncSender<Summary>),
+    /// How far its schedule got.
+    Progress(u64, SyncSender<Progress>),
     /// End the thread.
     Exit,
 }
@@ -229,13 +231,14 @@ impl Worker {
         for command in self.inbox.take() {
             match command {
                 Command::Add(session) => self.add(*session),
-                Command::Start(id) => self.with(id, |worker, at| {
+                Command::Start(id, when) => self.with(id, |worker, at| {
                     let now = worker.clock.monotonic();
                     let wall = worker.clock.wall();
                     let (error, synchronized) = (worker.clock_error_ns, worker.clock_synchronized);
                     if let Some(session) = &mut worker.sessions[at] {
                         session.engine.clock_state(error, synchronized);
-                        session.engine.start(now, wall);
+                        let (at_ns, at_wall) = when.on_both_clocks(now, wall);
+                        session.engine.start(at_ns, at_wall, now);
                     }
                     worker.reschedule(at);
                 }),
@@ -263,6 +266,11 @@ impl Worker {
                     let wall = worker.clock.wall();
                     if let Some(session) = &mut worker.sessions[at] {
                         let _ = reply.try_send(session.engine.take_interval(&session.shared, wall));
+                    }
+                }),
+                Command::Progress(id, reply) => self.with(id, |worker, at| {
+                    if let Some(session) = &worker.sessions[at] {
+                        let _ = reply.try_send(session.engine.progress());
                     }
                 }),
                 Command::Exit => self.exit = true,
