@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from twoway.config.options import MeasurementOptions, ReflectionOptions
     from twoway.config.reflection import Reflection
 
-_MAX_EVENTS = 10_000
+MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
-_COALESCE_NS = 20_000_000
+COALESCE_NS = 20_000_000
 """With departures closer than a tenth of this, samples are taken this often and not one by one."""
 _FINISH_NS = 2 * defaults.NANOS
 """How long an aborted measurement may take to end: its worker has only to wake up."""
@@ -95,7 +95,8 @@ def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
     )
 
 
-def _sender_spec(spec: SessionSpec) -> _native.SenderSpec:
+def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
+    """As the packet plane wants it."""
     return _native.SenderSpec(
         target=spec.target,
         target_port=spec.target_port,
@@ -140,7 +141,7 @@ class RunningMeasurement:
         self._spec = session_spec(measurement, address)
         self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
         try:
-            self._sender = self._plane.open_sender(_sender_spec(self._spec))
+            self._sender = self._plane.open_sender(sender_spec(self._spec))
         except BaseException:
             self._plane.close()
             raise
@@ -227,7 +228,7 @@ class RunningMeasurement:
     def take_events(self) -> list[Event]:
         """The events since the last call. The result holds all of them."""
         fresh = [Event(*event) for event in self._sender.take_events()]
-        self._events.extend(fresh[: _MAX_EVENTS - len(self._events)])
+        self._events.extend(fresh[: MAX_EVENTS - len(self._events)])
         return fresh
 
     def take_interval(self) -> IntervalSummary:
@@ -255,7 +256,7 @@ class RunningMeasurement:
     @property
     def coalesce_ns(self) -> int:
         """How long to let samples gather before the next `take`: 0 where they come slowly enough one by one."""
-        return _COALESCE_NS if self._spec.interval_ns * 10 < _COALESCE_NS else 0
+        return COALESCE_NS if self._spec.interval_ns * 10 < COALESCE_NS else 0
 
     def result(self, *, interrupted: bool = False) -> Result:
         """The result so far; final once `finished`."""
