@@ -64,10 +64,7 @@ pub struct Schedule {
 enum Gaps {
     Periodic,
     Poisson(Random),
-    Slots {
-        start_ns: i64,
-        slots: SlotSchedule,
-    },
+    Slots { start_ns: i64, slots: SlotSchedule },
 }
 
 impl Schedule {

@@ -22,8 +22,8 @@ use twoway_wire::{
 use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply};
 use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
 use crate::schedule::{Random, Schedule, Spacing};
-use crate::slots::SkipRange;
 use crate::sender::handle::Shared;
+use crate::slots::SkipRange;
 use crate::summary::{Counter, Summary};
 use crate::sys::control::Stamps;
 use crate::sys::{ReceiveMeta, TimestampMode};
