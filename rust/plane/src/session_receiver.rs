@@ -67,7 +67,37 @@ pub struct Record {
     pub ttl: u8,
 }
 
+/// Octets of a packet record on the wire.
+pub const RECORD_LEN: usize = 25;
+
 impl Record {
+    /// The record on the wire.
+    pub fn octets(&self) -> [u8; RECORD_LEN] {
+        let mut octets = [0; RECORD_LEN];
+        octets[..4].copy_from_slice(&self.sequence.to_be_bytes());
+        octets[4..6].copy_from_slice(&self.send_error_estimate.0.to_be_bytes());
+        octets[6..8].copy_from_slice(&self.receive_error_estimate.0.to_be_bytes());
+        octets[8..16].copy_from_slice(&self.send_timestamp.0.to_be_bytes());
+        octets[16..24].copy_from_slice(&self.receive_timestamp.0.to_be_bytes());
+        octets[24] = self.ttl;
+        octets
+    }
+
+    /// Reads a record. Any octets are one.
+    pub fn parse(octets: &[u8; RECORD_LEN]) -> Self {
+        let word = |at: usize| u16::from_be_bytes([octets[at], octets[at + 1]]);
+        let half = |at: usize| (u64::from(word(at)) << 16) | u64::from(word(at + 2));
+        let timestamp = |at: usize| RawTimestamp((half(at) << 32) | half(at + 4));
+        Self {
+            sequence: half(0) as u32,
+            send_error_estimate: ErrorEstimate(word(4)),
+            receive_error_estimate: ErrorEstimate(word(6)),
+            send_timestamp: timestamp(8),
+            receive_timestamp: timestamp(16),
+            ttl: octets[24],
+        }
+    }
+
     /// Whether the packet did not come.
     pub const fn is_lost(&self) -> bool {
         self.receive_timestamp.0 == 0
@@ -88,6 +118,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Complete, Self::Abandoned, Self::Invalid];
+
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {

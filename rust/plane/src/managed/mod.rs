@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -112,6 +112,9 @@ struct SessionShared {
     news: Shared,
     end: AtomicU8,
     errno: AtomicI32,
+    /// Start on the monotonic and on the wall clock. Here, and not in a command, so that a packet which follows
+    /// Start-Ack at once finds it.
+    start: OnceLock<(i64, WallNanos)>,
     /// Every packet of a Session-Receiver's schedule is received or lost.
     decided: AtomicBool,
 }
@@ -365,7 +368,11 @@ macro_rules! handle {
 
             /// Start-Sessions was acknowledged: packets count from that moment on. Only the first call counts.
             pub fn start(&self, when: Moment) {
-                self.$($handle)+.thread.tell(Command::Start(self.$($handle)+.id, when));
+                let clock = SystemClock;
+                let start = when.on_both_clocks(clock.monotonic(), clock.wall());
+                if self.$($handle)+.shared.start.set(start).is_ok() {
+                    self.$($handle)+.thread.tell(Command::Start(self.$($handle)+.id));
+                }
             }
 
             /// Ends it now and closes its port.
@@ -376,6 +383,11 @@ macro_rules! handle {
             /// Why it ended, [`End::Running`] while it has not.
             pub fn end(&self) -> End {
                 self.$($handle)+.shared.how()
+            }
+
+            /// The kernel's number for why it [`End::Failed`], else 0.
+            pub fn errno(&self) -> i32 {
+                self.$($handle)+.shared.errno.load(Ordering::Relaxed)
             }
 
             /// Disposition -> packets.
@@ -418,6 +430,8 @@ pub struct Recorded {
     pub next_sequence: u32,
     /// Skip Ranges of Stop-Sessions.
     pub skipped: Vec<SkipRange>,
+    /// Start of the schedule; now, if it was never started.
+    pub start: WallNanos,
 }
 
 impl ManagedReceiver {
@@ -466,6 +480,7 @@ impl ManagedReceiver {
             outcome: receiver.outcome(),
             next_sequence: receiver.next_sequence(),
             skipped: receiver.skipped().to_vec(),
+            start: receiver.started().unwrap_or_else(|| SystemClock.wall()),
         })
     }
 
@@ -473,7 +488,7 @@ impl ManagedReceiver {
     pub fn summary(&self) -> Result<Summary, PlaneError> {
         let now = SystemClock.wall();
         self.look(|receiver| {
-            let start = receiver.started().unwrap_or(WallNanos(now.0));
+            let start = receiver.started().unwrap_or(now);
             summarize(receiver.records(), receiver.skipped(), start, now)
         })
     }

@@ -11,6 +11,8 @@
 //! a moment for each session, which is looked at only then: a packet moves no entry (the latest packet's time is compared
 //! when the moment has come).
 
+mod answering;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
@@ -19,18 +21,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use twoway_wire::{ErrorEstimate, TimestampFormat, WallNanos};
+use twoway_wire::ErrorEstimate;
 
-use super::reflecting::{Arrival, Pending, Reflecting};
+use super::reflecting::{Arrival, Reflecting};
 use super::{Disposition, End, PlaneCounter, PlaneShared, SessionShared};
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::reflector::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget};
 use crate::sender::handle::News;
 use crate::session_receiver::SessionReceiver;
-use crate::sys::{
-    ErrorQueue, Events, Poll, QueueEntry, ReceiveBatch, ReceiveMeta, Reply, SendControl, SystemClock, UdpSocket, Waker,
-    clock_state,
-};
+use crate::sys::{ErrorQueue, Events, Poll, ReceiveBatch, SystemClock, UdpSocket, Waker};
 
 /// Datagrams taken in one call.
 const BATCH: usize = 16;
@@ -40,16 +39,8 @@ const SLOT_LEN: usize = 65_536 + 64;
 const RECEIVE_ATTEMPTS: usize = 4;
 /// After a pause as long as this the way of a packet through the kernel has gone cold.
 const COLD_NS: i64 = 200_000;
-/// Octets of a reply that hold no time: the sequence number.
-const TIMELESS: usize = 4;
-/// A transmit stamp that has not come by then will not come.
-const STAMP_PATIENCE_NS: i64 = 2_000_000_000;
-/// Stamps that may be lost, none having come, before no more are asked for.
-const STAMPS_IN_VAIN: u32 = 256;
 /// How often the clock's state is read.
 const TICK_NS: i64 = 1_000_000_000;
-/// Weight of the latest measurement in the cost of writing a reply.
-const WRITING_COST_RATE: f64 = 0.05;
 /// Sessions looked at, and packets of one decided, before sockets are looked after again.
 const TIMERS_AT_ONCE: usize = 256;
 const DECIDED_AT_ONCE: usize = 4096;
@@ -60,8 +51,8 @@ const DECISION_NS: i64 = 50_000_000;
 pub(super) enum Command {
     /// Take a session over.
     Add(Box<Session>),
-    /// Packets count from this moment on; a schedule begins then.
-    Start(u64, Moment),
+    /// Its start has been noted in what is shared.
+    Start(u64),
     /// Stop-Sessions was exchanged: answer for the timeout still.
     Stop(u64),
     /// Forget it now.
@@ -236,7 +227,11 @@ impl Worker {
         for command in self.inbox.take() {
             match command {
                 Command::Add(session) => self.add(*session),
-                Command::Start(id, when) => self.start(id, when),
+                Command::Start(id) => {
+                    if let Some(at) = self.by_id.get(&id).copied() {
+                        self.start(at);
+                    }
+                }
                 Command::Stop(id) => self.stop(id),
                 Command::Remove(id) => {
                     if let Some(at) = self.by_id.get(&id).copied() {
@@ -317,14 +312,14 @@ impl Worker {
         Ok(at)
     }
 
-    fn start(&mut self, id: u64, when: Moment) {
-        let (now_ns, wall) = (self.clock.monotonic(), self.clock.wall());
-        let Some(at) = self.by_id.get(&id).copied() else { return };
+    /// Starts the session if that has been asked for.
+    fn start(&mut self, at: usize) {
+        let now_ns = self.clock.monotonic();
         let Some(session) = &mut self.sessions[at] else { return };
+        let Some((start_ns, start)) = session.shared.start.get().copied() else { return };
         if session.started_ns.is_some() {
             return;
         }
-        let (start_ns, start) = when.on_both_clocks(now_ns, wall);
         session.started_ns = Some(start_ns);
         session.last_packet_ns = now_ns.max(start_ns);
         if let Role::Receiver(receiver) = &mut session.role {
@@ -529,15 +524,19 @@ impl Worker {
             self.shared.add(PlaneCounter::ReceiveStampsMissing, 1);
             self.clock.wall()
         });
+        // A packet may be here before the command that starts its session.
+        if self.sessions[at].as_ref().is_some_and(|session| session.started_ns.is_none()) {
+            self.start(at);
+        }
         let Some(session) = &mut self.sessions[at] else { return };
         let started = session.started_ns.is_some_and(|started_ns| started_ns <= now_ns);
         let disposition = if meta.truncated {
             Disposition::Truncated
         } else {
             match &mut session.role {
-                Role::Receiver(receiver) => {
+                Role::Receiver(engine) => {
                     let octets = self.batch.octets(slot);
-                    receiver.receive(octets, received, meta.ttl, self.error_estimate)
+                    engine.receive(octets, received, meta.ttl, self.error_estimate)
                 }
                 Role::Reflector { .. } if !started => Disposition::NotStarted,
                 Role::Reflector { reflecting, .. } => {
@@ -557,122 +556,5 @@ impl Worker {
         if let Some(session) = &self.sessions[at] {
             session.shared.dispositions.count(disposition);
         }
-    }
-
-    /// Writes one reply and sends it.
-    fn answer(
-        &mut self,
-        (place, at): (usize, usize),
-        slot: usize,
-        meta: &ReceiveMeta,
-        pending: &Pending,
-        rhythm: Rhythm,
-        now_ns: i64,
-    ) -> Disposition {
-        let (Some(port), Some(session)) = (&mut self.ports[place], &mut self.sessions[at]) else {
-            return Disposition::SendFailed;
-        };
-        let Role::Reflector { reflecting, .. } = &mut session.role else { return Disposition::SendFailed };
-        let local = port.socket.local();
-        let mut control = SendControl::new();
-        if session.dscp_ecn != port.dscp_ecn {
-            control.dscp_ecn(local.is_ipv6(), session.dscp_ecn);
-        }
-        if local.ip().is_unspecified()
-            && let Some(destination) = meta.destination
-        {
-            // Link-local addresses mean nothing without their link; others leave as they are routed.
-            let link_local = matches!(destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
-            control.source(destination, if link_local { meta.interface } else { 0 });
-        }
-        let hopeless = !self.stamps_seen && self.stamps_lost > STAMPS_IN_VAIN;
-        if let Some(awaited) = &port.awaited
-            && self.clock.wall().0.saturating_sub(awaited.read_ns) > STAMP_PATIENCE_NS
-        {
-            port.awaited = None;
-            port.next_stamp = port.next_stamp.wrapping_add(1);
-            self.stamps_lost += 1;
-        }
-        let stamped = port.stamped && !hopeless && port.awaited.is_none() && self.budget.take(now_ns as u64);
-        if stamped {
-            control.transmit_stamp(false);
-        }
-        let fd = port.socket.fd();
-        let mut reply = [Reply { slot, len: pending.reply_len(), control }];
-        let room = self.batch.room(slot);
-        // After a pause the kernel is given the octets that hold no time before the clock is read.
-        let begun = rhythm == Rhythm::Woken
-            && reflecting.write(pending, meta.stamps.software.unwrap_or_default(), self.error_estimate, room).is_ok()
-            && self.batch.begin(fd, &reply[0], TIMELESS).is_ok();
-        let rhythm = if begun { Rhythm::Prepared } else { rhythm };
-        let writing_ns = &mut self.writing_ns[usize::from(reflecting.is_authenticated())];
-        let read = self.clock.wall();
-        let age_ns = meta.stamps.software.map_or(0, |received| read.since(received));
-        let hint = DepartureHint { rhythm, age_ns, place: 0 };
-        let start_ns = read.0.saturating_add(*writing_ns as i64);
-        let departure = WallNanos(start_ns.saturating_add(self.model.gap_ns(&hint)));
-        let written = reflecting.write(pending, departure, self.error_estimate, self.batch.room(slot));
-        if let Err(disposition) = written {
-            return disposition;
-        }
-        let took_ns = self.clock.wall().since(read) as f64;
-        *writing_ns += WRITING_COST_RATE * (took_ns.clamp(0.0, (*writing_ns * 4.0).max(1000.0)) - *writing_ns);
-        let mut outcome = if begun {
-            self.batch.finish(fd, &reply[0], TIMELESS)
-        } else {
-            self.batch.reply(fd, &mut reply).map(|_| ())
-        };
-        // A call also reports the ICMP error of an earlier reply, which says nothing of this one: once more.
-        if let Err(error) = &outcome
-            && !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE))
-        {
-            self.shared.add(PlaneCounter::SendErrors, 1);
-            outcome = self.batch.reply(fd, &mut reply).map(|_| ());
-        }
-        if outcome.is_err() {
-            self.shared.add(PlaneCounter::SendErrors, 1);
-            return Disposition::SendFailed;
-        }
-        reflecting.sent();
-        if stamped {
-            port.awaited = Some(Awaited { hint, read_ns: start_ns, written_ns: departure.0 });
-            // Software stamps are there at once.
-            self.read_error_queue(place);
-        }
-        Disposition::Reflected
-    }
-
-    /// Takes transmit stamps and ICMP errors off a socket's error queue.
-    fn read_error_queue(&mut self, place: usize) {
-        let Self { ports, error_queue, shared, model, stamps_seen, .. } = self;
-        let Some(port) = &mut ports[place] else { return };
-        let fd = port.socket.fd();
-        // What does not come out in these rounds is announced again.
-        for _ in 0..4 {
-            let read = error_queue.read(fd, |entry| match entry {
-                QueueEntry::TransmitStamp { id, stamps } => {
-                    // The number of a datagram that was given up, or refused, is below or above: later ones go on from it.
-                    if (id.wrapping_sub(port.next_stamp) as i32) < 0 {
-                        return;
-                    }
-                    port.next_stamp = id.wrapping_add(1);
-                    let (Some(awaited), Some(left)) = (port.awaited.take(), stamps.software) else { return };
-                    *stamps_seen = true;
-                    model.learn(&awaited.hint, left.0 - awaited.read_ns, left.0 - awaited.written_ns);
-                }
-                QueueEntry::Icmp { .. } => shared.add(PlaneCounter::IcmpErrors, 1),
-                QueueEntry::Local { .. } => {}
-            });
-            if !(read.is_ok() && error_queue.filled()) {
-                break;
-            }
-        }
-    }
-
-    /// Error Estimate of T2 and T3: the clock's error by the kernel, and the spread of predicted departures.
-    fn judge_clock(&mut self) {
-        let state = clock_state();
-        let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(self.model.spread_ns()));
-        self.error_estimate = ErrorEstimate::new(state.synchronized, TimestampFormat::Ntp, error_ns);
     }
 }
