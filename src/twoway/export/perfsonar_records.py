@@ -8,15 +8,15 @@ open when the measurement was interrupted (RFC 4656 section 3.8).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twoway.analysis.samples import DUPLICATE, LOST, Flag, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from twoway.analysis.result import Result
-    from twoway.analysis.samples import Batch
+    from twoway.analysis.samples import Batch, Column
 
 NTP_EPOCH_S = 2_208_988_800
 """Seconds from 1900, where NTP counts from, to 1970 (RFC 868)."""
@@ -219,3 +219,50 @@ def _rows(batches: Iterable[Batch]) -> Iterator[_Row]:
                 NO_TTL if ttl == unknown else ttl,
                 NO_TTL if back == unknown else back,
             )
+
+
+class RecordColumns(Protocol):
+    """Records of an OWAMP test-session as columns, as `twoway._native.RecordBatch`."""
+
+    @property
+    def sequence(self) -> Column: ...
+    @property
+    def lost(self) -> Column: ...
+    @property
+    def send_timestamp(self) -> Column: ...
+    @property
+    def receive_timestamp(self) -> Column: ...
+    @property
+    def send_error_estimate(self) -> Column: ...
+    @property
+    def receive_error_estimate(self) -> Column: ...
+    @property
+    def ttl(self) -> Column: ...
+
+
+def oneway_records(batches: Iterable[RecordColumns], due: Mapping[int, int]) -> list[OneWayRecord]:
+    """The records of an OWAMP test-session, in their order. `due`: sequence number -> timestamp by the schedule."""
+    records: list[OneWayRecord] = []
+    for batch in batches:
+        columns = (
+            batch.sequence,
+            batch.lost,
+            batch.send_timestamp,
+            batch.send_error_estimate,
+            batch.receive_timestamp,
+            batch.receive_error_estimate,
+            batch.ttl,
+        )
+        for sequence, lost, sent, send_error, received, receive_error, ttl in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            records.append(
+                OneWayRecord(
+                    sequence,
+                    stamp_of(sent, send_error),
+                    stamp_of(NEVER if lost else received, receive_error),
+                    ttl,
+                    due.get(sequence, sent),
+                )
+            )
+    return records
