@@ -24,12 +24,12 @@ use crate::sender::{LONGEST_PAYLOAD, STAMP_WAIT, address, socket_address, timest
 use crate::summary::IntervalSummary;
 
 /// Slots as (type, parameter) and the SID as octets.
-fn slot_list(sid: &[u8], slots: &[(u8, u64)]) -> PyResult<SlotList> {
+fn slot_list(sid: &[u8], slots: Vec<(u8, u64)>) -> PyResult<SlotList> {
     let sid = sid.try_into().map_err(|_| errors::field("sid", "must be 16 octets"))?;
     let slots = slots
-        .iter()
+        .into_iter()
         .map(|(code, parameter)| {
-            Slot::from_code(*code, *parameter)
+            Slot::from_code(code, parameter)
                 .ok_or_else(|| errors::field("slots", format!("there is no slot type {code}")))
         })
         .collect::<PyResult<Vec<_>>>()?;
@@ -49,7 +49,7 @@ fn format_and_keys(name: &str, aes: Option<&[u8]>, hmac: Option<&[u8]>) -> PyRes
 #[pyfunction]
 #[pyo3(signature = (*, sid, slots, packets))]
 pub(crate) fn owamp_schedule(py: Python<'_>, sid: &[u8], slots: Vec<(u8, u64)>, packets: u32) -> PyResult<Column> {
-    let slots = slot_list(sid, &slots)?;
+    let slots = slot_list(sid, slots)?;
     Ok(Column::new(Values::Signed(py.detach(|| slots.offsets_ns(packets).collect()))))
 }
 
@@ -116,7 +116,7 @@ impl OneWaySenderSpec {
         };
         let timestamp_format = TimestampFormat::from_name(timestamp_format)
             .ok_or_else(|| errors::field("timestamp_format", format!("{timestamp_format:?} is neither ntp nor ptp")))?;
-        let slots = slot_list(sid, &slots)?;
+        let slots = slot_list(sid, slots)?;
         let mode = self::timestamps(timestamps)?;
         // Nothing is awaited, so there is nothing to keep in mind.
         let ledger = LedgerSpec {
@@ -217,11 +217,14 @@ impl SessionReceiverSpec {
             timestamps,
             receive_buffer,
         };
-        let slots = slot_list(sid, &slots)?;
+        let slots = slot_list(sid, slots)?;
         let receiver = ReceiverSpec { format, keys, slots, packets, timeout_ns, record_capacity };
         Ok(Self { port: port.check()?, receiver })
     }
 }
+
+/// (records, outcome, Next Seqno, Skip Ranges).
+type Recorded = (RecordBatch, &'static str, u32, Vec<(u32, u32)>);
 
 /// One OWAMP Session-Receiver.
 #[pyclass(frozen, module = "twoway._native")]
@@ -291,8 +294,8 @@ impl SessionReceiver {
         Ok(py.detach(|| self.0.abandon()).map_err(errors::plane)?.name())
     }
 
-    /// (records, outcome, Next Seqno, Skip Ranges).
-    fn recorded(&self, py: Python<'_>) -> PyResult<(RecordBatch, &'static str, u32, Vec<(u32, u32)>)> {
+    /// What it has so far.
+    fn recorded(&self, py: Python<'_>) -> PyResult<Recorded> {
         let recorded = py.detach(|| self.0.recorded()).map_err(errors::plane)?;
         let skipped = recorded.skipped.iter().map(|range| (range.first, range.last)).collect();
         let near = WallNanos(recorded.start.0);

@@ -114,7 +114,7 @@ impl RecordBatch {
 
     /// The records, 25 octets each, one after the other.
     fn octets<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let octets: Vec<u8> = self.records.iter().flat_map(|record| record.octets()).collect();
+        let octets: Vec<u8> = self.records.iter().flat_map(Record::octets).collect();
         PyBytes::new(py, &octets)
     }
 

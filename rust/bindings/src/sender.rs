@@ -190,10 +190,7 @@ impl SenderSpec {
         };
         Ok(Self(Spec { session, socket, netns, sample_capacity }))
     }
-}
 
-#[pymethods]
-impl SenderSpec {
     /// The same with what a control connection negotiated for the padding (RFC 6038).
     #[pyo3(signature = (*, symmetrical_size, server_octets))]
     fn negotiated(&self, symmetrical_size: bool, server_octets: Option<&[u8]>) -> PyResult<Self> {

@@ -55,7 +55,9 @@ fn case() -> impl Strategy<Value = Case> {
         (arrivals, 0..4_000_i64, packets / 2..=packets, skipped).prop_map(
             move |(arrivals, end, next_sequence, skipped)| {
                 let mut ranges = Vec::new();
-                skipped.into_iter().for_each(|at| SkipRange::append(&mut ranges, at, at));
+                for at in skipped {
+                    SkipRange::append(&mut ranges, at, at);
+                }
                 let slots = slots.clone();
                 Case { slots, packets, timeout_ns, room, arrivals, end_ns: end * MS, next_sequence, skipped: ranges }
             },
