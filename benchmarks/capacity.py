@@ -45,6 +45,8 @@ class Outcome:
     replies: int
     rate: float
     cpu_us: float
+    waited_share: float
+    """Share of the run in which the reflector was ready, but others had its core."""
 
 
 def irtt_template(address: str, port: int, source_port: int) -> bytes:
@@ -102,16 +104,18 @@ def offer(lab: Laboratory, subject: Subject, port: int, *, rate: float, seconds:
         with running([str(word) for word in [*generator, 20_000, 0.2, *common]], core=core) as warm_up:
             warm_up.wait(10)
         time.sleep(0.1)
-        before = reflector.run_time_ns()
+        before, waited, began = reflector.run_time_ns(), reflector.waiting_time_ns(), time.monotonic()
         with running([str(word) for word in [*generator, rate, seconds, *common]], core=core) as load:
             result = json.loads(load.wait(seconds + 20))
         used = reflector.run_time_ns() - before
+        waited_share = (reflector.waiting_time_ns() - waited) / 1e9 / (time.monotonic() - began)
     replies = result["replies"]
     return Outcome(
         result["sent"],
         replies,
         result["replies_in_time"] / result["seconds"],
         used / replies / 1000 if replies else float("nan"),
+        waited_share,
     )
 
 
@@ -170,7 +174,7 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
 
     loss = Table(
         f"Loss in {lossless_seconds:g} s at 60 % of its own saturated rate",
-        ("reflector", "offered packets/s", "sent", "lost", "%"),
+        ("reflector", "offered packets/s", "sent", "lost", "%", "its core taken by others %"),
     )
     losses: dict[str, int] = {}
     for subject in found:
@@ -178,7 +182,14 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
         outcomes = [offer(lab, subject, port, rate=rate, seconds=lossless_seconds) for _ in range(1 if quick else 3)]
         sent, lost = sum(one.sent for one in outcomes), sum(one.sent - one.replies for one in outcomes)
         losses[subject.name] = lost
-        loss.add(subject.name, rate, f"{sent:,}", f"{lost:,}", 100 * lost / sent if sent else None)
+        loss.add(
+            subject.name,
+            rate,
+            f"{sent:,}",
+            f"{lost:,}",
+            100 * lost / sent if sent else None,
+            100 * max(one.waited_share for one in outcomes),
+        )
     findings.tables.append(loss)
 
     for name in ("twoway", "twoway --stateful"):

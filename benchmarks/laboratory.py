@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -104,10 +105,17 @@ class Process:
 
     def run_time_ns(self) -> int:
         """CPU time of all its threads by the scheduler's own count, in nanoseconds."""
+        return self._schedule_statistic(0)
+
+    def waiting_time_ns(self) -> int:
+        """How long its threads were ready to run while others had the core: time that others took from it."""
+        return self._schedule_statistic(1)
+
+    def _schedule_statistic(self, place: int) -> int:
         total = 0
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                total += int((task / "schedstat").read_text().split()[0])
+                total += int((task / "schedstat").read_text().split()[place])
         return total
 
 
@@ -181,6 +189,8 @@ def laboratory(patience_s: float = 0.0) -> Iterator[Laboratory]:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise UnavailableError("no C compiler for the baselines: install gcc")
+    # Being told to end must unmake everything, too: as an exception it passes through every `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="twoway-bench-") as name:
         directory = Path(name)
         for program in BASELINES:

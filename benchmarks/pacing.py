@@ -86,7 +86,8 @@ def departures(lab: Laboratory, veth: Veth, tool: Tool, rate: int, count: int, *
     nominal = 1e9 / rate
     gaps = [abs(later - earlier - nominal) / 1000 for earlier, later in itertools.pairwise(times)]
     offsets = [moment - times[0] - index * nominal for index, moment in enumerate(times)]
-    late = [(offset - min(offsets)) / 1000 for offset in offsets]
+    earliest = min(offsets)
+    late = [(offset - earliest) / 1000 for offset in offsets]
     return Departures(
         len(times),
         (len(times) - 1) / (times[-1] - times[0]) * 1e9,

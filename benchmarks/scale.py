@@ -1,9 +1,9 @@
 """Scale: memory per test-session and CPU with 1,000 and 10,000 sessions of 1 packet/s in one process.
 
 A child process opens the Session-Senders through the native plane; a stateful `twoway reflector` answers. Memory is the
-difference in proportional set size (smaps_rollup), so a socket's memory in the kernel is not in it. The sender runs one
-session first, so that what a process needs once is not charged to its sessions; the reflector is compared with a
-stateless one after one packet, so that a table made beforehand is charged to the sessions it is for.
+difference in anonymous proportional set size (smaps_rollup), so a socket's memory in the kernel is not in it. The
+sender runs one session first, so that what a process needs once is not charged to its sessions; the reflector is
+compared with a stateless one after one packet, so that a table made beforehand is charged to the sessions it is for.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ SAMPLE_CAPACITY = 16
 """Samples kept for each session: it is drained every second, as a collector would."""
 
 
-def pss_octets(pid: int) -> int:
-    """Proportional set size of a process."""
+def anonymous_octets(pid: int) -> int:
+    """Anonymous memory of a process, proportionally: files that come and go in other processes do not change it."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Pss_Anon:"):
             return int(line.split()[1]) * KIB
-    raise UnavailableError(f"no Pss in /proc/{pid}/smaps_rollup")
+    raise UnavailableError(f"no Pss_Anon in /proc/{pid}/smaps_rollup")
 
 
 def own_run_time_ns() -> int:
@@ -88,10 +88,10 @@ def run_senders(port: int, sessions: int, seconds: int) -> dict[str, float]:
     while not first.finished and time.monotonic() < deadline:
         time.sleep(0.01)
     first.drain()
-    before = pss_octets(os.getpid())
+    before = anonymous_octets(os.getpid())
     # Handed over before the run, and no list of results kept: what Python holds for each is in the figure, and small.
     senders = [_open(plane, port, number % 65_535 + 1, seconds) for number in range(sessions)]
-    opened = pss_octets(os.getpid())
+    opened = anonymous_octets(os.getpid())
     begin, used = time.monotonic(), own_run_time_ns()
     for number, sender in enumerate(senders):
         # Spread over a second, as schedules of many sessions are.
@@ -104,7 +104,7 @@ def run_senders(port: int, sessions: int, seconds: int) -> dict[str, float]:
         time.sleep(max(0.0, begin + tick - time.monotonic()))
         samples += sum(len(sender.drain()) for sender in senders)
     elapsed, used = time.monotonic() - begin, own_run_time_ns() - used
-    after = pss_octets(os.getpid())
+    after = anonymous_octets(os.getpid())
     deadline = time.monotonic() + 10
     while not all(sender.finished for sender in senders) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -138,14 +138,14 @@ def measure(lab: Laboratory, sessions: int, seconds: int) -> tuple[dict[str, flo
     with running(stateless) as reflector:
         wait_until_bound(reflector, port)
         senders(1).wait(30)
-        before = pss_octets(reflector.pid)
+        before = anonymous_octets(reflector.pid)
     with running(stateful) as reflector:
         wait_until_bound(reflector, port)
         used = reflector.run_time_ns()
         figures = json.loads(senders(sessions).wait(seconds + 120))
         used = reflector.run_time_ns() - used
         far = {
-            "octets": (pss_octets(reflector.pid) - before) / sessions,
+            "octets": (anonymous_octets(reflector.pid) - before) / sessions,
             "cpu_us": used / 1000 / max(1, figures["sent"]),
             "cpu_share": used / 1e9 / seconds,
         }
@@ -158,8 +158,8 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
     findings = Findings(
         "scale",
         f"All sessions in one process and one worker, 1 packet/s each for {seconds} s over loopback to a stateful "
-        f"reflector in another; "
-        f"{SAMPLE_CAPACITY} samples of room each, drained every second (the drain is in the CPU figure). Memory: PSS.",
+        f"reflector in another; {SAMPLE_CAPACITY} samples of room each, drained every second (the drain is in the CPU "
+        f"figure). Memory: anonymous PSS.",
     )
     table = Table(
         "Memory and CPU",

@@ -22,7 +22,7 @@ from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.ping_arguments import ping_parser
-from twoway.cli.reflector import _parser as reflector_parser
+from twoway.cli.reflector import reflector_parser
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields

@@ -5,8 +5,8 @@ wall times count from the Unix epoch (UTC), monotonic times are CLOCK_MONOTONIC.
 known. No call here is on the path of a packet: worker threads own the sockets and never wait for Python.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, final
+from collections.abc import Sequence
+from typing import Any, Final, Self, final
 
 __version__: Final[str]
 
@@ -14,7 +14,8 @@ __version__: Final[str]
 class Column:
     """One column of a batch: a read-only, one-dimensional buffer (PEP 688) of fixed-width integers.
 
-    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code ("q", "Q", "I", "B").
+    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code: "q", "Q", "I"
+    or "B".
     """
 
     @property
@@ -87,8 +88,8 @@ class SampleBatch:
 
 @final
 class Distribution:
-    """A mergeable distribution of nanosecond values: exact count, minimum, maximum, mean and deviation; quantiles from a
-    base-2 exponential histogram within `relative_error`."""
+    """A mergeable distribution of nanosecond values: exact count, minimum, maximum, mean and deviation; quantiles
+    from a base-2 exponential histogram within `relative_error`."""
 
     @property
     def count(self) -> int: ...
@@ -120,8 +121,8 @@ class IntervalSummary:
     """Everything known about a span of a test-session. Summaries of adjoining spans merge exactly.
 
     `counters` maps each name of `catalogue()["summary_counters"]` to an integer, `distributions` each name of
-    `catalogue()["summary_distributions"]` to a `Distribution`, `facts` each name of `catalogue()["summary_facts"]` to an
-    integer or None (None: cannot be known).
+    `catalogue()["summary_distributions"]` to a `Distribution`, `facts` each name of `catalogue()["summary_facts"]` to
+    an integer or None (None: cannot be known).
     """
 
     @property
@@ -150,8 +151,8 @@ class IntervalSummary:
 class SenderSpec:
     """What one Session-Sender does. Refused by `Plane.open_sender` with the field's name if it cannot be honoured."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         target: str,
         target_port: int,
@@ -180,7 +181,7 @@ class SenderSpec:
         dscp_ecn_monitoring: bool,
         sample_capacity: int,
         receive_buffer: int,
-    ) -> None:
+    ) -> Self:
         """`target`, `source`: numeric addresses. `interface`: device or VRF to bind to. `netns`: name or path.
 
         `format`: a name of `catalogue()["packet_formats"]`. `fill`: "zeros" | "random". `schedule`: "periodic" |
@@ -196,8 +197,8 @@ class SenderSpec:
 class OneWaySenderSpec:
     """What one OWAMP Session-Sender does."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         target: str,
         target_port: int,
@@ -221,18 +222,18 @@ class OneWaySenderSpec:
         ttl: int,
         timestamps: str,
         receive_buffer: int,
-    ) -> None:
+    ) -> Self:
         """`format`: a "twamp" one, whose Session-Sender packets are OWAMP's; `payload_len`: its 14 or 48 octets and the
-        padding. `slots`: (type 0 exponential or 1 fixed, 64-bit parameter as on the wire), RFC 4656 section 3.6. A packet
-        late by more than `timeout_ns` is not sent.
+        padding. `slots`: (type 0 exponential or 1 fixed, 64-bit parameter as on the wire), RFC 4656 section 3.6. A
+        packet late by more than `timeout_ns` is not sent.
         """
 
 @final
 class ReflectorSpec:
     """What one Session-Reflector does."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         listen: Sequence[tuple[str, int, int]],
         interface: str | None,
@@ -252,10 +253,11 @@ class ReflectorSpec:
         dscp_ecn_monitoring: bool,
         timestamps: str,
         receive_buffer: int,
-    ) -> None:
-        """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for authenticated
-        STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none. `dscp`: of the
-        replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is answered.
+    ) -> Self:
+        """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for
+        authenticated STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none.
+        `dscp`: of the replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is
+        answered.
         """
 
 @final
@@ -276,8 +278,8 @@ class Sender:
         follows too: it begins then, and what is late by more than the timeout is skipped."""
     def start_at_monotonic(self, monotonic_ns: int, /) -> None: ...
     def progress(self) -> tuple[int, list[tuple[int, int]]]:
-        """(Next Seqno, Skip Ranges as (first, last)) for Stop-Sessions (RFC 4656 section 3.8): final after `stop` or the
-        end. Skip Ranges are of OWAMP alone."""
+        """(Next Seqno, Skip Ranges as (first, last)) for Stop-Sessions (RFC 4656 section 3.8): final after `stop` or
+        the end. Skip Ranges are of OWAMP alone."""
     def stop(self) -> None:
         """Send no more; replies are still awaited for the timeout. Idempotent."""
     def abort(self) -> None:
@@ -297,7 +299,7 @@ class Sender:
 class Plane:
     """Worker threads that own Session-Senders. Dropping it stops them."""
 
-    def __init__(self, *, workers: int, busy_poll: bool) -> None: ...
+    def __new__(cls, *, workers: int, busy_poll: bool) -> Self: ...
     def open_sender(self, spec: SenderSpec, /) -> Sender: ...
     def open_one_way_sender(self, spec: OneWaySenderSpec, /) -> Sender:
         """Its session ends with its last packet: nobody answers."""
@@ -311,7 +313,7 @@ class Plane:
 class Reflector:
     """A running Session-Reflector."""
 
-    def __init__(self, spec: ReflectorSpec, /) -> None:
+    def __new__(cls, spec: ReflectorSpec, /) -> Self:
         """Opens and binds all sockets; raises at the first that fails."""
     def start(self) -> None: ...
     @property
@@ -319,7 +321,10 @@ class Reflector:
     @property
     def obtained(self) -> dict[str, str]: ...
     def counters(self) -> dict[str, int]:
-        """Disposition "reason:action" -> packets: each received packet is in exactly one (`catalogue()["dispositions"]`)."""
+        """Disposition "reason:action" -> packets: each received packet is in exactly one.
+
+        `catalogue()["dispositions"]` has their names.
+        """
     def own_counters(self) -> dict[str, int]:
         """The reflector's own state: socket_drops, send_errors, sessions, session_evictions, larger_replies, …"""
     def distribution(self, name: str, /) -> Distribution:
@@ -331,8 +336,8 @@ class Reflector:
 class ManagedReflectorSpec:
     """What the Session-Reflector of one negotiated test-session does (RFC 5357 section 4.2)."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         local: str,
         local_port: int,
@@ -353,11 +358,12 @@ class ManagedReflectorSpec:
         refwait_ns: int | None,
         timestamps: str,
         receive_buffer: int,
-    ) -> None:
-        """`local_port` 0: any free one. Sessions with the same `local` and `local_port` share a socket, and are told apart
-        by their senders. `sender`: who alone is answered; it must be an address, so zero is replaced by the control
-        connection's first. `sender_port` 0: any port of that address. `format`: a "twamp" one. `dscp_ecn`: traffic class
-        octet of the replies. `timeout_ns`: how long to answer after `stop`. `refwait_ns`: REFWAIT, None for no end.
+    ) -> Self:
+        """`local_port` 0: any free one. Sessions with the same `local` and `local_port` share a socket, and are told
+        apart by their senders. `sender`: who alone is answered; it must be an address, so zero is replaced by the
+        control connection's first. `sender_port` 0: any port of that address. `format`: a "twamp" one. `dscp_ecn`:
+        traffic class octet of the replies. `timeout_ns`: how long to answer after `stop`. `refwait_ns`: REFWAIT, None
+        for no end.
         """
 
 @final
@@ -380,7 +386,8 @@ class ManagedReflector:
         """End now and close the port."""
     @property
     def end(self) -> str:
-        """Why it ended, a name of `catalogue()["managed_ends"]`: "running", "stopped", "refwait", "closed", "failed"."""
+        """Why it ended, a name of `catalogue()["managed_ends"]`: "running", "stopped", "refwait", "closed", "failed".
+        """
     def counters(self) -> dict[str, int]:
         """Disposition -> packets (`catalogue()["managed_dispositions"]`): each packet on its port is in exactly one."""
 
@@ -388,8 +395,8 @@ class ManagedReflector:
 class SessionReceiverSpec:
     """What one OWAMP Session-Receiver does (RFC 4656 section 4.2)."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         local: str,
         local_port: int,
@@ -408,16 +415,17 @@ class SessionReceiverSpec:
         record_capacity: int,
         timestamps: str,
         receive_buffer: int,
-    ) -> None:
-        """Port and sender as in `ManagedReflectorSpec`, schedule as in `OneWaySenderSpec`. `record_capacity`: records kept,
-        32 octets each; it must hold a record for each of `packets`, what is more is for duplicates.
+    ) -> Self:
+        """Port and sender as in `ManagedReflectorSpec`, schedule as in `OneWaySenderSpec`. `record_capacity`: records
+        kept, 32 octets each; it must hold a record for each of `packets`, what is more is for duplicates.
         """
 
 @final
 class RecordBatch:
     """Packet records of an OWAMP test-session in the order of arrival, losses where they became known.
 
-    `send_ns` and `receive_ns` hold `MISSING` where there is no valid timestamp, as in the `receive_ns` of a lost packet.
+    `send_ns` and `receive_ns` hold `MISSING` where there is no valid timestamp, as in the `receive_ns` of a lost
+    packet.
     """
 
     MISSING: Final[int]
@@ -451,7 +459,8 @@ class RecordBatch:
         """As Fetch-Session carries them (RFC 4656 section 3.9): 25 octets each, without the padding to a block."""
     @staticmethod
     def parse(octets: bytes, /, *, near_ns: int) -> RecordBatch:
-        """Fetched records. `near_ns`: a wall time within 68 years. Raises `twoway.errors.WireError` for a part of one."""
+        """Fetched records. `near_ns`: a wall time within 68 years. Raises `twoway.errors.WireError` for a part of one.
+        """
     def summary(self, *, skip_ranges: Sequence[tuple[int, int]], start_ns: int, end_ns: int) -> IntervalSummary:
         """The records in numbers: `forward` and its variation, losses, duplicates and reordering forward."""
 
@@ -477,9 +486,9 @@ class SessionReceiver:
         """Every packet of the schedule is received or lost (two timeouts after the last one is due)."""
     def counters(self) -> dict[str, int]: ...
     def complete(self, next_seqno: int, skip_ranges: Sequence[tuple[int, int]], /) -> str:
-        """Stop-Sessions came, and said so of the Session-Sender. Closes the port, discards what must not count (RFC 4656
-        section 3.8) and returns the outcome, a name of `catalogue()["receiver_outcomes"]`: "complete", or "invalid" if
-        more came than was sent. The first end stands."""
+        """Stop-Sessions came, and said so of the Session-Sender. Closes the port, discards what must not count (RFC
+        4656 section 3.8) and returns the outcome, a name of `catalogue()["receiver_outcomes"]`: "complete", or
+        "invalid" if more came than was sent. The first end stands."""
     def abandon(self) -> str:
         """The control connection broke: losses after the last packet that came are left out."""
     def recorded(self) -> tuple[RecordBatch, str, int, list[tuple[int, int]]]:
@@ -490,7 +499,7 @@ class SessionReceiver:
 class ManagedPlane:
     """Worker threads that own the ports of managed test-sessions. Dropping it ends them."""
 
-    def __init__(self, *, workers: int) -> None: ...
+    def __new__(cls, *, workers: int) -> Self: ...
     def open_reflector(self, spec: ManagedReflectorSpec, /) -> ManagedReflector:
         """Opens its port; raises if that is not to be had. It answers nobody before it is started."""
     def open_receiver(self, spec: SessionReceiverSpec, /) -> SessionReceiver: ...
@@ -541,10 +550,12 @@ def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tu
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
 
 def clock_state() -> dict[str, int | None]:
-    """`adjtimex`: synchronized (0/1), error_ns (maximum error or None), estimated_error_ns, offset_ns, frequency_ppb, tai_offset_s."""
+    """`adjtimex`: synchronized (0 or 1), error_ns (maximum error or None), estimated_error_ns, offset_ns,
+    frequency_ppb, tai_offset_s."""
 
 def capabilities(interface: str | None, /) -> dict[str, tuple[bool, str]]:
-    """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps arrive."""
+    """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps
+    arrive."""
 
 def catalogue() -> dict[str, Any]:
     """All names and code points that the packet plane knows; Python's tables are compared with it by a test."""

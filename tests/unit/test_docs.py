@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from twoway.cli.ping_arguments import ping_parser
-from twoway.cli.reflector import _parser as reflector_parser
+from twoway.cli.reflector import reflector_parser
 from twoway.config.keyfile import parse_keys
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -96,7 +96,7 @@ pub fn capabilities(interface: Option<&str>) -> Vec<Capability> {
     }
     let bound = state
         .error_ns
-        .map_or_else(|| "the kernel says: unsynchronized".to_owned(), |ns| format!("maximum error {} us", ns / 1000));
+        .map_or_else(|| "the kernel says: not synchronised".to_owned(), |ns| format!("maximum error {} us", ns / 1000));
     note("clock_synchronized", state.synchronized, bound);
     found
 }

@@ -64,7 +64,7 @@ class _Arguments(argparse.Namespace):
     json: bool
 
 
-def _parser() -> Parser:
+def reflector_parser() -> Parser:
     parser = Parser("twoway reflector", "", _DESCRIPTION, _EPILOG)
 
     add = parser.add_argument_group("where").add_argument
@@ -206,7 +206,7 @@ def _reflection(options: _Arguments) -> Reflection:
 
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
-    options = _parser().parse_args(arguments, _Arguments())
+    options = reflector_parser().parse_args(arguments, _Arguments())
     reflection = _reflection(options)
     # Signals first: one that comes while the sockets are being opened must not kill what is half there.
     with SignalWait((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)) as signals:

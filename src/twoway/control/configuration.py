@@ -13,6 +13,8 @@ from twoway.errors import ConfigError
 SECOND: Final = 1_000_000_000
 """In nanoseconds."""
 
+LARGEST_COUNT: Final = 1 << 20
+"""No Server asks for more: it would have to run it for anyone who connects."""
 NO_FEATURE: Final = Mode(0)
 
 Address = IPv4Address | IPv6Address
@@ -32,7 +34,7 @@ class Limits:
     """OWAMP: largest Number of Packets."""
     schedule_slots: int = 1024
     """OWAMP: most slots of a schedule."""
-    skip_ranges: int = 65536
+    skip_ranges: int = 16384
     """OWAMP: most skip ranges of a message."""
     records: int = 4_000_000
     """OWAMP: most packet records of a fetched session, 25 octets each."""
@@ -52,8 +54,10 @@ class ServerConfiguration:
     modes: Mode = Mode.UNAUTHENTICATED
     """What is offered: security modes and features. 0 refuses everyone (RFC 4656 section 3.1)."""
     count: int = 2048
-    """PBKDF2 iterations asked of clients: a power of 2."""
+    """PBKDF2 iterations asked of clients, and run for each of them here: a power of 2, 1024 to 1048576."""
     limits: Limits = field(default_factory=Limits)
+    authenticated_limits: Limits | None = None
+    """Those of clients that have proved who they are (RFC 4656 section 6.5 wants them apart); None: the same."""
     sid_address: bytes = bytes(4)
     """An address of this host whose last 4 octets begin its SIDs (RFC 4656 section 3.5)."""
     own_addresses: frozenset[Address] = frozenset()
@@ -120,8 +124,9 @@ class ClientConfiguration:
 
 
 def _check_count(name: str, count: int) -> None:
-    if count < LEAST_COUNT or count & (count - 1) or count >> 32:
-        raise ConfigError(name, f"{count} is not a power of 2 of at least {LEAST_COUNT} (RFC 4656 section 3.1)")
+    if not LEAST_COUNT <= count <= LARGEST_COUNT or count & (count - 1):
+        bounds = f"from {LEAST_COUNT} to {LARGEST_COUNT}"
+        raise ConfigError(name, f"{count} is not a power of 2 {bounds} (RFC 4656 section 3.1)")
 
 
 def _check_protocol(protocol: Protocol, modes: Mode) -> None:

@@ -140,7 +140,9 @@ class Connection(ABC, Generic[Message]):
     def data_to_send(self) -> bytes:
         """Octets for the far end, empty if there are none. Take more only when these are on their way."""
         while self._source is not None and not len(self._outbound):
-            if next(self._source, self) is self:
+            try:
+                next(self._source)
+            except StopIteration:
                 self._source = None
                 self._source_exhausted()
         octets = self._outbound.take()

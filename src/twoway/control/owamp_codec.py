@@ -256,6 +256,12 @@ def skip_ranges_segment(skip_ranges: Iterable[SkipRange]) -> bytes:
     return _padded(_ranges_octets(skip_ranges))
 
 
+def record_octets(count: int) -> int:
+    """Octets that so many packet records take, with the zeros that fill the last block."""
+    length = count * _RECORD.size
+    return length + -length % BLOCK
+
+
 def record_pieces(records: Iterable[PacketRecord]) -> Iterator[bytes]:
     """Third part of the data after Fetch-Ack, before its HMAC, in pieces of whole blocks."""
     kept = bytearray()
@@ -404,8 +410,3 @@ def _read_list(length: int) -> Reader[bytes]:
         octets += piece
     yield Field.HMAC
     return bytes(octets[:length])
-
-
-def request_sid(request: RequestSession, answered: bytes) -> bytes:
-    """The session's SID: the receiver made it (RFC 4656 section 3.5)."""
-    return answered if request.conf_receiver else request.sid

@@ -153,7 +153,12 @@ def _truncated(mode: Mode) -> int:
 
 
 def judge_twamp(
-    message: RequestTwSession, configuration: ServerConfiguration, mode: Mode, ends: Endpoints, sessions: int
+    message: RequestTwSession,
+    configuration: ServerConfiguration,
+    limits: Limits,
+    mode: Mode,
+    ends: Endpoints,
+    sessions: int,
 ) -> SessionRequest | RequestRefused:
     """The request, or why it is refused. `sessions` are those that the connection has already."""
     improper = Accept.NOT_SUPPORTED
@@ -174,9 +179,9 @@ def judge_twamp(
         return RequestRefused(improper, Rule.PADDING_TOO_SHORT)
     if not (_same(sender, ends.client) or configuration.any_sender_address):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
-    if not (_same(receiver, ends.server) or receiver in configuration.own_addresses):
+    if not _own(receiver, configuration, ends):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
-    refused = _over_limits(message, configuration.limits, sessions)
+    refused = _over_limits(message, limits, sessions)
     if refused is not None:
         return refused
     return SessionRequest(
@@ -194,11 +199,10 @@ def judge_twamp(
 
 
 def judge_owamp(
-    message: RequestSession, configuration: ServerConfiguration, ends: Endpoints, sessions: int
+    message: RequestSession, configuration: ServerConfiguration, limits: Limits, ends: Endpoints, sessions: int
 ) -> SessionRequest | RequestRefused:
     """The request, or why it is refused. `sessions` are those that the connection has already."""
     improper = Accept.NOT_SUPPORTED
-    limits = configuration.limits
     if message.conf_sender and message.conf_receiver:
         return RequestRefused(improper, Rule.CONF_BOTH)
     if not (message.conf_sender or message.conf_receiver):
@@ -220,7 +224,7 @@ def judge_owamp(
         # Where the client sends, Type-P is a declaration that nothing depends on (RFC 4656 section 3.5).
         return RequestRefused(improper, Rule.TYPE_P)
     own = receiver if message.conf_receiver else sender
-    if not (_same(own, ends.server) or own in configuration.own_addresses):
+    if not _own(own, configuration, ends):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
     if message.conf_sender and not _same(receiver, ends.client):
         return RequestRefused(improper, Rule.ADDRESS_POLICY)
@@ -254,6 +258,11 @@ def _over_limits(message: RequestTwSession | RequestSession, limits: Limits, ses
     if sessions >= limits.sessions:
         return RequestRefused(Accept.TEMPORARY_LIMIT, Rule.TOO_MANY_SESSIONS)
     return None
+
+
+def _own(address: Address, configuration: ServerConfiguration, ends: Endpoints) -> bool:
+    """Whether an address is this host's, as far as it may be tested."""
+    return _same(address, ends.server) or any(_same(address, own) for own in configuration.own_addresses)
 
 
 def _same(address: Address, other: Address) -> bool:

@@ -45,6 +45,7 @@ from twoway.control.owamp_codec import (
     SendRecord,
     ordered,
     read_owamp_command,
+    record_octets,
     record_pieces,
     skip_ranges_segment,
 )
@@ -73,15 +74,8 @@ if TYPE_CHECKING:
 
     from twoway.control.codec import Reader
     from twoway.control.configuration import Address, ServerConfiguration
-    from twoway.control.owamp_codec import PacketRecord
 
 ClientMessage = SetUpResponse | codec.TwampCommandMessage | OwampCommandMessage
-_END_STEPS = {
-    EndReason.STOPPED: SessionStep.TIMEOUT,
-    EndReason.REFWAIT: SessionStep.REFWAIT,
-    EndReason.CONNECTION: SessionStep.LOSE_CONNECTION,
-    EndReason.LOCAL: SessionStep.GIVE_UP,
-}
 
 
 @dataclass(slots=True)
@@ -128,8 +122,8 @@ class Server(Connection[ClientMessage]):
         )
         self._keys: SessionKeys | None = None
         self._sessions: dict[bytes, _Session] = {}
-        self._unstopped = 0
-        """Started, and not terminated by a Stop-Sessions: what the next one must count."""
+        self._unstopped: dict[bytes, NegotiatedSession] = {}
+        """Started, and not terminated by a Stop-Sessions: what the next one must account for, ended or not."""
         self._pending: SessionRequest | None = None
         self._pending_sid = codec.ZERO_SID
         self._pending_octets = 0
@@ -267,7 +261,7 @@ class Server(Connection[ClientMessage]):
         ack = FetchAck(Accept.OK, stored.finished, next_seqno, len(skip_ranges), stored.record_count)
         self._outbound.add_segments(ack.segments())
         self._outbound.add_segments((*stored.request.segments(), skip_ranges_segment(skip_ranges)))
-        self._source = self._send_records(stored.records)
+        self._source = self._send_records(stored)
         self._pending_fetch = None
         self._step(Step.SEND_FETCH_ACK)
         self._watch()
@@ -292,9 +286,8 @@ class Server(Connection[ClientMessage]):
     def end_session(self, sid: bytes, now_ns: int) -> None:
         """End a session from our side, for instance because its socket failed. Nothing if it has ended."""
         self._advance(now_ns)
-        if sid in self._sessions:
-            self._end(sid, EndReason.LOCAL)
-            self._watch()
+        self._end(sid, SessionStep.GIVE_UP, EndReason.LOCAL)
+        self._watch()
 
     # What comes.
 
@@ -317,7 +310,7 @@ class Server(Connection[ClientMessage]):
                 self._refuse_command(f"number {message.number}", Rule.COMMAND_UNKNOWN)
                 self._fail(remote_error(Rule.COMMAND_UNKNOWN, f"number {message.number}"))
             case codec.RequestTwSession() if self._receives(Step.RECEIVE_REQUEST):
-                self._judge(judge_twamp(message, self._configuration, self._mode, self._ends(), len(self._sessions)))
+                self._judge(self._judge_twamp(message))
             case RequestSession() if self._receives(Step.RECEIVE_OW_REQUEST):
                 self._judge(self._judge_owamp(message))
             case codec.StartSessions() if self._receives(Step.RECEIVE_START):
@@ -376,6 +369,8 @@ class Server(Connection[ClientMessage]):
 
     def _go_on(self, granted: Granted, client_iv: bytes) -> None:
         self._mode, self._keys = granted.mode, granted.keys
+        if granted.keys is not None and self._configuration.authenticated_limits is not None:
+            self._limits = self._configuration.authenticated_limits
         server_iv = bytes(BLOCK) if granted.keys is None else self._random_octets(BLOCK)
         start = codec.ServerStart(Accept.OK, server_iv, self._configuration.start_time)
         self._outbound.add(start.clear_octets())
@@ -393,8 +388,12 @@ class Server(Connection[ClientMessage]):
     def _ends(self) -> Endpoints:
         return Endpoints(client=self.peer_address, server=self.local_address)
 
+    def _judge_twamp(self, message: codec.RequestTwSession) -> SessionRequest | RequestRefused:
+        ours, count = self._configuration, len(self._sessions)
+        return judge_twamp(message, ours, self._limits, self._mode, self._ends(), count)
+
     def _judge_owamp(self, message: RequestSession) -> SessionRequest | RequestRefused:
-        judged = judge_owamp(message, self._configuration, self._ends(), len(self._sessions))
+        judged = judge_owamp(message, self._configuration, self._limits, self._ends(), len(self._sessions))
         self._pending_sid = message.sid
         if isinstance(judged, SessionRequest) and judged.server_sends and message.sid in self._sessions:
             return RequestRefused(Accept.NOT_SUPPORTED, Rule.SID_IN_USE)
@@ -467,15 +466,16 @@ class Server(Connection[ClientMessage]):
         for sid in sids:
             session = self._sessions[sid]
             session.state = SESSION[session.state][SessionStep.START]
-            self._unstopped += 1
+            if self._variant is not Variant.INDIVIDUAL:
+                self._unstopped[sid] = session.negotiated
             if self._variant is not Variant.OWAMP and self._configuration.refwait_ns:
                 self._set_timer(Timer.REFWAIT, session.start_delay_ns + self._configuration.refwait_ns, sid)
 
     def _stopped(self, message: codec.StopSessions) -> None:
         """TWAMP: all sessions, which must be as many as it says (RFC 5357 section 3.8)."""
-        if message.sessions != self._unstopped:
-            violate(Rule.STOP_COUNT, f"{message.sessions} for {self._unstopped}")
-        self._unstopped = 0
+        if message.sessions != len(self._unstopped):
+            violate(Rule.STOP_COUNT, f"{message.sessions} for {len(self._unstopped)}")
+        self._unstopped.clear()
         for sid, session in list(self._sessions.items()):
             if session.state is SessionState.STARTED:
                 self._stop(sid, message.accept)
@@ -507,11 +507,11 @@ class Server(Connection[ClientMessage]):
             self._forget(sid, EndReason.STOPPED)
 
     def _one_way(self, *, server_sends: bool) -> dict[bytes, int]:
-        """Started sessions of one direction, with their Number of Packets."""
+        """Sessions of one direction that a Stop-Sessions must describe, with their Number of Packets."""
         return {
-            sid: session.negotiated.request.packets
-            for sid, session in self._sessions.items()
-            if session.state is SessionState.STARTED and session.negotiated.request.server_sends is server_sends
+            sid: session.request.packets
+            for sid, session in self._unstopped.items()
+            if session.request.server_sends is server_sends
         }
 
     def _stop_received(self, message: OwampStopSessions) -> None:
@@ -528,15 +528,16 @@ class Server(Connection[ClientMessage]):
 
     def _both_stopped(self) -> None:
         """OWAMP: sessions end at once; Timeout has another meaning there."""
-        sids = tuple(sid for sid, session in self._sessions.items() if session.state is SessionState.STARTED)
-        accept, self._stop_accept, self._unstopped = self._stop_accept, Accept.OK, 0
+        sids = tuple(self._unstopped)
+        self._unstopped.clear()
+        accept, self._stop_accept = self._stop_accept, Accept.OK
         self._emit(SessionsStopped(sids, accept))
         for sid in sids:
-            self._forget(sid, EndReason.STOPPED)
+            self._end(sid, SessionStep.BOTH_STOP, EndReason.STOPPED)
 
-    def _end(self, sid: bytes, reason: EndReason) -> None:
-        """End a session if the table lets it end so."""
-        if _END_STEPS[reason] in SESSION[self._sessions[sid].state]:
+    def _end(self, sid: bytes, step: SessionStep, reason: EndReason) -> None:
+        """End a session, if there still is one and the table lets it end so."""
+        if sid in self._sessions and step in SESSION[self._sessions[sid].state]:
             self._forget(sid, reason)
 
     def _forget(self, sid: bytes, reason: EndReason) -> None:
@@ -547,10 +548,16 @@ class Server(Connection[ClientMessage]):
 
     # Fetch-Session.
 
-    def _send_records(self, records: Iterable[PacketRecord]) -> Iterator[None]:
-        for piece in record_pieces(records):
+    def _send_records(self, stored: StoredSession) -> Iterator[None]:
+        octets = 0
+        for piece in record_pieces(stored.records):
+            octets += len(piece)
             self._outbound.add(piece)
             yield
+        if octets != record_octets(stored.record_count):
+            # What was announced cannot be taken back, so the connection is of no use.
+            self._close(CloseReason.LOCAL)
+            raise misuse("answer a fetch", f"there are not {stored.record_count} records", "RFC 4656 section 3.9")
         self._outbound.add_hmac()
         yield
 
@@ -594,10 +601,10 @@ class Server(Connection[ClientMessage]):
             case Timer.LIFETIME:
                 self._close(CloseReason.LIFETIME)
             case Timer.REFWAIT:
-                self._end(sid, EndReason.REFWAIT)
+                self._end(sid, SessionStep.REFWAIT, EndReason.REFWAIT)
             case _:
-                self._end(sid, EndReason.STOPPED)
+                self._end(sid, SessionStep.TIMEOUT, EndReason.STOPPED)
 
     def _lose_sessions(self) -> None:
         for sid in list(self._sessions):
-            self._end(sid, EndReason.CONNECTION)
+            self._end(sid, SessionStep.LOSE_CONNECTION, EndReason.CONNECTION)

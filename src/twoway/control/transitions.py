@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Final
 
 
@@ -226,6 +227,7 @@ class SessionStep(Enum):
 
     START = "started"
     STOP = "Stop-Sessions or Stop-N-Sessions"
+    BOTH_STOP = "Stop-Sessions both ways (OWAMP)"
     TIMEOUT = "Timeout after the stop"
     REFWAIT = "REFWAIT without a packet"
     LOSE_CONNECTION = "the connection closed"
@@ -241,6 +243,7 @@ SESSION: Final[Mapping[SessionState, Mapping[SessionStep, SessionState]]] = {
     },
     SessionState.STARTED: {
         SessionStep.STOP: SessionState.STOPPING,
+        SessionStep.BOTH_STOP: SessionState.ENDED,
         SessionStep.REFWAIT: SessionState.ENDED,
         SessionStep.LOSE_CONNECTION: SessionState.ENDED,
         SessionStep.GIVE_UP: SessionState.ENDED,
@@ -254,28 +257,7 @@ SESSION: Final[Mapping[SessionState, Mapping[SessionStep, SessionState]]] = {
 """Test-sessions as a Server keeps them. The loss of the connection does not shorten Timeout."""
 
 
+@cache
 def table(role: Role, variant: Variant) -> Table:
     """Everything that one end can do in one variant."""
     return {**SET_UP[role], **COMMANDS[role][variant]}
-
-
-def diagram(
-    steps: Mapping[State, Mapping[Step, State]] | Mapping[SessionState, Mapping[SessionStep, SessionState]],
-) -> str:
-    """A table as a Mermaid state diagram."""
-    rows: list[tuple[str, str, str]] = [
-        (state.value, step.value, target.value) for state, row in steps.items() for step, target in row.items()
-    ]
-    names = list(dict.fromkeys(name for start, _, target in rows for name in (start, target)))
-    lines = ["stateDiagram-v2"]
-    lines += [f'    state "{name}" as {_identifier(name)}' for name in names]
-    lines.append(f"    [*] --> {_identifier(rows[0][0])}")
-    lines += [f"    {_identifier(start)} --> {_identifier(target)}: {label}" for start, label, target in rows]
-    lines += [
-        f"    {_identifier(name)} --> [*]" for name in names if name in (State.CLOSED.value, SessionState.ENDED.value)
-    ]
-    return "\n".join(lines)
-
-
-def _identifier(name: str) -> str:
-    return name.replace(" ", "_").replace("-", "_")

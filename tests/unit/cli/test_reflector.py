@@ -92,7 +92,8 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
     arguments = (
         f"-l 192.0.2.1:99 --vrf blue --netns far --workers 3 --stateful --max-sessions 5 --session-timeout 2s "
         f"--auth-key-file {path} --require-auth --allow 192.0.2.0/24 --allow 2001:db8::/32 --rate-limit 10k "
-        f"--rate-limit-per-source 5 -D ef --no-larger-replies --no-tlvs --dscp-ecn-monitoring --timestamps user --receive-buffer 64k"
+        f"--rate-limit-per-source 5 -D ef --no-larger-replies --no-tlvs "
+        "--dscp-ecn-monitoring --timestamps user --receive-buffer 64k"
     )
     assert main(["reflector", *arguments.split()]) == 0
     assert native.reflectors[0].spec.__dict__ == {

@@ -27,6 +27,9 @@ class Conversation:
     """Of both ends."""
     key_id: str
     passphrase: bytes
+    ikev2_shared_key: bytes
+    spi_i: bytes
+    spi_r: bytes
     aes_session_key: bytes
     hmac_session_key: bytes
     turns: tuple[tuple[str, bytes], ...]
@@ -62,6 +65,9 @@ def _conversation(entry: dict[str, Any]) -> Conversation:
         address=ip_address(entry.pop("address")),
         key_id=entry.pop("key_id", ""),
         passphrase=entry.pop("passphrase", "").encode(),
+        ikev2_shared_key=bytes.fromhex(entry.pop("ikev2_shared_key", "")),
+        spi_i=bytes.fromhex(entry.pop("spi_i", "")),
+        spi_r=bytes.fromhex(entry.pop("spi_r", "")),
         aes_session_key=bytes.fromhex(entry.pop("aes_session_key", "")),
         hmac_session_key=bytes.fromhex(entry.pop("hmac_session_key", "")),
         turns=turns,

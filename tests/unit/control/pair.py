@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, TypeVar
 
 from twoway.control.configuration import SECOND, ClientConfiguration, ServerConfiguration
@@ -88,14 +88,17 @@ def server_configuration(**changes: object) -> ServerConfiguration:
 
 
 def make_server(
-    configuration: ServerConfiguration | None = None, peer: Address = CLIENT, local: Address = SERVER
+    configuration: ServerConfiguration | None = None,
+    peer: Address = CLIENT,
+    local: Address = SERVER,
+    seed: str = "server",
 ) -> Server:
     """A Server with one KeyID and one IKEv2 security association."""
     return Server(
         configuration or server_configuration(),
         local_address=local,
         peer_address=peer,
-        random_octets=octets_of("server"),
+        random_octets=octets_of(seed),
         passphrase=passphrase,
         ikev2_shared_key=shared_key,
     )
@@ -207,6 +210,3 @@ def twamp_pair(mode: Mode = Mode.UNAUTHENTICATED, features: Mode = Mode(0), **ch
     """Both ends of a TWAMP connection, connected."""
     client = make_client(client_configuration(mode, features=features))
     return Pair(client, make_server(server_configuration(**changes))).connect()
-
-
-__all__ = ["CLIENT", "SERVER", "Pair", "ip_address"]

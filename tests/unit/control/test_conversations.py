@@ -1,6 +1,7 @@
 """Recorded connections, with our machine in the place of either end: it must say, octet for octet, what was said.
 
-Chance and time are the recording's: keys, IVs and the random parts of SIDs are dealt as the peer drew them.
+Chance and time are the recording's: keys, IVs and the random parts of SIDs are dealt as the peer drew them. A last
+connection, of what the recorded peer does not have, was computed from the RFCs without twoway.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from twoway.control.events import (
     StartRequested,
     StopReceived,
 )
-from twoway.control.negotiated import SessionRequest, StoredSession
+from twoway.control.negotiated import NegotiatedSession, SessionRequest, StoredSession
 from twoway.control.owamp_codec import PacketRecord, PacketRecords, RequestSession, ScheduleSlot, SendRecord
 from twoway.control.registry import SECURE_CONTROL, Accept, Mode, Protocol
-from twoway.control.security import Passphrase, PassphraseCredentials
+from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
 from twoway.control.server import Server
 
 from .conversation import Conversation, conversations
@@ -37,7 +38,9 @@ from .conversation import Conversation, conversations
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ALL = [pytest.param(conversation, id=conversation.name) for conversation in conversations()]
+BY_NAME = {conversation.name: conversation for conversation in conversations()}
+EXTENDED = BY_NAME.pop("individual-control-with-every-feature")
+ALL = [pytest.param(conversation, id=name) for name, conversation in BY_NAME.items()]
 TIMEOUT_NS = 299_999_999
 """perfSONAR's 0.3 s, as 32 bits of fraction."""
 NOW = 5000 * SECOND
@@ -270,3 +273,122 @@ def test_our_control_client_says_what_the_recorded_client_said(conversation: Con
         assert list(fetched.records) == packets
         assert [packet.sequence for packet in packets] == [0, 1, 2, 3, 4]
         assert not any(packet.lost for packet in packets)
+
+
+EXTENSIONS = (
+    Mode.INDIVIDUAL_SESSION_CONTROL
+    | Mode.REFLECT_OCTETS
+    | Mode.SYMMETRICAL_SIZE
+    | Mode.DSCP_ECN_MONITORING
+    | Mode.PTPV2_TIMESTAMP
+)
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+def test_our_server_says_what_the_rfcs_say_of_every_feature(chunk: int) -> None:
+    server_said, plain = EXTENDED.octets("server"), EXTENDED.plain["server"]
+    sids = [plain[116:132], plain[164:180]]
+    server = Server(
+        ServerConfiguration(
+            start_time=int.from_bytes(plain[96:104]),
+            modes=Mode(EXTENDED.server_modes),
+            count=EXTENDED.count,
+            sid_address=sids[0][:4],
+        ),
+        local_address=EXTENDED.address,
+        peer_address=EXTENDED.address,
+        random_octets=dealt(server_said[16:32], server_said[32:48], server_said[80:96], sids[0][12:], sids[1][12:]),
+        ikev2_shared_key=lambda spi_i, spi_r: (
+            EXTENDED.ikev2_shared_key if (spi_i, spi_r) == (EXTENDED.spi_i, EXTENDED.spi_r) else None
+        ),
+    )
+    server.connection_made(NOW)
+    said = everything(server)
+    answers: list[Callable[[], object]] = [
+        lambda: server.accept_session(19001, NOW, timestamp=int.from_bytes(sids[0][4:12]), server_octets=0xCAFE),
+        lambda: server.accept_session(19002, NOW, timestamp=int.from_bytes(sids[1][4:12])),
+        lambda: server.refuse_session(Accept.TEMPORARY_LIMIT, NOW),
+        lambda: server.answer_start(NOW, {sids[1]: Accept.TEMPORARY_LIMIT}),
+        lambda: server.answer_start(NOW),
+    ]
+    seen: list[Event] = []
+    for speaker, octets in EXTENDED.turns:
+        if speaker == "server":
+            said += everything(server)
+            continue
+        for piece in pieces(octets, chunk):
+            server.receive_data(piece, NOW)
+            for event in drain(server):
+                seen.append(event)
+                if isinstance(event, SessionRequested | StartRequested):
+                    answers.pop(0)()
+    assert said + everything(server) == server_said
+    assert not answers
+    stopped = {event.sid: event.timeout_ns for event in seen if isinstance(event, SessionStopped)}
+    assert stopped == {sids[0]: 1_500_000_000, sids[1]: 1_000_000_000}
+    assert next(event.request.dscp for event in seen if isinstance(event, SessionRequested)) == 46
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+def test_our_control_client_says_what_the_rfcs_say_of_every_feature(chunk: int) -> None:
+    client_said = EXTENDED.octets("client")
+    client = ControlClient(
+        ClientConfiguration(
+            preference=(Mode.AUTHENTICATED,),
+            features=EXTENSIONS,
+            ikev2=Ikev2Credentials(EXTENDED.spi_i, EXTENDED.spi_r, EXTENDED.ikev2_shared_key),
+        ),
+        local_address=EXTENDED.address,
+        peer_address=EXTENDED.address,
+        random_octets=dealt(EXTENDED.aes_session_key, EXTENDED.hmac_session_key, client_said[148:164]),
+    )
+    client.connection_made(NOW)
+    plain = SessionRequest(sender_port=5002, receiver_port=862, timeout=1 << 32, padding_length=64)
+    reflected = SessionRequest(
+        sender_port=5001,
+        receiver_port=862,
+        timeout=3 << 31,
+        padding_length=100,
+        dscp=46,
+        octets_to_reflect=0xBEEF,
+        padding_to_reflect=20,
+    )
+    sessions: list[NegotiatedSession] = []
+    commands: list[Callable[[], None]] = [
+        lambda: client.request_session(reflected, NOW),
+        lambda: client.request_session(plain, NOW),
+        lambda: client.request_session(replace(plain, sender_port=5003), NOW),
+        lambda: client.start_sessions(NOW),
+        lambda: client.start_sessions(NOW, [sessions[1].sid]),
+        lambda: client.stop_sessions(NOW, [sessions[1].sid, sessions[0].sid]),
+    ]
+    said = b""
+    seen: list[Event] = []
+    for speaker, octets in EXTENDED.turns:
+        if speaker == "client":
+            if len(said) > 0:
+                commands.pop(0)()
+            said += everything(client)
+            continue
+        for piece in pieces(octets, chunk):
+            client.receive_data(piece, NOW)
+            for event in drain(client):
+                seen.append(event)
+                if isinstance(event, SessionAccepted):
+                    sessions.append(event.session)
+    assert said == client_said
+    assert not commands
+    assert client.mode == EXTENDED.mode
+    assert (sessions[0].server_octets, sessions[0].request.receiver_port) == (0xCAFE, 19001)
+    kinds = [type(event).__name__ for event in seen]
+    assert kinds == [
+        "SetUpCompleted",
+        "SessionAccepted",
+        "SessionAccepted",
+        "SessionRefused",
+        "SessionsStarted",
+        "StartRefused",
+        "SessionsStarted",
+        "SessionsStopped",
+    ]
+    assert client.sessions == ()

@@ -1,12 +1,12 @@
-//! The thread that owns sockets and answers what comes in.
+//! The thread that owns a socket and answers what comes in.
 //!
-//! Theory of operation. The worker waits in epoll for its sockets. What has queued on a ready one is taken in a batch,
-//! decided and answered from the buffers it came in; no packet waits for a lock, an allocation or another thread. Sockets
-//! take turns, a batch each, until all are empty.
+//! Theory of operation. The worker waits in the call that receives. What has queued then is taken in a batch, decided and
+//! answered from the buffers it came in; no packet waits for a lock, an allocation or another thread.
 //!
-//! Replies go out in chunks, each with its own reading of the clock just before: the departure of a reply is predicted
-//! (`departure`), and the nearer the clock reading, the better. All else (control messages, addresses) is prepared
-//! before. If the kernel takes only part of a chunk, the rest is taken back and written again with later times.
+//! The departure of a reply is predicted (`departure`), and the nearer the clock reading, the better: each reply has its
+//! own, and only under full load do replies go out in chunks, of which each has one. After a pause the kernel is given the
+//! beginning of the reply before the clock is read. All else (control messages, addresses) is prepared before. If the
+//! kernel takes only part of a chunk, the rest is taken back and written again with later times.
 //!
 //! A send or receive call also reports errors of earlier packets (ICMP answers that sit in the error queue, `IP_RECVERR`).
 //! They say nothing about the packet at hand: the error queue is read, and the call made again, once.

@@ -47,8 +47,9 @@ pub struct WakeMargin {
 
 impl Default for WakeMargin {
     fn default() -> Self {
-        // Seven eighths of the wakes should come in time; to begin with, a wake takes about 50 µs.
-        Self { lateness: Follower::new(50_000, 14) }
+        // Three quarters of the wakes should come in time: each part more is paid for with waiting awake, at every wake. To
+        // begin with, a wake takes about 50 µs.
+        Self { lateness: Follower::new(50_000, 12) }
     }
 }
 

@@ -30,8 +30,8 @@ const BATCH: usize = 32;
 /// Packets sent before stamps and replies are looked at again, and as many of each taken then: making up for a stall, the
 /// worker never gets further ahead of its sockets than this.
 const ROUND: usize = 64;
-/// Samples are handed to Python no more often than this.
-const HANDOVER_NS: i64 = 2_000_000;
+/// Samples are handed to Python no more often than this: each time wakes a thread of it, and nobody reads faster.
+const HANDOVER_NS: i64 = 50_000_000;
 /// The clock's error bound grows slowly (500 ppm): once a second is often enough.
 const CLOCK_STATE_NS: i64 = 1_000_000_000;
 /// A wait shorter than this is not worth a sleep: waking takes longer.
