@@ -1,8 +1,8 @@
 """perfSONAR's formats, against what its own programs print of the same packets.
 
-`perfsonar_golden/NAME.json` has packet records and options, `NAME-KEY.txt` what owstats of perfSONAR owamp 5.2.3 printed
-of a session file with these records, at UTC. Their timestamps are such that its arithmetic, which loses the last 11 bits
-of each, gives exact differences as ours does.
+`perfsonar_golden/NAME.json` has packet records and options, `NAME-KEY.txt` what owstats of perfSONAR owamp 5.2.3
+printed of a session file with these records, at UTC. Their timestamps are such that its arithmetic, which loses the
+last 11 bits of each, gives exact differences as ours does.
 """
 
 from __future__ import annotations
