@@ -386,8 +386,7 @@ class ManagedReflector:
         """End now and close the port."""
     @property
     def end(self) -> str:
-        """Why it ended, a name of `catalogue()["managed_ends"]`: "running", "stopped", "refwait", "closed", "failed".
-        """
+        """Why it ended: "running", "stopped", "refwait", "closed" or "failed" (`catalogue()["managed_ends"]`)."""
     def counters(self) -> dict[str, int]:
         """Disposition -> packets (`catalogue()["managed_dispositions"]`): each packet on its port is in exactly one."""
 
@@ -459,8 +458,7 @@ class RecordBatch:
         """As Fetch-Session carries them (RFC 4656 section 3.9): 25 octets each, without the padding to a block."""
     @staticmethod
     def parse(octets: bytes, /, *, near_ns: int) -> RecordBatch:
-        """Fetched records. `near_ns`: a wall time within 68 years. Raises `twoway.errors.WireError` for a part of one.
-        """
+        """Fetched records. `near_ns`: a wall time within 68 years. Raises `errors.WireError` for a part of one."""
     def summary(self, *, skip_ranges: Sequence[tuple[int, int]], start_ns: int, end_ns: int) -> IntervalSummary:
         """The records in numbers: `forward` and its variation, losses, duplicates and reordering forward."""
 

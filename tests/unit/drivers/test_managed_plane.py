@@ -16,12 +16,20 @@ from twoway.errors import ConfigError, PlaneError, WireError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twoway._native import ManagedReflectorSpec, OneWaySenderSpec, SenderSpec, SessionReceiverSpec
+
 _native = pytest.importorskip("twoway._native", reason="the extension module is not built")
 
 FORMATS = ["twamp", "twamp-authenticated", "twamp-encrypted"]
 SECOND = 10**9
 SID = bytes(range(16))
-COMMON = {"interface": None, "netns": None, "timestamps": "kernel", "receive_buffer": 1 << 18, "scope_id": 0}
+COMMON: dict[str, Any] = {
+    "interface": None,
+    "netns": None,
+    "timestamps": "kernel",
+    "receive_buffer": 1 << 18,
+    "scope_id": 0,
+}
 
 
 def eventually(done: Callable[[], bool]) -> None:
@@ -43,7 +51,7 @@ def keys(name: str) -> dict[str, Any]:
     return {"format": name, "twamp_aes_key": aes, "twamp_hmac_key": hmac}
 
 
-def reflector_spec(name: str, sender_port: int, **changes: Any) -> Any:
+def reflector_spec(name: str, sender_port: int, **changes: object) -> ManagedReflectorSpec:
     fields: dict[str, Any] = {
         "local": "127.0.0.1",
         "local_port": 0,
@@ -57,11 +65,13 @@ def reflector_spec(name: str, sender_port: int, **changes: Any) -> Any:
         "timeout_ns": SECOND // 10,
         "refwait_ns": 900 * SECOND,
     }
-    return _native.ManagedReflectorSpec(**COMMON, **keys(name), **fields | changes)
+    fields.update(changes)
+    spec: ManagedReflectorSpec = _native.ManagedReflectorSpec(**COMMON, **keys(name), **fields)
+    return spec
 
 
-def sender_spec(name: str, source_port: int, target_port: int, payload_len: int) -> Any:
-    return _native.SenderSpec(
+def sender_spec(name: str, source_port: int, target_port: int, payload_len: int) -> SenderSpec:
+    spec: SenderSpec = _native.SenderSpec(
         **COMMON,
         **keys(name),
         target="127.0.0.1",
@@ -84,9 +94,10 @@ def sender_spec(name: str, source_port: int, target_port: int, payload_len: int)
         dscp_ecn_monitoring=True,
         sample_capacity=100,
     )
+    return spec
 
 
-def receiver_spec(name: str, sender_port: int, slots: list[tuple[int, int]], **changes: Any) -> Any:
+def receiver_spec(name: str, sender_port: int, slots: list[tuple[int, int]], **changes: object) -> SessionReceiverSpec:
     fields: dict[str, Any] = {
         "local": "127.0.0.1",
         "local_port": 0,
@@ -98,11 +109,13 @@ def receiver_spec(name: str, sender_port: int, slots: list[tuple[int, int]], **c
         "timeout_ns": SECOND // 4,
         "record_capacity": 30,
     }
-    return _native.SessionReceiverSpec(**COMMON, **keys(name), **fields | changes)
+    fields.update(changes)
+    spec: SessionReceiverSpec = _native.SessionReceiverSpec(**COMMON, **keys(name), **fields)
+    return spec
 
 
-def one_way_spec(name: str, source_port: int, target_port: int, slots: list[tuple[int, int]]) -> Any:
-    return _native.OneWaySenderSpec(
+def one_way_spec(name: str, source_port: int, target_port: int, slots: list[tuple[int, int]]) -> OneWaySenderSpec:
+    spec: OneWaySenderSpec = _native.OneWaySenderSpec(
         **COMMON,
         **keys(name),
         target="127.0.0.1",
@@ -120,6 +133,7 @@ def one_way_spec(name: str, source_port: int, target_port: int, slots: list[tupl
         dscp_ecn=0,
         ttl=255,
     )
+    return spec
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -223,7 +237,7 @@ def test_records_of_a_closed_receiver_are_refused() -> None:
 @pytest.mark.parametrize(
     ("field", "make"),
     [
-        ("sender", lambda: reflector_spec("twamp", 1, sender="0.0.0.0")),
+        ("sender", lambda: reflector_spec("twamp", 1, local="::1", sender="::")),
         ("sender", lambda: reflector_spec("twamp", 1, sender="::1")),
         ("refwait_ns", lambda: reflector_spec("twamp", 1, refwait_ns=0)),
         ("timeout_ns", lambda: reflector_spec("twamp", 1, timeout_ns=-1)),
