@@ -20,9 +20,12 @@ def read_passphrase(path: str, identity: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise KeyFileError(path, None, os.strerror(error.errno or 0)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_access(path, os.fstat(descriptor))
-        content = file.read(_MAX_OCTETS + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(_MAX_OCTETS + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > _MAX_OCTETS:
         raise KeyFileError(path, None, f"larger than {_MAX_OCTETS} octets")
     return find_passphrase(content, path, identity)

@@ -21,6 +21,7 @@ from twoway.export.perfsonar_records import (
     timestamp_of,
     twoway_records,
 )
+
 from ..measured import MS, START_NS, Rows, Span, result
 
 US = 1_000
@@ -159,7 +160,7 @@ class Fetched:
     def __init__(self, **columns: list[int]) -> None:
         self._columns = columns
 
-    def __getattr__(self, name: str) -> "array[int]":
+    def __getattr__(self, name: str) -> array[int]:
         return array("Q", self._columns[name])
 
 
