@@ -33,27 +33,38 @@ from twoway.control import events, negotiated
 from twoway.control.codec import interval_from_ns
 from twoway.control.configuration import ClientConfiguration
 from twoway.control.control_client import ControlClient as Machine
-from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol
+from twoway.control.owamp_codec import WHOLE_SESSION, ScheduleSlot
+from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotType
 from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
 from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, default_keep_alive, mark, reason_of
-from twoway.drivers.managed_plane import SenderPlane, SessionSender, reserve_port, timestamp_of
+from twoway.drivers.managed_plane import (
+    ReceiverPlane,
+    ReceiverSettings,
+    SenderPlane,
+    describe,
+    recorded_of,
+    reserve_port,
+    session_spec,
+    timestamp_of,
+)
+from twoway.drivers.managed_session import TestSession
 from twoway.drivers.resolve import resolve_async
 from twoway.errors import ConfigError, ControlConnectionError, SessionRefusedError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from twoway.analysis.result import Event, Result, SessionDescription
+    from twoway.analysis.result import Result
     from twoway.control.configuration import Address
     from twoway.drivers.control_stream import Clock
-    from twoway.drivers.managed_plane import IntervalSummary, SampleBatch
+    from twoway.drivers.managed_plane import Recorded, SampleBatch
     from twoway.drivers.resolve import Address as Resolved
 
 __all__ = ["ControlClient", "ManagedResult", "SessionRequest", "TestSession", "measure_managed"]
 
-_MODES = {
+MODE_BITS = {
     "unauthenticated": Mode.UNAUTHENTICATED,
     "authenticated": Mode.AUTHENTICATED,
     "encrypted": Mode.ENCRYPTED,
@@ -75,113 +86,12 @@ _ACCEPT = {
 }
 
 
+_SLOTS = {"fixed": SlotType.FIXED, "exponential": SlotType.EXPONENTIAL}
+
+
 def mode_name(mode: Mode) -> str:
     """The security mode of a connection, as people name it."""
-    return next((name for name, bit in _MODES.items() if mode & bit), "none")
-
-
-class TestSession:
-    """One test-session: an asynchronous iterator of its samples, with a result that is final when that ends."""
-
-    __test__ = False  # no test of pytest's
-
-    def __init__(self, client: ControlClient, session: negotiated.NegotiatedSession, sender: SessionSender) -> None:
-        self._client = client
-        self._session = session
-        self._sender = sender
-        self.started = False
-        """Whether the Server has acknowledged its start."""
-        self._broken = False
-        self._news = asyncio.Event()
-        sender.news = self._news.set
-
-    @property
-    def sid(self) -> bytes:
-        """Its SID, 16 octets (RFC 4656 section 3.5)."""
-        return self._session.sid
-
-    @property
-    def direction(self) -> str:
-        """`two-way`, `forward` (OWAMP, we send) or `backward` (OWAMP, the Server sends)."""
-        return "two-way"
-
-    @property
-    def description(self) -> SessionDescription:
-        """What is measured, and with what."""
-        return self._sender.description
-
-    @property
-    def server_octets(self) -> int:
-        """What the Server wants first in the padding to be reflected (RFC 6038 section 4.3); 0: nothing."""
-        return self._session.server_octets
-
-    @property
-    def finished(self) -> bool:
-        """Whether the fate of every packet is known and all samples were taken."""
-        return self._sender.finished or self._broken
-
-    def take(self) -> SampleBatch:
-        """The samples since the last call, maybe none."""
-        return self._sender.take()
-
-    def take_events(self) -> list[Event]:
-        """The events since the last call; the result has all of them."""
-        return self._sender.take_events()
-
-    def summary(self) -> IntervalSummary:
-        """Everything so far."""
-        return self._sender.summary()
-
-    def take_interval(self) -> IntervalSummary:
-        """What came since the last call; merges exactly with the spans beside it."""
-        return self._sender.take_interval()
-
-    def stop(self) -> None:
-        """Send no more; replies are still awaited. `ControlClient.stop` tells the Server."""
-        self._sender.stop()
-
-    def abort(self) -> None:
-        """Send no more and wait for nothing: packets still awaited become pending."""
-        self._sender.abort()
-
-    async def wait(self, timeout_ns: int | None = None) -> None:
-        """Sleep until `take` has something to do, at most `timeout_ns`."""
-        try:
-            async with asyncio.timeout(None if timeout_ns is None else timeout_ns / defaults.NANOS):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
-
-    async def __aiter__(self) -> AsyncIterator[SampleBatch]:
-        """Batches as they come; an exception if the connection was lost before the last packet's fate was known."""
-        while True:
-            batch = self.take()
-            if len(batch):
-                yield batch
-            if self.finished:
-                break
-            if self._sender.coalesce_ns:
-                await asyncio.sleep(self._sender.coalesce_ns / defaults.NANOS)
-            await self.wait()
-        if self._broken:
-            self._client.check()
-
-    def result(self, *, interrupted: bool = False) -> Result:
-        """The result so far; final once `finished`."""
-        return self._sender.result(interrupted=interrupted or self._broken)
-
-    def start_sending(self) -> None:
-        """The Server has acknowledged the start."""
-        self.started = True
-        self._sender.start()
-
-    def connection_lost(self) -> None:
-        """There will be no Stop-Sessions: nothing more can be measured."""
-        if not self._sender.finished:
-            self._broken = True
-            self._sender.abort()
-        self._news.set()
+    return next((name for name, bit in MODE_BITS.items() if mode & bit), "none")
 
 
 class ControlClient:
@@ -194,6 +104,7 @@ class ControlClient:
         self._target = self._peer
         self._clock = clock
         self._plane = SenderPlane()
+        self._receivers: ReceiverPlane | None = None
         self._sessions: dict[bytes, TestSession] = {}
         self._lock = asyncio.Lock()
         self._waiter: asyncio.Future[events.Event] | None = None
@@ -314,7 +225,7 @@ class ControlClient:
     @property
     def features(self) -> tuple[str, ...]:
         """What was negotiated beside the security mode."""
-        return tuple(name for name, bit in _MODES.items() if self._machine.mode & bit and name != self.mode)
+        return tuple(name for name, bit in MODE_BITS.items() if self._machine.mode & bit and name != self.mode)
 
     @property
     def local_address(self) -> Address:
@@ -350,20 +261,38 @@ class ControlClient:
         """
         async with self._lock:
             self.check()
-            sender_address = str(self.local_address) if request.sender_address is None else request.sender_address
-            with reserve_port(sender_address, request.sender_port) as port:
+            ours = request.receiver_address if request.server_sends else request.sender_address
+            wanted = request.receiver_port if request.server_sends else request.sender_port
+            with reserve_port(ours or str(self.local_address), wanted) as port:
                 asked = self._negotiable(request, port.number)
                 waiter = self._expect()
-                self._machine.request_session(asked, self._clock.now_ns(), timestamp=timestamp_of(time.time_ns()))
+                now_ns = self._clock.now_ns()
+                self._machine.request_session(asked, now_ns, timestamp=timestamp_of(time.time_ns()))
                 self._stream.pump()
                 event = await self._answer(waiter)
                 if not isinstance(event, events.SessionAccepted):
                     raise self._refusal("request a test-session", event)
-                port.release()
-                sender = self._plane.open(event.session, request, self._target, interface=self._options.interface)
-            session = TestSession(self, event.session, sender)
+            session = self._open(event.session, request)
             self._sessions[session.sid] = session
             return session
+
+    def _open(self, agreed: negotiated.NegotiatedSession, request: SessionRequest) -> TestSession:
+        """Our end of a session, on the packet plane."""
+        if not agreed.request.server_sends:
+            sender = self._plane.open(agreed, request, self._target, interface=self._options.interface)
+            return TestSession(self.check, agreed, request, sender.description, sender)
+        if self._receivers is None:
+            self._receivers = ReceiverPlane()
+        settings = ReceiverSettings(
+            interface=self._options.interface,
+            timestamps=request.timestamps,
+            receive_buffer=request.receive_buffer,
+        )
+        packets = agreed.request.packets
+        receiver = self._receivers.open_receiver(agreed, settings, packets + packets // 8 + 64)
+        spec = session_spec(agreed, request, self._options.interface)
+        description = describe(agreed, spec, self._target, receiver.obtained)
+        return TestSession(self.check, agreed, request, description, receiver)
 
     async def start(self, sessions: Sequence[TestSession] | None = None) -> None:
         """Start the sessions that have not been; individual session control can start some of them.
@@ -374,6 +303,8 @@ class ControlClient:
             self.check()
             chosen = [session.sid for session in sessions] if sessions is not None else None
             waiting = chosen or [sid for sid, session in self._sessions.items() if not session.started]
+            for sid in waiting:
+                self._sessions[sid].prepare()
             await self._command_sids(waiting, lambda: self._machine.start_sessions(self._clock.now_ns(), chosen))
             for sid, accept in self._refused.items():
                 self._sessions.pop(sid, None)
@@ -393,11 +324,50 @@ class ControlClient:
             for sid in stopping:
                 if not self._sessions[sid].finished:
                     self._sessions[sid].abort()
+            stopped = [self._sessions[sid] for sid in stopping]
+            records = [record for session in stopped if self._one_way and (record := session.progress()) is not None]
             await self._command_sids(
-                stopping, lambda: self._machine.stop_sessions(self._clock.now_ns(), chosen, accept=accept)
+                stopping,
+                lambda: self._machine.stop_sessions(self._clock.now_ns(), chosen, accept=accept, records=records),
             )
-            for sid in stopping:
-                del self._sessions[sid]
+            for session in stopped:
+                del self._sessions[session.sid]
+            if self._one_way:
+                for session in stopped:
+                    session.settle()
+                for session in stopped:
+                    if session.direction == "forward":
+                        await self._fetch(session)
+
+    async def fetch(self, sid: bytes, begin: int = 0, end: int = 0xFFFFFFFF) -> Recorded:
+        """OWAMP: what the Server received of a session, all of it or some sequence numbers (RFC 4656 section 3.9).
+
+        Raises `SessionRefusedError` and what ended the connection.
+        """
+        async with self._lock:
+            self.check()
+            return await self._fetched(sid, begin, end)
+
+    async def _fetch(self, session: TestSession) -> None:
+        """The results of a session that was just stopped, where the Server has them."""
+        try:
+            session.fetched(await self._fetched(session.sid, *WHOLE_SESSION))
+        except SessionRefusedError as error:
+            session.refusal = error
+
+    async def _fetched(self, sid: bytes, begin: int, end: int) -> Recorded:
+        waiter = self._expect()
+        self._machine.fetch_session(sid, self._clock.now_ns(), begin=begin, end=end)
+        self._stream.pump()
+        event = await self._answer(waiter)
+        if not isinstance(event, events.SessionFetched):
+            raise self._refusal("fetch a test-session", event)
+        fetched = event.fetched
+        return recorded_of(fetched.records, fetched.ack.next_seqno, fetched.skip_ranges)
+
+    @property
+    def _one_way(self) -> bool:
+        return self._options.protocol == "owamp"
 
     def close(self) -> None:
         """Close the connection without a word; sessions that run are aborted. Idempotent."""
@@ -406,6 +376,8 @@ class ControlClient:
         if hasattr(self, "_stream"):
             self._stream.close()
         self._plane.close()
+        if self._receivers is not None:
+            self._receivers.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -424,12 +396,26 @@ class ControlClient:
         if padding is None and request.payload_len is not None:
             padding = request.payload_len - base
         if padding is None:
-            padding = 64 if base == 48 else 30
+            padding = 0 if self._one_way else 64 if base == 48 else 30
         if padding < 0:
             raise ConfigError("payload_len", f"{request.payload_len} octets: the header has {base}")
+        if self._one_way and request.count is None:
+            raise ConfigError("count", "OWAMP needs a number of packets (RFC 4656 section 3.5)")
+        slots: tuple[ScheduleSlot, ...] = ()
+        if self._one_way:
+            kind = "exponential" if request.schedule == "poisson" else "fixed"
+            slots = tuple(
+                ScheduleSlot(_SLOTS[name], interval_from_ns(time_ns))
+                for name, time_ns in request.slots or ((kind, request.interval_ns),)
+            )
+        elif request.server_sends or request.slots:
+            raise ConfigError("slots", "only OWAMP has schedules that both ends know, and senders that are Servers")
         return negotiated.SessionRequest(
-            sender_port=port,
-            receiver_port=request.receiver_port,
+            sender_port=request.sender_port if request.server_sends else port,
+            receiver_port=port if request.server_sends else request.receiver_port,
+            server_sends=request.server_sends,
+            packets=(request.count or 0) if self._one_way else 0,
+            slots=slots,
             timeout=interval_from_ns(request.timeout_ns),
             sender_address=_address(request.sender_address),
             receiver_address=_address(request.receiver_address),
@@ -469,12 +455,20 @@ class ControlClient:
             self._waiter.set_result(event)
 
     def _refusal(self, operation: str, event: events.Event) -> Exception:
-        accept = event.accept if isinstance(event, events.SessionRefused) else Accept.FAILURE
+        accept = Accept.FAILURE
+        if isinstance(event, events.SessionRefused | events.FetchRefused):
+            accept = event.accept
         return SessionRefusedError(operation, self._peer, accept, _ACCEPT[accept])
 
     def _on_event(self, event: events.Event) -> None:
         match event:
-            case events.SetUpCompleted() | events.SessionAccepted() | events.SessionRefused():
+            case (
+                events.SetUpCompleted()
+                | events.SessionAccepted()
+                | events.SessionRefused()
+                | events.SessionFetched()
+                | events.FetchRefused()
+            ):
                 self._complete(event)
             case events.SetUpRefused():
                 if event.accept is Accept.OK:
@@ -487,13 +481,16 @@ class ControlClient:
                     self._failure = SessionRefusedError("set up a control connection", self._peer, event.accept, why)
             case events.SessionsStarted():
                 for sid in event.sids:
-                    self._sessions[sid].start_sending()
+                    self._sessions[sid].begin()
                 self._answered(event.sids, event)
             case events.StartRefused() | events.StopRefused():
                 self._refused.update(dict.fromkeys(event.sids, event.accept))
                 self._answered(event.sids, event)
             case events.SessionsStopped():
                 self._answered(event.sids, event)
+            case events.StopReceived():
+                for record in event.records:
+                    self._sessions[record.sid].account = record
             case events.ProtocolViolated():
                 self._failure = event.error
             case events.ConnectionClosed():
@@ -523,13 +520,13 @@ def client_configuration(options: ControlOptions) -> ClientConfiguration:
         ikev2 = Ikev2Credentials(initiator, responder, key())
     features = required = Mode(0)
     for name in options.features:
-        features |= _MODES[name]
+        features |= MODE_BITS[name]
     for name in options.required:
-        required |= _MODES[name]
+        required |= MODE_BITS[name]
     owamp = options.protocol == "owamp"
     return ClientConfiguration(
         protocol=Protocol.OWAMP if owamp else Protocol.TWAMP,
-        preference=tuple(_MODES[name] for name in options.modes),
+        preference=tuple(MODE_BITS[name] for name in options.modes),
         features=Mode(0) if owamp else features,
         required=required,
         credentials=credentials,
@@ -559,6 +556,8 @@ class ManagedResult:
     result: Result
     batches: tuple[SampleBatch, ...]
     """Its samples, in order of arrival."""
+    recorded: Recorded | None = None
+    """OWAMP: every packet's record."""
     failure: Exception | None = None
     """What ended it before its time: the result is what was measured until then."""
 
@@ -601,6 +600,14 @@ async def measure_managed(
         if not any(failures):
             await client.stop()
         return [
-            ManagedResult(session.sid, session.direction, client.mode, session.result(), tuple(batches), failure)
+            ManagedResult(
+                session.sid,
+                session.direction,
+                client.mode,
+                session.result(),
+                tuple(batches),
+                session.recorded,
+                failure or session.refusal,
+            )
             for session, batches, failure in zip(sessions, kept, failures, strict=True)
         ]

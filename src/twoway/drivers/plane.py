@@ -427,7 +427,7 @@ def reflector_spec(
     workers = reflection.workers
     if workers is None:
         workers = min(len(os.sched_getaffinity(0)), defaults.MAX_WORKERS)
-    asked = [address for where in reflection.listen for address in _listening(where)]
+    asked = [address for where in reflection.listen for address in listening(where)]
     return ReflectorSpec(
         listen=tuple(asked or listen),
         interface=reflection.interface,
@@ -450,17 +450,19 @@ def reflector_spec(
     )
 
 
-def _listening(where: str | tuple[str, int, int]) -> list[tuple[str, int, int]]:
-    """Socket addresses for one `--listen`; `:PORT` stands for every address of both families."""
+def listening(
+    where: str | tuple[str, int, int], field: str = "listen", default_port: int = defaults.PORT
+) -> list[tuple[str, int, int]]:
+    """Socket addresses for one `--listen`; `:PORT` stands for every address of both families. Raises `ConfigError`."""
     if not isinstance(where, str):
         return [where]
     if where.startswith(":"):
-        port = parse_endpoint(f"any{where}", "listen", lowest_port=0).port
-        return [(host, defaults.PORT if port is None else port, scope) for host, _, scope in defaults.LISTEN]
-    endpoint = parse_endpoint(where, "listen", lowest_port=0)
+        port = parse_endpoint(f"any{where}", field, lowest_port=0).port
+        return [(host, default_port if port is None else port, scope) for host, _, scope in defaults.LISTEN]
+    endpoint = parse_endpoint(where, field, lowest_port=0)
     if numeric_family(endpoint.host) is None:
-        raise ConfigError("listen", f"{where!r} is not a numeric address, such as 192.0.2.1:862 or [::1]:862")
-    return [resolve(endpoint, defaults.PORT, None)[:3]]
+        raise ConfigError(field, f"{where!r} is not a numeric address, such as 192.0.2.1:862 or [::1]:862")
+    return [resolve(endpoint, default_port, None)[:3]]
 
 
 def _reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
