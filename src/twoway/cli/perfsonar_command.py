@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twoway.cli.perfsonar_options import EXIT_FAILED, parse
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.result import Result
     from twoway.cli.perfsonar_options import PerfsonarArguments
+    from twoway.config.endpoint import Endpoint
     from twoway.drivers.control_client import ControlClient, TestSession
     from twoway.drivers.managed_plane import SampleBatch
     from twoway.export.perfsonar import Style
@@ -41,6 +42,8 @@ _MODES = {"E": "encrypted", "A": "authenticated", "M": "mixed", "O": "unauthenti
 """By the letter of `-A`, the strictest first: the order in which they are taken."""
 _TIMEOUT_NS = 2 * _NANOS
 """`-L` where it is not given, beside a round trip: the originals' guess at how long a person waits."""
+_SCHEDULE_DELAY_NS = _NANOS
+"""Least `-z` of `owping`, beside round trips: both ends follow one schedule, and must be ready when it begins."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -116,7 +119,7 @@ def control_options(program: str, options: PerfsonarArguments) -> ControlOptions
         key_id=options.identity if passphrase is not None else None,
         passphrase=passphrase,
         family=family,
-        source=None if source is None else _numeric(source, family),
+        source=None if source is None else _numeric(parse_endpoint(source), family),
         interface=interface,
     )
 
@@ -135,31 +138,50 @@ def _secret(identity: str, path: str | None) -> bytes:
         raise ConfigError("-u", "no passphrase: give -k FILE where there is no terminal") from None
 
 
-def _numeric(host: str, family: int | None) -> str:
-    """The numeric address of `host`, with its scope."""
+def _numeric(endpoint: Endpoint, family: int | None) -> str:
+    """The numeric address of a host, with its scope."""
     from twoway.drivers.resolve import resolve
 
-    address = resolve(parse_endpoint(host), 0, family)
+    address = resolve(endpoint, 0, family)
     return f"{address.host}%{address.scope_id}" if address.scope_id else address.host
 
 
-def session_requests(
-    program: str, options: PerfsonarArguments, mode: str, round_trip_ns: int, now_ns: int
-) -> list[SessionRequest]:
-    """The test-sessions, on a connection of this security mode. Raises `ConfigError`, `ResolveError`."""
-    secure = mode in ("authenticated", "encrypted")
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What is known once there is a control connection."""
+
+    mode: str
+    """Its security mode."""
+    local_address: str
+    peer_address: str
+    """Numeric, of the server."""
+    round_trip_ns: int
+    now_ns: int
+    """Wall clock."""
+
+
+def session_requests(program: str, options: PerfsonarArguments, connected: Connected) -> list[SessionRequest]:
+    """The test-sessions to ask for. Raises `ConfigError`, `ResolveError`.
+
+    Both addresses are named unless `-Z` forbids it, as the originals do: owampd denies a session without them.
+    """
     padding = options.padding
     if padding is None and program == "twping":
-        padding = 64 if secure else 27  # with which requests are as long as replies
+        # With which requests are as long as replies.
+        padding = 64 if connected.mode in ("authenticated", "encrypted") else 27
+    peer = connected.peer_address
+    if options.server_address is not None:
+        peer = _numeric(parse_endpoint(options.test_address), 4 if options.ip4 else 6 if options.ip6 else None)
     slots = tuple((slot.kind, slot.interval_ns) for slot in options.slots)
     single = len(slots) == 1
-    peer: str | None = None
-    if options.server_address is not None and not options.zero_addresses:
-        host = parse_endpoint(options.test_address).host
-        peer = _numeric(host, 4 if options.ip4 else 6 if options.ip6 else None)
-    timeout_ns = round(options.timeout_s * _NANOS) or _TIMEOUT_NS + round_trip_ns
+    if program == "twping" and not single:
+        raise ConfigError("-i", "a schedule of several times is owping's")
+    timeout_ns = round(options.timeout_s * _NANOS) or _TIMEOUT_NS + connected.round_trip_ns
+    ends = (None, None) if options.zero_addresses else (connected.local_address, peer)
+    delay_ns = round(options.start_delay_s * _NANOS)
     directions = [False]
     if program == "owping":
+        delay_ns = max(delay_ns, _SCHEDULE_DELAY_NS + 3 * connected.round_trip_ns)
         both = options.forward == options.backward
         directions = [sends for sends, wanted in ((False, options.forward), (True, options.backward)) if both or wanted]
     return [
@@ -170,11 +192,11 @@ def session_requests(
             slots=() if single else slots,
             server_sends=server_sends,
             timeout_ns=timeout_ns,
-            start_ns=now_ns + round(options.start_delay_s * _NANOS) if options.start_delay_s else None,
+            start_ns=connected.now_ns + delay_ns if delay_ns else None,
             padding_length=padding or 0,
             dscp=options.dscp,
-            sender_address=peer if server_sends else None,
-            receiver_address=None if server_sends else peer,
+            sender_address=ends[server_sends],
+            receiver_address=ends[not server_sends],
             percentiles=(),
         )
         for server_sends in directions
@@ -214,8 +236,14 @@ async def _measure(program: str, options: PerfsonarArguments) -> int:
     server = options.server_address or options.test_address
     asked_ns = time.monotonic_ns()
     async with await ControlClient.connect(server, control) as client:
-        round_trip_ns = time.monotonic_ns() - asked_ns  # of several messages, so rather too long than too short
-        requests = session_requests(program, options, client.mode, round_trip_ns, time.time_ns())
+        connected = Connected(
+            mode=client.mode,
+            local_address=str(client.local_address),
+            peer_address=str(client.peer_address),
+            round_trip_ns=time.monotonic_ns() - asked_ns,  # of several messages: rather too long than too short
+            now_ns=time.time_ns(),
+        )
+        requests = session_requests(program, options, connected)
         sessions = [await _request(client, request, options.ports) for request in requests]
         await client.start()
         if not (options.quiet or options.raw):
@@ -292,36 +320,50 @@ def _report(
 ) -> Iterator[str]:
     """The lines of every session, one after the other."""
     from twoway.export.perfsonar import report_lines
-    from twoway.export.perfsonar_records import twoway_records
+    from twoway.export.perfsonar_records import oneway_records, twoway_records
 
     if options.quiet and not options.raw:
         return
     style = style_of(options)
     for session, batches in zip(sessions, samples, strict=True):
         result = session.result(interrupted=interrupted)
-        yield from report_lines(recorded_session(options, session, result), twoway_records(result, batches), style)
+        described = recorded_session(options, session, result)
+        if described.twoway:
+            yield from report_lines(described, twoway_records(result, batches), style)
+        elif (recorded := session.recorded) is not None:
+            skipped = [(skipped.first, skipped.last) for skipped in recorded.skip_ranges]
+            yield from report_lines(described, oneway_records(recorded.batch, skipped), style)
+        else:
+            why = "no reason given" if session.refusal is None else str(session.refusal)
+            sys.stderr.write(f"owping: no results of session {session.sid.hex()}: {one_line(why)}\n")
 
 
 def recorded_session(options: PerfsonarArguments, session: TestSession, result: Result) -> RecordedSession:
     """What the formats say of a session beside its packets; looks the name of our address up."""
-    from twoway.export.perfsonar_records import RecordedSession, interval_of
+    from twoway.export.perfsonar_records import RecordedSession, interval_of, timestamp_of
 
     asked = result.session
     header = 48 if asked.format.endswith(("authenticated", "encrypted")) else 14
+    ours = (_host_name(asked.local_address), asked.local_address, asked.local_port)
+    theirs = (parse_endpoint(options.test_address).host, asked.address, asked.port)
+    (from_host, from_address, from_port), (to_host, to_address, to_port) = (
+        (theirs, ours) if session.direction == "backward" else (ours, theirs)
+    )
     return RecordedSession(
         twoway=session.direction == "two-way",
         sid=session.sid,
-        from_host=_host_name(asked.local_address),
-        from_address=asked.local_address,
-        from_port=asked.local_port,
-        to_host=parse_endpoint(options.test_address).host,
-        to_address=asked.address,
-        to_port=asked.port,
+        from_host=from_host,
+        from_address=from_address,
+        from_port=from_port,
+        to_host=to_host,
+        to_address=to_address,
+        to_port=to_port,
         dscp=asked.dscp_ecn >> 2,
         timeout=interval_of(asked.timeout_ns),
         padding_octets=asked.payload_len - header,
         packets=options.count,
         packets_per_s=_NANOS / asked.interval_ns,
+        started=timestamp_of(result.started_ns),
         finished=not result.interrupted,
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from twoway.analysis.samples import DUPLICATE, LOST, Flag, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from twoway.analysis.result import Result
     from twoway.analysis.samples import Batch, Column
@@ -95,6 +95,8 @@ class RecordedSession:
     """Packets asked for."""
     packets_per_s: float
     """Mean rate of the schedule."""
+    started: int
+    """Timestamp of its start, for want of packets."""
     finished: bool
     """Whether it ended as planned."""
 
@@ -240,29 +242,31 @@ class RecordColumns(Protocol):
     def ttl(self) -> Column: ...
 
 
-def oneway_records(batches: Iterable[RecordColumns], due: Mapping[int, int]) -> list[OneWayRecord]:
-    """The records of an OWAMP test-session, in their order. `due`: sequence number -> timestamp by the schedule."""
-    records: list[OneWayRecord] = []
-    for batch in batches:
-        columns = (
-            batch.sequence,
-            batch.lost,
-            batch.send_timestamp,
-            batch.send_error_estimate,
-            batch.receive_timestamp,
-            batch.receive_error_estimate,
-            batch.ttl,
+def oneway_records(batch: RecordColumns, skip_ranges: Iterable[tuple[int, int]]) -> list[OneWayRecord]:
+    """The records of an OWAMP test-session, in their order, without those of packets that were never sent.
+
+    When a packet was to leave is known only of a lost one: for others it is when they left.
+    """
+    skipped = tuple(skip_ranges)
+    columns = (
+        batch.sequence,
+        batch.lost,
+        batch.send_timestamp,
+        batch.send_error_estimate,
+        batch.receive_timestamp,
+        batch.receive_error_estimate,
+        batch.ttl,
+    )
+    return [
+        OneWayRecord(
+            sequence,
+            stamp_of(sent, send_error),
+            stamp_of(NEVER if lost else received, receive_error),
+            ttl,
+            sent,
         )
         for sequence, lost, sent, send_error, received, receive_error, ttl in zip(
             *(column.tolist() for column in columns), strict=True
-        ):
-            records.append(
-                OneWayRecord(
-                    sequence,
-                    stamp_of(sent, send_error),
-                    stamp_of(NEVER if lost else received, receive_error),
-                    ttl,
-                    due.get(sequence, sent),
-                )
-            )
-    return records
+        )
+        if not any(first <= sequence <= last for first, last in skipped)
+    ]

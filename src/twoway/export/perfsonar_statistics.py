@@ -94,9 +94,9 @@ class Statistics:
         self.arrived = 0
         """Copies that arrived: n-reordering is a share of them."""
         scheduled = [record.scheduled for record in self.records]
-        self.start = min(scheduled, default=0)
-        """Timestamp at which the first packet was to leave; 0 if there is none."""
-        self.end = max(scheduled, default=0)
+        self.start = min(scheduled, default=session.started)
+        """Timestamp at which the first packet was to leave."""
+        self.end = max(scheduled, default=session.started)
         if session.twoway:
             self._take_twoway(record for record in self.records if isinstance(record, TwoWayRecord))
         else:

@@ -193,6 +193,6 @@ def _reordering_lines(statistics: Statistics) -> Iterator[str]:
 
 def _local_time(timestamp: int) -> str:
     """A timestamp as local time to the millisecond, which is how the originals print it."""
-    milliseconds = (timestamp - (NTP_EPOCH_S << 32)) * 1000 + (1 << 31) >> 32 if timestamp else 0
+    milliseconds = (timestamp - (NTP_EPOCH_S << 32)) * 1000 + (1 << 31) >> 32
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(milliseconds // 1000))
     return f"{moment}.{milliseconds % 1000:03}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from twoway.cli.perfsonar_command import control_options, session_requests, style_of
+from twoway.cli.perfsonar_command import Connected, control_options, session_requests, style_of
 from twoway.cli.perfsonar_options import PerfsonarArguments, Slot, parse
 from twoway.config.managed import SessionRequest
 from twoway.errors import ConfigError, KeyFileError
@@ -25,7 +25,11 @@ def asked(*arguments: str, program: str = "twping") -> PerfsonarArguments:
 
 
 def requests(*arguments: str, program: str = "twping", mode: str = "unauthenticated") -> list[SessionRequest]:
-    return session_requests(program, asked(*arguments, program=program), mode, ROUND_TRIP_NS, NOW_NS)
+    return session_requests(program, asked(*arguments, program=program), connected(mode))
+
+
+def connected(mode: str = "unauthenticated") -> Connected:
+    return Connected(mode, "192.0.2.7", "192.0.2.1", ROUND_TRIP_NS, NOW_NS)
 
 
 def test_without_options_all_is_as_perfsonar_has_it() -> None:
@@ -36,6 +40,8 @@ def test_without_options_all_is_as_perfsonar_has_it() -> None:
             schedule="poisson",
             timeout_ns=2 * SECOND + ROUND_TRIP_NS,
             padding_length=27,
+            sender_address="192.0.2.7",
+            receiver_address="192.0.2.1",
             percentiles=(),
         )
     ]
@@ -79,6 +85,14 @@ def test_a_schedule_may_have_several_steps() -> None:
     (request, _) = requests("-i", "0.1,0.3f", program="owping")
     assert request.slots == (("exponential", SECOND // 10), ("fixed", 3 * SECOND // 10))
     assert request.interval_ns == SECOND // 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "delay_ns"), [("", SECOND), ("-z 0.5", SECOND), ("-z 2", 2 * SECOND - 9_000_000)]
+)
+def test_the_schedule_of_owping_begins_when_both_ends_are_ready(arguments: str, delay_ns: int) -> None:
+    asked_for = requests(*arguments.split(), program="owping")
+    assert {request.start_ns for request in asked_for} == {NOW_NS + delay_ns + 3 * ROUND_TRIP_NS}
 
 
 @pytest.mark.parametrize(("mode", "padding"), [("mixed", 27), ("authenticated", 64), ("encrypted", 64)])
@@ -263,12 +277,19 @@ def test_the_family(option: str, family: int | None) -> None:
     assert control_options("twping", asked(option)).family == family
 
 
-def test_a_test_address_beside_a_server_is_named_to_it_unless_told_not_to() -> None:
+def test_both_addresses_are_named_to_the_server_unless_told_not_to() -> None:
     def addresses(program: str, *arguments: str) -> list[tuple[str | None, str | None]]:
-        options = parse(program, [*arguments, "192.0.2.1:9000", "198.51.100.1"])
-        requested = session_requests(program, options, "unauthenticated", ROUND_TRIP_NS, NOW_NS)
+        requested = session_requests(program, parse(program, list(arguments)), connected())
         return [(request.sender_address, request.receiver_address) for request in requested]
 
-    assert addresses("twping") == [(None, "192.0.2.1")]
-    assert addresses("twping", "-Z") == [(None, None)]
-    assert addresses("owping") == [(None, "192.0.2.1"), ("192.0.2.1", None)]
+    ours, server, other = "192.0.2.7", "192.0.2.1", "198.51.100.1"
+    assert addresses("twping", "server") == [(ours, server)]
+    assert addresses("twping", f"{other}:9000", "server") == [(ours, other)]
+    assert addresses("twping", "-Z", f"{other}:9000", "server") == [(None, None)]
+    assert addresses("owping", "server") == [(ours, server), (server, ours)]
+    assert addresses("owping", other, "server") == [(ours, other), (other, ours)]
+
+
+def test_only_owping_has_schedules_of_several_times() -> None:
+    with pytest.raises(ConfigError, match="-i: a schedule of several times is owping's"):
+        requests("-i", "0.1,0.2f")

@@ -37,6 +37,7 @@ def _session(meta: dict[str, Any]) -> RecordedSession:
         padding_octets=meta["padding"],
         packets=meta["packets"],
         packets_per_s=50.0,
+        started=0,
         finished=True,
     )
 

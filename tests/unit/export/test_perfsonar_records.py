@@ -71,6 +71,7 @@ def recorded(packets: int, *, twoway: bool = True) -> RecordedSession:
         padding_octets=27,
         packets=packets,
         packets_per_s=10,
+        started=timestamp_of(START_NS),
         finished=True,
     )
 
@@ -174,11 +175,26 @@ def test_oneway_records_keep_the_octets_of_the_wire() -> None:
         receive_error_estimate=[0x0A03, 0x8A03],
         ttl=[251, 255],
     )
-    arrived, lost = oneway_records([batch], {0: 77})
+    arrived, lost = oneway_records(batch, [])
     error = 3 * 2.0**-22
-    assert arrived == (0, (1 << 63, True, error), ((1 << 63) + (1 << 22), False, error), 251, 77)
+    assert arrived == (0, (1 << 63, True, error), ((1 << 63) + (1 << 22), False, error), 251, 1 << 63)
     assert lost == (1, (2 << 62, False, 2.0**-32), (NEVER, True, error), 255, 2 << 62)
     assert raw_line(arrived) == f"0 {1 << 63:020} 1 7.15256e-07 {(1 << 63) + (1 << 22):020} 0 7.15256e-07 251"
+
+
+def test_skipped_packets_have_no_record() -> None:
+    numbers = list(range(6))
+    zeros = [0] * 6
+    batch = Fetched(
+        sequence=numbers,
+        lost=zeros,
+        send_timestamp=[1] * 6,
+        receive_timestamp=[2] * 6,
+        send_error_estimate=zeros,
+        receive_error_estimate=zeros,
+        ttl=zeros,
+    )
+    assert [record.sequence for record in oneway_records(batch, [(0, 1), (4, 4)])] == [2, 3, 5]
 
 
 def lines(style: Style, *rows: dict[str, int]) -> list[str]:
@@ -206,6 +222,7 @@ def test_raw_goes_before_everything() -> None:
 def test_without_records_there_is_still_a_summary() -> None:
     printed = list(report_lines(recorded(3), [], Style(machine=True)))
     assert "SENT\t0" in printed
+    assert f"START_TIME\t{timestamp_of(START_NS)}" in printed
     assert "<BUCKETS>" not in printed
     assert "MINTTL_FWD\t255" in printed
     assert "round-trip time min/median/max = nan/nan/nan ms, (err=0 ms)" in report_lines(recorded(3), [], Style())
