@@ -507,6 +507,8 @@ class ManagedPlane:
         """Ids of the sessions with news since the last call."""
     def counters(self) -> dict[str, int]:
         """The plane's own state (`catalogue()["managed_counters"]`): unmatched, socket_drops, send_errors, …"""
+    def transmit_prediction_error(self) -> Distribution:
+        """Departure of replies by the kernel's stamp minus the T3 written."""
     def close(self) -> None: ...
 
 def owamp_schedule(*, sid: bytes, slots: Sequence[tuple[int, int]], packets: int) -> Column:

@@ -15,6 +15,7 @@ use crate::errors;
 use crate::owamp::{SessionReceiver, SessionReceiverSpec};
 use crate::packet;
 use crate::sender::{address, socket_address, timestamps};
+use crate::summary::Distribution;
 
 /// Where packets come in, as both kinds of session name it.
 pub(crate) struct PortFields<'a> {
@@ -159,6 +160,11 @@ impl ManagedPlane {
     /// The plane's own counters.
     fn counters(&self) -> BTreeMap<&'static str, u64> {
         self.0.counters().collect()
+    }
+
+    /// Departure of replies minus the T3 written.
+    fn transmit_prediction_error(&self) -> Distribution {
+        Distribution(self.0.transmit_prediction_error())
     }
 
     /// Ends all threads.

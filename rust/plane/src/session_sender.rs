@@ -12,13 +12,16 @@
 //! RFCs to read first: 8762 section 4, 8972 sections 3 and 4, 5357 section 4.1 and Appendix I, 6038 section 5, 4656
 //! section 4.1.
 
+mod padding;
+
 use std::collections::VecDeque;
 
 use twoway_wire::{
     ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, TlvChain,
-    TlvFlags, WallNanos, WireError, write_extra_padding,
+    TlvFlags, WallNanos, WireError,
 };
 
+pub use self::padding::Padding;
 use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply};
 use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
 use crate::schedule::{Random, Schedule, Spacing};
@@ -40,17 +43,6 @@ const STAMP_DELAY_NS: i64 = 10_000_000;
 const MISSED_AT_ONCE: u64 = 4096;
 /// After the last reply a session stays this long, to see whether that was duplicated.
 const LINGER_NS: i64 = 20_000_000;
-
-/// What stands after the base packet. STAMP fills a TLV with it; `symmetrical_size` and `server_octets` are TWAMP's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Padding {
-    /// Pseudo-random rather than zero.
-    pub random: bool,
-    /// Zeros where the reply has its longer header (RFC 6038 section 5.1.4); they count as padding.
-    pub symmetrical_size: bool,
-    /// What the Server wants back first of all (RFC 6038 section 5.1.3): first in the padding, or after those zeros.
-    pub server_octets: Option<[u8; 2]>,
-}
 
 /// How far a Session-Sender got in its schedule, as Stop-Sessions tells it (RFC 4656 section 3.8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -323,37 +315,12 @@ impl SessionSender {
             error_estimate: self.error_estimate,
             ssid: self.spec.ssid,
         };
-        self.pad(packet);
+        let Self { spec, random, .. } = self;
+        spec.padding.write(spec.format, spec.dscp_ecn_monitoring, random, packet);
         // The specification was checked when the session was opened: length and keys fit the format.
         let emitted = base.emit(self.spec.format, &self.spec.keys, packet);
         debug_assert_eq!(emitted, Ok(()));
         Some(Built { sequence, written, wall, monotonic_ns: now_ns, lateness_ns: now_ns - due, missed, schedule })
-    }
-
-    fn pad(&mut self, packet: &mut [u8]) {
-        let Self { spec, random, .. } = self;
-        let Some(padding) = packet.get_mut(spec.format.sender_len()..) else { return };
-        let mut fill = |octets: &mut [u8]| if spec.padding.random { random.fill(octets) } else { octets.fill(0) };
-        if spec.format.is_stamp() {
-            // STAMP is enlarged by a TLV, not by raw octets (RFC 8972 section 4.1). Lengths that no TLV can fill were refused
-            // when the session was opened.
-            let written = write_extra_padding(padding, fill);
-            debug_assert_eq!(written, Ok(()));
-        } else {
-            let zeros = if spec.padding.symmetrical_size {
-                padding.len().min(spec.format.symmetrical_mbz(spec.dscp_ecn_monitoring).len())
-            } else {
-                0
-            };
-            let (zeros, padding) = padding.split_at_mut(zeros);
-            zeros.fill(0);
-            fill(padding);
-            if let Some(octets) = spec.padding.server_octets
-                && let Some(first) = padding.get_mut(..octets.len())
-            {
-                first.copy_from_slice(&octets);
-            }
-        }
     }
 
     /// Slots passed over: too late. In one-way sessions `first` is the number of the first of them.

@@ -152,6 +152,8 @@ def test_a_negotiated_session_is_reflected_until_it_is_stopped(name: str) -> Non
     assert summary.dscp_ecns["returned"] == {0xB8: 10}
     assert far.counters()["test_packet:reflected"] == 10
     assert far.end == "running"
+    if _native.capabilities(None)["transmit_stamps"][0]:
+        assert managed.transmit_prediction_error().count > 0
     far.stop()
     assert select.select([managed.fileno()], [], [], 20)[0]
     assert managed.acknowledge() == [far.id]

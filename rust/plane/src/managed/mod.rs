@@ -26,6 +26,7 @@ use self::reflecting::{Reflecting, ReflectingSpec};
 use self::worker::{Command, Inbox, Role, Session, Worker};
 use crate::capabilities::await_receive_stamps;
 use crate::clock::{Clock, Moment};
+use crate::distribution::Distribution;
 use crate::error::PlaneError;
 use crate::sample::named;
 use crate::sender::handle::{News, Shared};
@@ -97,11 +98,15 @@ pub struct ManagedReflectorSpec {
 
 /// Counters of all workers together.
 #[derive(Debug, Default)]
-struct PlaneShared([AtomicU64; PlaneCounter::ALL.len()]);
+struct PlaneShared {
+    counters: [AtomicU64; PlaneCounter::ALL.len()],
+    /// Departure by the kernel's stamp minus the T3 written. Workers never wait for it.
+    prediction_error: Mutex<Distribution>,
+}
 
 impl PlaneShared {
     fn add(&self, counter: PlaneCounter, by: u64) {
-        self.0[counter as usize].fetch_add(by, Ordering::Relaxed);
+        self.counters[counter as usize].fetch_add(by, Ordering::Relaxed);
     }
 }
 
@@ -302,7 +307,12 @@ impl ManagedPlane {
 
     /// The plane's own counters by name.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        PlaneCounter::NAMES.iter().copied().zip(self.shared.0.iter().map(|count| count.load(Ordering::Relaxed)))
+        PlaneCounter::NAMES.iter().copied().zip(self.shared.counters.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Departure of replies by the kernel's stamp minus the T3 written, of those that were stamped.
+    pub fn transmit_prediction_error(&self) -> Distribution {
+        lock(&self.shared.prediction_error).clone()
     }
 
     /// Ends all threads and with them all sessions.

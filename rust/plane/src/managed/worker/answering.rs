@@ -120,7 +120,12 @@ impl Worker {
                     port.next_stamp = id.wrapping_add(1);
                     let (Some(awaited), Some(left)) = (port.awaited.take(), stamps.software) else { return };
                     *stamps_seen = true;
-                    model.learn(&awaited.hint, left.0 - awaited.read_ns, left.0 - awaited.written_ns);
+                    let error_ns = left.0 - awaited.written_ns;
+                    model.learn(&awaited.hint, left.0 - awaited.read_ns, error_ns);
+                    // While somebody reads, this figure is left out rather than waited for.
+                    if let Ok(mut prediction_error) = shared.prediction_error.try_lock() {
+                        prediction_error.record(error_ns);
+                    }
                 }
                 QueueEntry::Icmp { .. } => shared.add(PlaneCounter::IcmpErrors, 1),
                 QueueEntry::Local { .. } => {}
