@@ -7,7 +7,7 @@ use twoway_plane::clock::{Clock, Moment};
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::managed::reflecting::ReflectingSpec;
 use twoway_plane::managed::{End, ManagedPlane, ManagedReceiver, ManagedReflector, ManagedReflectorSpec, PortSpec};
-use twoway_plane::sample::TimestampSource;
+use twoway_plane::sample::{TimestampSource, UNKNOWN};
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
 use twoway_plane::session_receiver::{Outcome, ReceiverSpec};
@@ -164,14 +164,18 @@ fn a_negotiated_round_trip_works_in_each_format() {
     for (name, monitoring, far, near) in tests {
         eventually(&name, || near.is_finished());
         let summary = near.summary().unwrap();
-        assert_eq!((summary.count(Counter::Sent), summary.count(Counter::Received)), (20, 20), "{name}");
+        // A busy machine may miss a slot; nothing that was sent is lost.
+        let sent = summary.count(Counter::Sent);
+        assert_eq!(sent + summary.count(Counter::NotSent), 20, "{name}");
+        assert!(sent > 0 && summary.count(Counter::Received) == sent, "{name}");
         assert_eq!(summary.count(Counter::RejectedMismatch) + summary.count(Counter::RejectedHmac), 0);
-        assert_eq!(summary.measure(Measure::RoundTrip).count(), 20, "{name}");
+        assert_eq!(summary.measure(Measure::RoundTrip).count(), sent, "{name}");
         let far_octets: Vec<_> = summary.dscp_ecns(twoway_plane::summary::SeenBy::Far).iter().collect();
-        assert_eq!(far_octets, if monitoring { vec![(0xb8, 20)] } else { vec![] }, "{name}");
-        let last = near.take_samples().iter().map(|sample| sample.reflector_sequence).max();
-        assert_eq!(last, Some(19), "{name}: its own count, from 0");
-        assert_eq!(count(far.counters(), "test_packet:reflected"), 20, "{name}");
+        assert_eq!(far_octets, if monitoring { vec![(0xb8, sent)] } else { vec![] }, "{name}");
+        let last =
+            near.take_samples().iter().map(|row| row.reflector_sequence).filter(|number| *number != UNKNOWN).max();
+        assert_eq!(last.map(u64::from), Some(sent - 1), "{name}: its own count, from 0");
+        assert_eq!(count(far.counters(), "test_packet:reflected"), sent, "{name}");
         // Stop-Sessions: it answers for the timeout still, then the port is closed.
         far.stop();
         eventually("stopped", || far.end() == End::Stopped);

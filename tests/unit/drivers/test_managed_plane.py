@@ -147,10 +147,13 @@ def test_a_negotiated_session_is_reflected_until_it_is_stopped(name: str) -> Non
     near.start_at(time.time_ns() + SECOND // 100)
     eventually(lambda: near.finished)
     summary = near.summary()
-    assert summary.counter("received") == 10
-    assert summary.dscp_ecns["far"] == {0: 10}
-    assert summary.dscp_ecns["returned"] == {0xB8: 10}
-    assert far.counters()["test_packet:reflected"] == 10
+    # A busy machine may miss a slot; nothing that was sent is lost.
+    sent = summary.counter("sent")
+    assert sent + summary.counter("not_sent") == 10
+    assert sent == summary.counter("received") > 0
+    assert summary.dscp_ecns["far"] == {0: sent}
+    assert summary.dscp_ecns["returned"] == {0xB8: sent}
+    assert far.counters()["test_packet:reflected"] == sent
     assert far.end == "running"
     if _native.capabilities(None)["transmit_stamps"][0]:
         assert managed.transmit_prediction_error().count > 0

@@ -17,7 +17,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,16 +68,36 @@ pub(super) enum Command {
 
 /// Commands on their way to a worker.
 #[derive(Default)]
-pub(super) struct Inbox(Mutex<Vec<Command>>);
+pub(super) struct Inbox {
+    commands: Mutex<Vec<Command>>,
+    /// Whether sessions wait to be taken over.
+    additions: AtomicBool,
+}
 
 impl Inbox {
     /// Leaves a command; wake the worker afterwards.
     pub(super) fn push(&self, command: Command) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(command, Command::Add(_)) {
+            self.additions.store(true, Release);
+        }
+        commands.push(command);
     }
 
     fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        self.additions.store(false, Release);
+        std::mem::take(&mut commands)
+    }
+
+    /// The sessions to be taken over, ahead of other commands: those about a session only follow it.
+    fn take_additions(&self) -> Vec<Command> {
+        if !self.additions.load(Acquire) {
+            return Vec::new();
+        }
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        self.additions.store(false, Release);
+        commands.extract_if(.., |command| matches!(command, Command::Add(_))).collect()
     }
 }
 
@@ -487,6 +508,13 @@ impl Worker {
             return false;
         }
         let more = self.batch.filled();
+        // A packet on a shared port may be here before the command that adds its session.
+        for command in self.inbox.take_additions() {
+            if let Command::Add(session) = command {
+                self.add(*session);
+            }
+        }
+        let Some(port) = &mut self.ports[place] else { return false };
         let now_ns = self.clock.monotonic();
         if rhythm == Rhythm::Woken && now_ns.saturating_sub(port.served_ns) <= COLD_NS {
             rhythm = Rhythm::Running;
