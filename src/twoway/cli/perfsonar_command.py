@@ -37,6 +37,25 @@ EXIT_INTERRUPTED = 2
 PROTOCOLS = {"twping": "twamp", "owping": "owamp"}
 """Program -> protocol."""
 
+_OPTIONS = {
+    "target": "address",
+    "count": "-c",
+    "slots": "-i",
+    "interval_ns": "-i",
+    "timeout_ns": "-L",
+    "dscp": "-D",
+    "padding_length": "-s",
+    "payload_len": "-s",
+    "sender_port": "-P",
+    "receiver_port": "-P",
+    "mode": "-A",
+    "key_id": "-u",
+    "passphrase": "-u",
+    "source": "-S",
+    "interface": "-B",
+    "family": "-4, -6",
+}
+"""Field of what was asked for -> the option it came from."""
 _NANOS = 1_000_000_000
 _MODES = {"E": "encrypted", "A": "authenticated", "M": "mixed", "O": "unauthenticated"}
 """By the letter of `-A`, the strictest first: the order in which they are taken."""
@@ -54,6 +73,9 @@ def main(program: str, arguments: list[str]) -> int:
     try:
         code = asyncio.run(_measure(program, options))
         sys.stdout.flush()
+    except ConfigError as error:
+        named = ConfigError(_OPTIONS[error.field], error.reason) if error.field in _OPTIONS else error
+        return _failed(program, str(named), error)
     except TwowayError as error:
         return _failed(program, str(error), error)
     except BrokenPipeError:

@@ -16,7 +16,7 @@ import pytest
 from twoway.analysis.samples import Status
 from twoway.cli import owping, twping
 from twoway.control.owamp_codec import SkipRange
-from twoway.errors import ControlConnectionError, PlaneError, SessionRefusedError
+from twoway.errors import ConfigError, ControlConnectionError, KeyFileError, PlaneError, SessionRefusedError
 
 from ..measured import MS, START_NS, Rows, Span, result
 
@@ -229,6 +229,8 @@ def test_nothing_but_losses_is_a_result(network: Network) -> None:
     [
         (ControlConnectionError("192.0.2.1:862", "Connection refused"), "Connection refused"),
         (SessionRefusedError("set up a control connection", "192.0.2.1:862", 1, "failure"), "failure"),
+        (ConfigError("source", "of another family"), "twping: -S: of another family"),
+        (KeyFileError("pfs", 3, "not of the form"), "twping: key file pfs line 3: not of the form"),
         (OSError(errno.EIO, "Input/output error", "/dev/null"), "/dev/null: Input/output error"),
     ],
 )
