@@ -172,7 +172,7 @@ class ControlClient:
                 configuration, local_address=address_of(local), peer_address=address_of(peer), random_octets=os.urandom
             )
             self._stream = ControlStream(
-                self._machine, self._clock, on_event=self._on_event, on_finished=self._on_finished
+                self._machine, self._clock, on_event=self._on_event, on_finished=self._on_finished, pauses=False
             )
             return self._stream
 

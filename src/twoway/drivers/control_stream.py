@@ -92,7 +92,11 @@ class ControlStream(asyncio.Protocol):
         on_event: Callable[[Event], None],
         on_finished: Callable[[], None],
         before_timers: Callable[[tuple[TimerKey, ...]], None] | None = None,
+        pauses: bool = True,
     ) -> None:
+        """`pauses`: whether to stop reading while the machine wants nothing. Who must notice at once that the far end has
+        gone reads on; the machine bounds what comes.
+        """
         self.machine = machine
         self.clock = clock
         self._on_event = on_event
@@ -102,6 +106,7 @@ class ControlStream(asyncio.Protocol):
         self._timer: Cancellable | None = None
         self._linger: Cancellable | None = None
         self._deadline_ns: int | None = None
+        self._pauses = pauses
         self._writable = True
         self._reading = True
         self._pumping = False
@@ -190,7 +195,7 @@ class ControlStream(asyncio.Protocol):
             if self._linger is None:
                 self._linger = self.clock.call_at(self.clock.now_ns() + LINGER_NS, transport.abort)
             return
-        if self.machine.reading is not self._reading:
+        if self._pauses and self.machine.reading is not self._reading:
             self._reading = self.machine.reading
             if self._reading:
                 transport.resume_reading()
