@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class Style:
 
 
 def report_lines(
-    session: RecordedSession, records: Sequence[OneWayRecord] | Sequence[TwoWayRecord], style: Style
+    session: RecordedSession, records: Sequence[OneWayRecord | TwoWayRecord], style: Style
 ) -> Iterator[str]:
     """All lines of one test-session, without newlines."""
     if style.raw:
@@ -44,8 +45,8 @@ def report_lines(
             yield perfsonar_machine.raw_line(record)
         return
     left = style.packets_limit
-    for first, last in _parts(session.packets, style.part_packets):
-        statistics = Statistics(session, records, style.bucket_width_s, first, last)
+    for first, last, of_part in _parts(session.packets, records, style.part_packets):
+        statistics = Statistics(session, of_part, style.bucket_width_s, first, last)
         if style.machine:
             yield from perfsonar_machine.machine_lines(statistics, unix=style.unix)
             continue
@@ -56,8 +57,15 @@ def report_lines(
         yield from perfsonar_text.summary(statistics, style.unit, style.percentiles)
 
 
-def _parts(packets: int, part_packets: int) -> list[tuple[int, int]]:
-    """Sequence numbers from (included) and to (not included) of what is reported by itself."""
+def _parts(
+    packets: int, records: Sequence[OneWayRecord | TwoWayRecord], part_packets: int
+) -> Iterator[tuple[int, int, Sequence[OneWayRecord | TwoWayRecord]]]:
+    """What is reported by itself: sequence numbers from (included) and to (not included), and their records."""
     if not 0 < part_packets < packets:
-        return [(0, packets)]
-    return [(first, min(first + part_packets, packets)) for first in range(0, packets, part_packets)]
+        yield 0, packets, records
+        return
+    by_part: defaultdict[int, list[OneWayRecord | TwoWayRecord]] = defaultdict(list)
+    for record in records:
+        by_part[record.sequence // part_packets].append(record)
+    for number, first in enumerate(range(0, packets, part_packets)):
+        yield first, min(first + part_packets, packets), by_part[number]

@@ -66,7 +66,7 @@ class Statistics:
     def __init__(
         self,
         session: RecordedSession,
-        records: Sequence[OneWayRecord] | Sequence[TwoWayRecord],
+        records: Sequence[OneWayRecord | TwoWayRecord],
         bucket_width_s: float,
         first: int = 0,
         last: int | None = None,
