@@ -77,7 +77,8 @@ def _port_range(text: str, field: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _parser() -> Parser:
+def server_parser() -> Parser:
+    """All options of the command."""
     parser = Parser("twoway server", "", _DESCRIPTION, _EPILOG)
 
     add = parser.add_argument_group("where").add_argument
@@ -278,7 +279,7 @@ OPTIONS = {
 
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
-    parsed = _parser().parse_args(arguments, _Arguments())
+    parsed = server_parser().parse_args(arguments, _Arguments())
     try:
         options = _options(parsed)
         return asyncio.run(_serve(options, parsed))

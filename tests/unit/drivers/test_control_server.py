@@ -124,11 +124,13 @@ async def test_sessions_one_by_one_with_individual_control() -> None:
 
 
 async def test_the_port_wanted_is_given_if_it_is_free() -> None:
-    async with serving(port_range=(23000, 23009)) as server:
-        async with await ControlClient.connect(target(server), options()) as client:
-            sessions = [await client.request_session(request(receiver_port=23005)) for _ in range(2)]
-            assert sessions[0].description.port == 23005
-            assert sessions[1].description.port in range(23000, 23010)
+    async with (
+        serving(port_range=(23000, 23009)) as server,
+        await ControlClient.connect(target(server), options()) as client,
+    ):
+        sessions = [await client.request_session(request(receiver_port=23005)) for _ in range(2)]
+        assert sessions[0].description.port == 23005
+        assert sessions[1].description.port in range(23000, 23010)
 
 
 async def test_a_used_up_port_range_is_a_limit_for_now() -> None:
@@ -305,14 +307,16 @@ async def test_clients_of_other_networks_are_not_served() -> None:
 
 
 async def test_a_session_without_packets_ends_by_refwait() -> None:
-    async with serving(reflector_inactivity_timeout_ns=50 * MS) as server:
-        async with await ControlClient.connect(target(server), options()) as client:
-            await client.request_session(request(count=1, interval_ns=1))
-            await client.start()
-            await eventually(lambda: not server.sessions())
-            await client.stop()
-            ended = server.counters()
-            assert ended.get("session_ended:refwait", 0) + ended.get("reflector_ended:refwait", 0) >= 1
+    async with (
+        serving(reflector_inactivity_timeout_ns=50 * MS) as server,
+        await ControlClient.connect(target(server), options()) as client,
+    ):
+        await client.request_session(request(count=1, interval_ns=1))
+        await client.start()
+        await eventually(lambda: not server.sessions())
+        await client.stop()
+        ended = server.counters()
+        assert ended.get("session_ended:refwait", 0) + ended.get("reflector_ended:refwait", 0) >= 1
 
 
 async def test_only_one_of_two_lengths() -> None:
