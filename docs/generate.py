@@ -23,6 +23,7 @@ from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.ping_arguments import ping_parser
 from twoway.cli.reflector import reflector_parser
+from twoway.cli.server import server_parser
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
@@ -67,6 +68,10 @@ def _ping_options() -> str:
 
 def _reflector_options() -> str:
     return _options(reflector_parser())
+
+
+def _server_options() -> str:
+    return _options(server_parser())
 
 
 def _dispositions() -> str:
@@ -197,6 +202,7 @@ def _session_states() -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "ping-options": _ping_options,
     "reflector-options": _reflector_options,
+    "server-options": _server_options,
     "dispositions": _dispositions,
     "features": _features,
     "remedies": _remedies,

@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twoway.analysis.result import Result
+    from twoway.config.managed import ControlOptions, SessionRequest
     from twoway.config.measurement import Measurement
     from twoway.config.reflection import Reflection
+    from twoway.config.server import ServerOptions
     from twoway.drivers.asynchronous import Interval, MeasurementStream, measure_async, stream
+    from twoway.drivers.control_client import ControlClient, ManagedResult, measure_managed
+    from twoway.drivers.managed_session import TestSession
     from twoway.drivers.plane import Reflector, capabilities, measure
+    from twoway.drivers.server import Server
     from twoway.errors import (
         ConfigError,
+        ControlConnectionError,
         LocalProtocolError,
         PlaneError,
         RemoteProtocolError,
         ResolveError,
+        SessionRefusedError,
         TwowayError,
         WireError,
     )
@@ -31,8 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "ControlClient",
+    "ControlConnectionError",
+    "ControlOptions",
     "Interval",
     "LocalProtocolError",
+    "ManagedResult",
     "Measurement",
     "MeasurementStream",
     "PlaneError",
@@ -41,16 +52,30 @@ __all__ = [
     "RemoteProtocolError",
     "ResolveError",
     "Result",
+    "Server",
+    "ServerOptions",
+    "SessionRefusedError",
+    "SessionRequest",
+    "TestSession",
     "TwowayError",
     "WireError",
     "__version__",
     "capabilities",
     "measure",
     "measure_async",
+    "measure_managed",
     "stream",
 ]
 
 _HOMES = {
+    "ControlClient": "twoway.drivers.control_client",
+    "ControlOptions": "twoway.config.managed",
+    "ManagedResult": "twoway.drivers.control_client",
+    "Server": "twoway.drivers.server",
+    "ServerOptions": "twoway.config.server",
+    "SessionRequest": "twoway.config.managed",
+    "TestSession": "twoway.drivers.managed_session",
+    "measure_managed": "twoway.drivers.control_client",
     "Interval": "twoway.drivers.asynchronous",
     "Measurement": "twoway.config.measurement",
     "MeasurementStream": "twoway.drivers.asynchronous",

@@ -12,10 +12,10 @@ __version__: Final[str]
 
 @final
 class Column:
-    """One column of a `SampleBatch`: a read-only, one-dimensional buffer (PEP 688) of fixed-width integers.
+    """One column of a batch: a read-only, one-dimensional buffer (PEP 688) of fixed-width integers.
 
-    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code: "q", "I" or
-    "B".
+    `memoryview(column)` and `numpy.asarray(column)` read it without a copy. `format` is the struct code: "q", "Q", "I"
+    or "B".
     """
 
     @property
@@ -189,6 +189,45 @@ class SenderSpec:
         "stateless" | "stateful". `sample_capacity`: samples kept until drained (0: none; more are dropped and counted).
         """
 
+    def negotiated(self, *, symmetrical_size: bool, server_octets: bytes | None) -> SenderSpec:
+        """The same with what a control connection negotiated for the padding (RFC 6038): zeros where the reply has its
+        longer header, and the Server octets first in the padding. Without this call TWAMP packets have those zeros."""
+
+@final
+class OneWaySenderSpec:
+    """What one OWAMP Session-Sender does."""
+
+    def __new__(
+        cls,
+        *,
+        target: str,
+        target_port: int,
+        scope_id: int,
+        source: str | None,
+        source_port: int,
+        interface: str | None,
+        netns: str | None,
+        format: str,
+        twamp_aes_key: bytes | None,
+        twamp_hmac_key: bytes | None,
+        timestamp_format: str,
+        payload_len: int,
+        fill: str,
+        sid: bytes,
+        slots: Sequence[tuple[int, int]],
+        packets: int,
+        seed: int,
+        timeout_ns: int,
+        dscp_ecn: int,
+        ttl: int,
+        timestamps: str,
+        receive_buffer: int,
+    ) -> Self:
+        """`format`: a "twamp" one, whose Session-Sender packets are OWAMP's; `payload_len`: its 14 or 48 octets and the
+        padding. `slots`: (type 0 exponential or 1 fixed, 64-bit parameter as on the wire), RFC 4656 section 3.6. A
+        packet late by more than `timeout_ns` is not sent.
+        """
+
 @final
 class ReflectorSpec:
     """What one Session-Reflector does."""
@@ -232,7 +271,15 @@ class Sender:
     @property
     def obtained(self) -> dict[str, str]: ...
     """What was asked for but obtained in lesser form: option -> what stands instead (empty when all was granted)."""
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Begin the schedule now. Of several starts the first counts."""
+    def start_at(self, wall_ns: int, /) -> None:
+        """Begin when the wall clock reads that. What has passed means now, but for OWAMP, whose schedule the other end
+        follows too: it begins then, and what is late by more than the timeout is skipped."""
+    def start_at_monotonic(self, monotonic_ns: int, /) -> None: ...
+    def progress(self) -> tuple[int, list[tuple[int, int]]]:
+        """(Next Seqno, Skip Ranges as (first, last)) for Stop-Sessions (RFC 4656 section 3.8): final after `stop` or
+        the end. Skip Ranges are of OWAMP alone."""
     def stop(self) -> None:
         """Send no more; replies are still awaited for the timeout. Idempotent."""
     def abort(self) -> None:
@@ -254,6 +301,8 @@ class Plane:
 
     def __new__(cls, *, workers: int, busy_poll: bool) -> Self: ...
     def open_sender(self, spec: SenderSpec, /) -> Sender: ...
+    def open_one_way_sender(self, spec: OneWaySenderSpec, /) -> Sender:
+        """Its session ends with its last packet: nobody answers."""
     def fileno(self) -> int:
         """Readable when any Session-Sender has samples, events or has finished; `acknowledge` clears it."""
     def acknowledge(self) -> list[int]:
@@ -282,6 +331,188 @@ class Reflector:
         """ "transmit_prediction_error": departure by the kernel's stamp minus the T3 written; "residence"."""
     def stop(self, drain_ns: int, /) -> None:
         """Answer what is already queued for at most `drain_ns`, then end the workers."""
+
+@final
+class ManagedReflectorSpec:
+    """What the Session-Reflector of one negotiated test-session does (RFC 5357 section 4.2)."""
+
+    def __new__(
+        cls,
+        *,
+        local: str,
+        local_port: int,
+        scope_id: int,
+        interface: str | None,
+        netns: str | None,
+        sender: str,
+        sender_port: int,
+        format: str,
+        twamp_aes_key: bytes | None,
+        twamp_hmac_key: bytes | None,
+        timestamp_format: str,
+        symmetrical_size: bool,
+        dscp_ecn_monitoring: bool,
+        dscp_ecn: int,
+        ttl: int,
+        timeout_ns: int,
+        refwait_ns: int | None,
+        timestamps: str,
+        receive_buffer: int,
+    ) -> Self:
+        """`local_port` 0: any free one. Sessions with the same `local` and `local_port` share a socket, and are told
+        apart by their senders. `sender`: who alone is answered; it must be an address, so zero is replaced by the
+        control connection's first. `sender_port` 0: any port of that address. `format`: a "twamp" one. `dscp_ecn`:
+        traffic class octet of the replies. `timeout_ns`: how long to answer after `stop`. `refwait_ns`: REFWAIT, None
+        for no end.
+        """
+
+@final
+class ManagedReflector:
+    """The Session-Reflector of one negotiated test-session. Dropping it closes its port."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """For Accept-Session."""
+    @property
+    def obtained(self) -> dict[str, str]: ...
+    def start(self) -> None:
+        """Before Start-Ack is sent: packets before it are dropped. Of several starts the first counts."""
+    def start_at(self, wall_ns: int, /) -> None: ...
+    def stop(self) -> None:
+        """Stop-Sessions was exchanged: answer for the timeout still, then end. Before a start: end now."""
+    def close(self) -> None:
+        """End now and close the port."""
+    @property
+    def end(self) -> str:
+        """Why it ended: "running", "stopped", "refwait", "closed" or "failed" (`catalogue()["managed_ends"]`)."""
+    def counters(self) -> dict[str, int]:
+        """Disposition -> packets (`catalogue()["managed_dispositions"]`): each packet on its port is in exactly one."""
+
+@final
+class SessionReceiverSpec:
+    """What one OWAMP Session-Receiver does (RFC 4656 section 4.2)."""
+
+    def __new__(
+        cls,
+        *,
+        local: str,
+        local_port: int,
+        scope_id: int,
+        interface: str | None,
+        netns: str | None,
+        sender: str,
+        sender_port: int,
+        format: str,
+        twamp_aes_key: bytes | None,
+        twamp_hmac_key: bytes | None,
+        sid: bytes,
+        slots: Sequence[tuple[int, int]],
+        packets: int,
+        timeout_ns: int,
+        record_capacity: int,
+        timestamps: str,
+        receive_buffer: int,
+    ) -> Self:
+        """Port and sender as in `ManagedReflectorSpec`, schedule as in `OneWaySenderSpec`. `record_capacity`: records
+        kept, 32 octets each; it must hold a record for each of `packets`, what is more is for duplicates.
+        """
+
+@final
+class RecordBatch:
+    """Packet records of an OWAMP test-session in the order of arrival, losses where they became known.
+
+    `send_ns` and `receive_ns` hold `MISSING` where there is no valid timestamp, as in the `receive_ns` of a lost
+    packet.
+    """
+
+    MISSING: Final[int]
+    def __len__(self) -> int: ...
+    @property
+    def sequence(self) -> Column: ...
+    @property
+    def lost(self) -> Column:
+        """1 for a packet that did not come ("B")."""
+    @property
+    def send_ns(self) -> Column:
+        """Departure, by the Session-Sender's wall clock; the scheduled time of a lost packet."""
+    @property
+    def receive_ns(self) -> Column: ...
+    @property
+    def send_timestamp(self) -> Column:
+        """As on the wire ("Q")."""
+    @property
+    def receive_timestamp(self) -> Column: ...
+    @property
+    def send_error_estimate(self) -> Column:
+        """As on the wire ("I")."""
+    @property
+    def receive_error_estimate(self) -> Column: ...
+    @property
+    def ttl(self) -> Column:
+        """TTL or hop limit on arrival, 255 if unknown or lost ("B")."""
+    def between(self, begin: int, end: int, /) -> RecordBatch:
+        """Those with these sequence numbers, both included (Fetch-Session's Begin Seq and End Seq)."""
+    def octets(self) -> bytes:
+        """As Fetch-Session carries them (RFC 4656 section 3.9): 25 octets each, without the padding to a block."""
+    @staticmethod
+    def parse(octets: bytes, /, *, near_ns: int) -> RecordBatch:
+        """Fetched records. `near_ns`: a wall time within 68 years. Raises `errors.WireError` for a part of one."""
+    def summary(self, *, skip_ranges: Sequence[tuple[int, int]], start_ns: int, end_ns: int) -> IntervalSummary:
+        """The records in numbers: `forward` and its variation, losses, duplicates and reordering forward."""
+
+@final
+class SessionReceiver:
+    """One OWAMP Session-Receiver. Dropping it closes its port and forgets its records."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def local_address(self) -> tuple[str, int]: ...
+    @property
+    def obtained(self) -> dict[str, str]: ...
+    def start(self) -> None: ...
+    def start_at(self, wall_ns: int, /) -> None:
+        """The schedule begins when the wall clock reads that: the same moment as at the Session-Sender."""
+    def close(self) -> None:
+        """Close the port; records are forgotten unless it was complete or abandoned."""
+    @property
+    def end(self) -> str: ...
+    @property
+    def decided(self) -> bool:
+        """Every packet of the schedule is received or lost (two timeouts after the last one is due)."""
+    def counters(self) -> dict[str, int]: ...
+    def complete(self, next_seqno: int, skip_ranges: Sequence[tuple[int, int]], /) -> str:
+        """Stop-Sessions came, and said so of the Session-Sender. Closes the port, discards what must not count (RFC
+        4656 section 3.8) and returns the outcome, a name of `catalogue()["receiver_outcomes"]`: "complete", or
+        "invalid" if more came than was sent. The first end stands."""
+    def abandon(self) -> str:
+        """The control connection broke: losses after the last packet that came are left out."""
+    def recorded(self) -> tuple[RecordBatch, str, int, list[tuple[int, int]]]:
+        """(records so far, outcome, Next Seqno, Skip Ranges); "running", 0 and [] before the end."""
+    def summary(self) -> IntervalSummary: ...
+
+@final
+class ManagedPlane:
+    """Worker threads that own the ports of managed test-sessions. Dropping it ends them."""
+
+    def __new__(cls, *, workers: int) -> Self: ...
+    def open_reflector(self, spec: ManagedReflectorSpec, /) -> ManagedReflector:
+        """Opens its port; raises if that is not to be had. It answers nobody before it is started."""
+    def open_receiver(self, spec: SessionReceiverSpec, /) -> SessionReceiver: ...
+    def fileno(self) -> int:
+        """Readable when a session has ended or a Session-Receiver is decided; `acknowledge` clears it."""
+    def acknowledge(self) -> list[int]:
+        """Ids of the sessions with news since the last call."""
+    def counters(self) -> dict[str, int]:
+        """The plane's own state (`catalogue()["managed_counters"]`): unmatched, socket_drops, send_errors, …"""
+    def transmit_prediction_error(self) -> Distribution:
+        """Departure of replies by the kernel's stamp minus the T3 written."""
+    def close(self) -> None: ...
+
+def owamp_schedule(*, sid: bytes, slots: Sequence[tuple[int, int]], packets: int) -> Column:
+    """When each packet is due, in nanoseconds after the start ("q"): RFC 4656 sections 3.6 and 5. 8 octets a packet."""
 
 @final
 class DecodedPacket:

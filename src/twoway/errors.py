@@ -76,6 +76,32 @@ class RemoteControlError(RemoteProtocolError):
         return f"control connection: {self.meaning} ({self.section})" + (f": {self.detail}" if self.detail else "")
 
 
+class ControlConnectionError(TwowayError):
+    """A control connection that could not be made, or that was lost: its far end `peer`, and the `reason`."""
+
+    def __init__(self, peer: str, reason: str) -> None:
+        super().__init__(peer, reason)
+        self.peer = peer
+        self.reason = reason
+
+    def describe(self) -> str:
+        return f"control connection with {self.peer}: {self.reason}"
+
+
+class SessionRefusedError(TwowayError):
+    """A Server that would not do what was asked: the `operation`, its Accept value (RFC 4656 section 3.3), and why."""
+
+    def __init__(self, operation: str, peer: str, accept: int, reason: str) -> None:
+        super().__init__(operation, peer, accept, reason)
+        self.operation = operation
+        self.peer = peer
+        self.accept = accept
+        self.reason = reason
+
+    def describe(self) -> str:
+        return f"{self.operation}: {self.peer} answered Accept {self.accept}: {self.reason}"
+
+
 class WireError(RemoteProtocolError):
     """Octets that are not a valid test packet. `rule` says which rule of the format failed, never what they held."""
 

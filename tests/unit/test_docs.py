@@ -11,14 +11,15 @@ import pytest
 
 from twoway.cli.ping_arguments import ping_parser
 from twoway.cli.reflector import reflector_parser
+from twoway.cli.server import server_parser
 from twoway.config.keyfile import parse_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SYNOPSES = {"ping": ping_parser(), "reflector": reflector_parser()}
+SYNOPSES = {"ping": ping_parser(), "reflector": reflector_parser(), "server": server_parser()}
 _EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
-_COMMAND = re.compile(r"twoway (ping|reflector)\b((?:[^\n|>`#]|\\\n)*)")
+_COMMAND = re.compile(r"twoway (ping|reflector|server)\b((?:[^\n|>`#]|\\\n)*)")
 _OPTION = re.compile(r"(?<![\w-])--?[A-Za-z46][\w-]*")
 
 

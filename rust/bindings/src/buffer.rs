@@ -15,6 +15,8 @@ pub(crate) enum Values {
     Signed(Vec<i64>),
     /// Numbers, TTLs, flags.
     Unsigned(Vec<u32>),
+    /// 64 bits as they are on the wire.
+    Wide(Vec<u64>),
     /// Codes.
     Octets(Vec<u8>),
 }
@@ -24,6 +26,7 @@ impl Values {
         match self {
             Self::Signed(values) => values.len(),
             Self::Unsigned(values) => values.len(),
+            Self::Wide(values) => values.len(),
             Self::Octets(values) => values.len(),
         }
     }
@@ -33,6 +36,7 @@ impl Values {
         match self {
             Self::Signed(_) => (c"q", 8),
             Self::Unsigned(_) => (c"I", 4),
+            Self::Wide(_) => (c"Q", 8),
             Self::Octets(_) => (c"B", 1),
         }
     }
@@ -41,6 +45,7 @@ impl Values {
         match self {
             Self::Signed(values) => values.as_ptr().cast(),
             Self::Unsigned(values) => values.as_ptr().cast(),
+            Self::Wide(values) => values.as_ptr().cast(),
             Self::Octets(values) => values.as_ptr().cast(),
         }
     }
@@ -78,6 +83,7 @@ impl Column {
         match &self.values {
             Values::Signed(values) => PyList::new(py, values),
             Values::Unsigned(values) => PyList::new(py, values),
+            Values::Wide(values) => PyList::new(py, values),
             Values::Octets(values) => PyList::new(py, values),
         }
     }

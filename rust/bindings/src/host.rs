@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use twoway_plane::managed;
 use twoway_plane::reflector::counters::OwnCounter;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::{DISTRIBUTIONS, OWN_GAUGES};
 use twoway_plane::sample::{SampleFlag, SampleStatus, TimestampSource};
 use twoway_plane::sender::event::EventKind;
+use twoway_plane::session_receiver::Outcome;
 use twoway_plane::summary::Summary;
 use twoway_wire::{PacketFormat, TlvType};
 
@@ -59,6 +61,10 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let own: Vec<_> = OwnCounter::ALL.iter().map(|counter| counter.name()).chain(OWN_GAUGES).collect();
     catalogue.set_item("reflector_counters", own)?;
     catalogue.set_item("reflector_distributions", DISTRIBUTIONS)?;
+    catalogue.set_item("managed_dispositions", managed::Disposition::NAMES)?;
+    catalogue.set_item("managed_counters", managed::PlaneCounter::NAMES)?;
+    catalogue.set_item("managed_ends", managed::End::NAMES)?;
+    catalogue.set_item("receiver_outcomes", Outcome::ALL.map(Outcome::name))?;
     let tlvs: BTreeMap<_, _> = TlvType::ALL.iter().map(|tlv| (tlv.name(), (tlv.code(), tlv.is_honoured()))).collect();
     catalogue.set_item("tlv_types", tlvs)?;
     Ok(catalogue)

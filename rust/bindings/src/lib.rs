@@ -4,7 +4,10 @@
 mod buffer;
 mod errors;
 mod host;
+mod managed;
+mod owamp;
 mod packet;
+mod records;
 mod reflector;
 mod samples;
 mod sender;
@@ -21,7 +24,13 @@ mod _native {
     #[pymodule_export]
     use super::host::{capabilities, catalogue, clock_state};
     #[pymodule_export]
+    use super::managed::{ManagedPlane, ManagedReflector, ManagedReflectorSpec};
+    #[pymodule_export]
+    use super::owamp::{OneWaySenderSpec, SessionReceiver, SessionReceiverSpec, owamp_schedule};
+    #[pymodule_export]
     use super::packet::{DecodedPacket, decode_test_packet, derive_twamp_test_keys, encode_test_packet};
+    #[pymodule_export]
+    use super::records::RecordBatch;
     #[pymodule_export]
     use super::reflector::{Reflector, ReflectorSpec};
     #[pymodule_export]

@@ -5,28 +5,30 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use twoway_plane::clock::Moment;
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
-use twoway_plane::session_sender::SessionSpec;
+use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
 use twoway_wire::{TimestampFormat, WallNanos};
 
 use crate::errors;
+use crate::owamp::OneWaySenderSpec;
 use crate::packet;
 use crate::samples::SampleBatch;
 use crate::summary::IntervalSummary;
 
 /// The longest UDP payload that fits an IPv4 packet.
-const LONGEST_PAYLOAD: usize = 65_507;
+pub(crate) const LONGEST_PAYLOAD: usize = 65_507;
 /// Losses that may wait for their direction at once: what bounds a session's memory in an outage.
 const ATTRIBUTION_CAPACITY: usize = 1024;
 /// How long they wait in a session without end; one with an end can wait for it.
 const ATTRIBUTION_WAIT: Duration = Duration::from_secs(60);
 /// How long a packet waits for its transmit stamp: software stamps are there before the send returns, a NIC's follow
 /// within milliseconds.
-const STAMP_WAIT: Duration = Duration::from_millis(50);
+pub(crate) const STAMP_WAIT: Duration = Duration::from_millis(50);
 /// Most packets that a session keeps in mind at once.
 const LARGEST_RING: i64 = 1 << 20;
 
@@ -163,7 +165,8 @@ impl SenderSpec {
             ssid,
             timestamp_format,
             payload_len,
-            random_fill,
+            padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None },
+            one_way: false,
             count,
             spacing,
             interval_ns,
@@ -186,6 +189,29 @@ impl SenderSpec {
             packet_info: false,
         };
         Ok(Self(Spec { session, socket, netns, sample_capacity }))
+    }
+
+    /// The same with what a control connection negotiated for the padding (RFC 6038).
+    #[pyo3(signature = (*, symmetrical_size, server_octets))]
+    fn negotiated(&self, symmetrical_size: bool, server_octets: Option<&[u8]>) -> PyResult<Self> {
+        let mut spec = self.0.clone();
+        let session = &mut spec.session;
+        if session.format.is_stamp() {
+            return Err(errors::field("format", "STAMP is not negotiated"));
+        }
+        let server_octets = match server_octets {
+            None => None,
+            Some(octets) => Some(octets.try_into().map_err(|_| errors::field("server_octets", "must be 2 octets"))?),
+        };
+        let zeros = session.format.symmetrical_mbz(session.dscp_ecn_monitoring).len();
+        let padding = session.payload_len - session.format.sender_len();
+        let needed = if symmetrical_size { zeros } else { 0 } + if server_octets.is_some() { 2 } else { 0 };
+        if padding < needed {
+            let reason = format!("{padding} octets of padding: {needed} are needed (RFC 6038 section 4.2)");
+            return Err(errors::field("payload_len", reason));
+        }
+        session.padding = Padding { symmetrical_size, server_octets, ..session.padding };
+        Ok(Self(spec))
     }
 }
 
@@ -213,7 +239,25 @@ impl Sender {
 
     /// Sends the first packet now.
     fn start(&self) {
-        self.0.start();
+        self.0.start(Moment::Now);
+    }
+
+    /// Begins its schedule when the wall clock reads that.
+    #[pyo3(signature = (wall_ns, /))]
+    fn start_at(&self, wall_ns: i64) {
+        self.0.start(Moment::Wall(WallNanos(wall_ns)));
+    }
+
+    /// Begins its schedule when the monotonic clock reads that.
+    #[pyo3(signature = (monotonic_ns, /))]
+    fn start_at_monotonic(&self, monotonic_ns: i64) {
+        self.0.start(Moment::Monotonic(monotonic_ns));
+    }
+
+    /// (Next Seqno, Skip Ranges): how far its schedule got.
+    fn progress(&self, py: Python<'_>) -> PyResult<(u32, Vec<(u32, u32)>)> {
+        let progress = py.detach(|| self.0.progress()).map_err(errors::plane)?;
+        Ok((progress.next_sequence, progress.skipped.iter().map(|range| (range.first, range.last)).collect()))
     }
 
     /// Sends no more, and awaits what is outstanding.
@@ -267,6 +311,13 @@ impl Plane {
     /// Opens a Session-Sender's socket; the session waits to be started.
     #[pyo3(signature = (spec, /))]
     fn open_sender(&self, py: Python<'_>, spec: &SenderSpec) -> PyResult<Sender> {
+        let spec = spec.0.clone();
+        py.detach(|| self.0.open_sender(spec)).map(Sender).map_err(errors::plane)
+    }
+
+    /// Opens an OWAMP Session-Sender's socket; the session waits to be started.
+    #[pyo3(signature = (spec, /))]
+    fn open_one_way_sender(&self, py: Python<'_>, spec: &OneWaySenderSpec) -> PyResult<Sender> {
         let spec = spec.0.clone();
         py.detach(|| self.0.open_sender(spec)).map(Sender).map_err(errors::plane)
     }

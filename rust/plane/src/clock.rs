@@ -10,6 +10,28 @@ pub trait Clock {
     fn monotonic(&self) -> i64;
 }
 
+/// When something is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// At once.
+    Now,
+    /// When the wall clock reads this, as it goes now: a later step moves nothing.
+    Wall(WallNanos),
+    /// When the monotonic clock reads this.
+    Monotonic(i64),
+}
+
+impl Moment {
+    /// The moment on the monotonic and on the wall clock, which read `now_ns` and `wall` now.
+    pub fn on_both_clocks(self, now_ns: i64, wall: WallNanos) -> (i64, WallNanos) {
+        match self {
+            Self::Now => (now_ns, wall),
+            Self::Wall(at) => (now_ns.saturating_add(at.since(wall)), at),
+            Self::Monotonic(at_ns) => (at_ns, WallNanos(wall.0.saturating_add(at_ns.saturating_sub(now_ns)))),
+        }
+    }
+}
+
 /// Sees steps of the wall clock by reading it beside the monotonic clock.
 ///
 /// Both clocks are slewed alike by the time daemon, so their difference moves only when somebody steps the wall clock

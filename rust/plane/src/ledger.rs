@@ -125,6 +125,13 @@ impl Ledger {
         self.current.last_sequence = Some(self.ring.head() - 1);
     }
 
+    /// A packet that nobody answers was handed to the kernel (OWAMP): it is counted and has no fate here.
+    pub fn sent_one_way(&mut self, sequence: u32, lateness_ns: i64) {
+        self.current.add(Counter::Sent, 1);
+        self.current.record(Measure::SendLateness, lateness_ns);
+        self.current.last_sequence = Some(u64::from(sequence));
+    }
+
     /// A scheduled packet was never sent. Its row has the number that the next packet sent will have.
     pub fn not_sent(&mut self, why: NotSent, sink: &mut impl SampleSink) {
         self.current.add(Counter::NotSent, 1);

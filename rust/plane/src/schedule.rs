@@ -1,13 +1,17 @@
 //! When packets are due: periodic (RFC 3432) or Poisson (RFC 2330 section 11.1.1), always as absolute moments, so that a
-//! late packet does not push the ones after it.
+//! late packet does not push the ones after it. OWAMP's slot lists are in `slots`.
+
+use crate::slots::{SlotList, SlotSchedule};
 
 /// Spacing of a test-session's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spacing {
     /// One packet each interval.
     Periodic,
     /// Exponentially distributed gaps whose mean is the interval.
     Poisson,
+    /// A schedule that the receiving end knows too (RFC 4656 section 3.6).
+    Slots(SlotList),
 }
 
 /// A small, fast generator (`SplitMix64`) for gaps and padding. Not for secrets.
@@ -48,18 +52,34 @@ impl Random {
 /// The moments at which one test-session's packets are due, on the monotonic clock.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    spacing: Spacing,
+    gaps: Gaps,
     interval_ns: i64,
     /// Slots not yet taken; `None` for no end.
     left: Option<u64>,
     next_ns: i64,
-    random: Random,
+}
+
+/// Where the gaps come from.
+#[derive(Clone, Debug)]
+enum Gaps {
+    Periodic,
+    Poisson(Random),
+    Slots { start_ns: i64, slots: SlotSchedule },
 }
 
 impl Schedule {
-    /// `count` slots, the first due at `start_ns`.
-    pub fn new(spacing: Spacing, interval_ns: i64, count: Option<u64>, seed: u64, start_ns: i64) -> Self {
-        Self { spacing, interval_ns: interval_ns.max(1), left: count, next_ns: start_ns, random: Random::new(seed) }
+    /// `count` slots, the first due at `start_ns`, or that much later than its slot list says.
+    pub fn new(spacing: &Spacing, interval_ns: i64, count: Option<u64>, seed: u64, start_ns: i64) -> Self {
+        let (gaps, next_ns) = match spacing {
+            Spacing::Periodic => (Gaps::Periodic, start_ns),
+            Spacing::Poisson => (Gaps::Poisson(Random::new(seed)), start_ns),
+            Spacing::Slots(list) => {
+                let mut slots = SlotSchedule::new(list);
+                let first_ns = start_ns.saturating_add(slots.advance());
+                (Gaps::Slots { start_ns, slots }, first_ns)
+            }
+        };
+        Self { gaps, interval_ns: interval_ns.max(1), left: count, next_ns }
     }
 
     /// When the next packet is due; `None` when all slots are taken.
@@ -74,11 +94,11 @@ impl Schedule {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(1);
         }
-        let gap = match self.spacing {
-            Spacing::Periodic => self.interval_ns,
-            Spacing::Poisson => self.random.exponential(self.interval_ns as f64) as i64,
+        self.next_ns = match &mut self.gaps {
+            Gaps::Periodic => self.next_ns.saturating_add(self.interval_ns),
+            Gaps::Poisson(random) => self.next_ns.saturating_add(random.exponential(self.interval_ns as f64) as i64),
+            Gaps::Slots { start_ns, slots } => start_ns.saturating_add(slots.advance()),
         };
-        self.next_ns = self.next_ns.saturating_add(gap);
     }
 
     /// No further slots.
@@ -104,7 +124,7 @@ mod tests {
 
     #[test]
     fn periodic_slots_never_drift() {
-        let mut schedule = Schedule::new(Spacing::Periodic, 333_333, Some(3), 0, 10);
+        let mut schedule = Schedule::new(&Spacing::Periodic, 333_333, Some(3), 0, 10);
         let mut moments = Vec::new();
         while let Some(moment) = schedule.next() {
             moments.push(moment);
@@ -115,7 +135,7 @@ mod tests {
 
     #[test]
     fn poisson_gaps_have_the_mean_and_the_deviation_of_an_exponential() {
-        let mut schedule = Schedule::new(Spacing::Poisson, 1_000_000, None, 7, 0);
+        let mut schedule = Schedule::new(&Spacing::Poisson, 1_000_000, None, 7, 0);
         let (mut last, mut gaps) = (0, Vec::new());
         for _ in 0..20_000 {
             schedule.advance();
@@ -133,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_ended_schedule_has_no_slot() {
-        let mut schedule = Schedule::new(Spacing::Periodic, 1, None, 0, 0);
+        let mut schedule = Schedule::new(&Spacing::Periodic, 1, None, 0, 0);
         schedule.end();
         assert_eq!(schedule.next(), None);
     }

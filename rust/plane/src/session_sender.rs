@@ -5,19 +5,28 @@
 //! [`refused`](SessionSender::refused)): only a packet that left takes a sequence number, so a hole in the numbers is always
 //! the network's. Stamps and replies come in as they arrive; what they mean for loss, order and delay is the [`Ledger`]'s.
 //!
-//! RFCs to read first: 8762 section 4, 8972 sections 3 and 4, 5357 section 4.1 and Appendix I, 6038 section 5.
+//! OWAMP's packets are numbered by the schedule instead, which the Session-Receiver knows too: a packet that is more than
+//! the timeout late, or that the kernel refuses, leaves a hole, and the holes are kept as Skip Ranges. Nobody answers, so
+//! the session ends with its last packet.
+//!
+//! RFCs to read first: 8762 section 4, 8972 sections 3 and 4, 5357 section 4.1 and Appendix I, 6038 section 5, 4656
+//! section 4.1.
+
+mod padding;
 
 use std::collections::VecDeque;
 
 use twoway_wire::{
     ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, TlvChain,
-    TlvFlags, WallNanos, WireError, write_extra_padding,
+    TlvFlags, WallNanos, WireError,
 };
 
+pub use self::padding::Padding;
 use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply};
-use crate::sample::{Sample, SampleSink, TimestampSource};
+use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
 use crate::schedule::{Random, Schedule, Spacing};
 use crate::sender::handle::Shared;
+use crate::slots::SkipRange;
 use crate::summary::{Counter, Summary};
 use crate::sys::control::Stamps;
 use crate::sys::{ReceiveMeta, TimestampMode};
@@ -30,8 +39,19 @@ const STAMP_SKEW: i64 = 8;
 const STAMP_WINDOW_NS: i64 = 2_000_000_000;
 /// Stamps come back within this time or are not waited for.
 const STAMP_DELAY_NS: i64 = 10_000_000;
+/// Slots passed over in one go: a schedule that began long ago must not keep the worker from its other sessions.
+const MISSED_AT_ONCE: u64 = 4096;
 /// After the last reply a session stays this long, to see whether that was duplicated.
 const LINGER_NS: i64 = 20_000_000;
+
+/// How far a Session-Sender got in its schedule, as Stop-Sessions tells it (RFC 4656 section 3.8).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Next Seqno: number of the packet that would be sent next.
+    pub next_sequence: u32,
+    /// Packets before it that were not sent, in ascending order.
+    pub skipped: Vec<SkipRange>,
+}
 
 /// What a Session-Sender sends.
 #[derive(Clone, Debug)]
@@ -46,8 +66,10 @@ pub struct SessionSpec {
     pub timestamp_format: TimestampFormat,
     /// Octets of UDP payload.
     pub payload_len: usize,
-    /// Padding is pseudo-random rather than zero.
-    pub random_fill: bool,
+    /// What stands after the base packet.
+    pub padding: Padding,
+    /// Nobody answers: packets are numbered by the schedule (OWAMP).
+    pub one_way: bool,
     /// Packets to send; `None` for no end.
     pub count: Option<u64>,
     /// Spacing of the packets.
@@ -99,9 +121,13 @@ pub struct SessionSender {
     schedule: Schedule,
     random: Random,
     sequence: u32,
-    /// Our sequence number minus the kernel's number of the same datagram.
+    /// Packets of a one-way session that were not sent.
+    skipped: Vec<SkipRange>,
+    /// Datagrams that left: the kernel's own numbering, but for what it refused.
+    departures: u32,
+    /// Our number of a datagram minus the kernel's.
     stamp_skew: i64,
-    /// Clock readings of the last packets, by which their stamps are known: (sequence number, reading).
+    /// Clock readings of the last packets, by which their stamps are known: (number of the datagram, reading).
     readings: VecDeque<(u32, WallNanos)>,
     readings_kept: usize,
     last_departure_ns: i64,
@@ -118,12 +144,14 @@ pub struct SessionSender {
 impl SessionSender {
     /// A session that waits for [`start`](Self::start).
     pub fn new(spec: SessionSpec) -> Self {
-        let schedule = Schedule::new(spec.spacing, spec.interval_ns, spec.count, spec.seed, 0);
+        let schedule = Schedule::new(&spec.spacing, spec.interval_ns, spec.count, spec.seed, 0);
         Self {
             random: Random::new(spec.seed ^ 0x5bd1_e995),
             state: State::Waiting,
             schedule,
             sequence: 0,
+            skipped: Vec::new(),
+            departures: 0,
             stamp_skew: 0,
             readings: VecDeque::new(),
             readings_kept: (STAMP_DELAY_NS / spec.interval_ns.max(1)).clamp(0, 4096) as usize + 2 * STAMP_SKEW as usize,
@@ -149,13 +177,16 @@ impl SessionSender {
         self.spec.payload_len.max(self.spec.format.reflector_len_with(self.spec.dscp_ecn_monitoring))
     }
 
-    /// The first packet is due now.
-    pub fn start(&mut self, now_ns: i64, wall: WallNanos) {
+    /// The schedule begins at `at_ns`, which is `wall` on the wall clock. A moment that has passed means now, except in
+    /// one-way sessions: their schedule is the other end's too, and what is due no more is skipped.
+    pub fn start(&mut self, at_ns: i64, wall: WallNanos, now_ns: i64) {
         if self.state == State::Waiting {
             self.state = State::Sending;
-            let SessionSpec { spacing, interval_ns, count, seed, .. } = self.spec;
-            self.schedule = Schedule::new(spacing, interval_ns, count, seed, now_ns);
-            self.ledger = Ledger::new(LedgerSpec { start: wall, ..self.spec.ledger });
+            let begin_ns = if self.spec.one_way { at_ns } else { at_ns.max(now_ns) };
+            let SessionSpec { spacing, interval_ns, count, seed, .. } = &self.spec;
+            self.schedule = Schedule::new(spacing, *interval_ns, *count, *seed, begin_ns);
+            let start = WallNanos(wall.0.saturating_add(begin_ns.saturating_sub(at_ns)));
+            self.ledger = Ledger::new(LedgerSpec { start, ..self.spec.ledger });
             self.ledger.local_clock(self.clock_synchronized, self.clock_error_ns);
         }
     }
@@ -221,6 +252,9 @@ impl SessionSender {
         if self.schedule.next().is_some() {
             return;
         }
+        if self.spec.one_way {
+            return self.finish(now_ns, false);
+        }
         self.state = State::Draining;
         if self.ledger.outstanding() == 0 {
             self.linger_until_ns.get_or_insert(now_ns + LINGER_NS);
@@ -248,6 +282,8 @@ impl SessionSender {
             Some(built) => (built.schedule.clone(), built.sequence.wrapping_add(1)),
             None => (self.schedule.clone(), self.sequence),
         };
+        // RFC 4656 section 4.1.1: what is late by more than the timeout MUST NOT be sent, the rest SHOULD be.
+        let patience_ns = if self.spec.one_way { self.spec.ledger.timeout_ns } else { schedule.patience_ns() };
         let mut missed = 0;
         let due = loop {
             let due = schedule.next().filter(|due| *due <= now_ns);
@@ -255,16 +291,23 @@ impl SessionSender {
                 // All that was due is too long ago: there is nothing to build, but the slots are gone.
                 if missed > 0 {
                     self.schedule = schedule;
-                    self.note_missed(missed);
+                    self.note_missed(self.sequence, missed);
                 }
                 return None;
             };
             schedule.advance();
-            if now_ns - due <= schedule.patience_ns() {
+            if now_ns - due <= patience_ns {
                 break due;
             }
             missed += 1;
+            if missed == MISSED_AT_ONCE {
+                self.schedule = schedule;
+                self.note_missed(self.sequence, missed);
+                return None;
+            }
         };
+        // In OWAMP a slot is a number, whether or not its packet is sent.
+        let sequence = if self.spec.one_way { sequence.wrapping_add(missed as u32) } else { sequence };
         let written = WallNanos(wall.0.saturating_add(gap_ns));
         let base = SenderPacket {
             sequence,
@@ -272,66 +315,76 @@ impl SessionSender {
             error_estimate: self.error_estimate,
             ssid: self.spec.ssid,
         };
-        self.pad(packet);
+        let Self { spec, random, .. } = self;
+        spec.padding.write(spec.format, spec.dscp_ecn_monitoring, random, packet);
         // The specification was checked when the session was opened: length and keys fit the format.
         let emitted = base.emit(self.spec.format, &self.spec.keys, packet);
         debug_assert_eq!(emitted, Ok(()));
         Some(Built { sequence, written, wall, monotonic_ns: now_ns, lateness_ns: now_ns - due, missed, schedule })
     }
 
-    fn pad(&mut self, packet: &mut [u8]) {
-        let Self { spec, random, .. } = self;
-        let Some(padding) = packet.get_mut(spec.format.sender_len()..) else { return };
-        let mut fill = |octets: &mut [u8]| if spec.random_fill { random.fill(octets) } else { octets.fill(0) };
-        if spec.format.is_stamp() {
-            // STAMP is enlarged by a TLV, not by raw octets (RFC 8972 section 4.1). Lengths that no TLV can fill were refused
-            // when the session was opened.
-            let written = write_extra_padding(padding, fill);
-            debug_assert_eq!(written, Ok(()));
-        } else {
-            fill(padding);
-            // Symmetrical Size (RFC 6038 section 5.1.4): where the reply has its header, the request has zeros.
-            let mbz = spec.format.symmetrical_mbz(spec.dscp_ecn_monitoring);
-            let zero = padding.len().min(mbz.len());
-            padding[..zero].fill(0);
+    /// Slots passed over: too late. In one-way sessions `first` is the number of the first of them.
+    fn note_missed(&mut self, first: u32, missed: u64) {
+        if self.spec.one_way && missed > 0 {
+            let last = first.wrapping_add(missed as u32 - 1);
+            SkipRange::append(&mut self.skipped, first, last);
+            self.sequence = last.wrapping_add(1);
+        }
+        for _ in 0..missed {
+            self.note_not_sent(NotSent::MissedSlot);
         }
     }
 
-    fn note_missed(&mut self, missed: u64) {
-        let (ledger, sink) = self.split();
-        for _ in 0..missed {
-            ledger.not_sent(NotSent::MissedSlot, sink);
+    fn note_not_sent(&mut self, why: NotSent) {
+        if self.spec.one_way {
+            self.ledger.not_sent(why, &mut NoSamples);
+        } else {
+            let (ledger, sink) = self.split();
+            ledger.not_sent(why, sink);
         }
     }
 
     /// The packet left.
     pub fn departed(&mut self, built: &Built) {
         self.take_slot(built);
-        self.ledger.sent(built.sequence, built.monotonic_ns, built.written, built.lateness_ns);
+        if self.spec.one_way {
+            self.ledger.sent_one_way(built.sequence, built.lateness_ns);
+        } else {
+            self.ledger.sent(built.sequence, built.monotonic_ns, built.written, built.lateness_ns);
+        }
         self.sequence = built.sequence.wrapping_add(1);
         self.last_departure_ns = built.monotonic_ns;
         if self.spec.timestamps != TimestampMode::User {
             if self.readings.len() >= self.readings_kept {
                 self.readings.pop_front();
             }
-            self.readings.push_back((built.sequence, built.wall));
+            self.readings.push_back((self.departures, built.wall));
         }
+        self.departures = self.departures.wrapping_add(1);
     }
 
     /// The kernel refused the packet. Packets built after it must be built again.
     pub fn refused(&mut self, built: &Built) {
         self.take_slot(built);
         self.last_departure_ns = built.monotonic_ns;
-        let (ledger, sink) = self.split();
-        ledger.not_sent(NotSent::SendError, sink);
+        if self.spec.one_way {
+            SkipRange::append(&mut self.skipped, built.sequence, built.sequence);
+            self.sequence = built.sequence.wrapping_add(1);
+        }
+        self.note_not_sent(NotSent::SendError);
     }
 
     fn take_slot(&mut self, built: &Built) {
-        self.note_missed(built.missed);
+        self.note_missed(built.sequence.wrapping_sub(built.missed as u32), built.missed);
         // A stop in between has ended the schedule for good.
         if self.schedule.next().is_some() {
             self.schedule = built.schedule.clone();
         }
+    }
+
+    /// How far it got; final once it has been stopped or has finished.
+    pub fn progress(&self) -> Progress {
+        Progress { next_sequence: self.sequence, skipped: self.skipped.clone() }
     }
 
     /// A transmit stamp of the datagram that the kernel numbers `id`. Returns the gap between the clock reading and the
@@ -346,13 +399,16 @@ impl SessionSender {
             (1..=STAMP_SKEW).flat_map(|skew| [-skew, skew]).find_map(|skew| self.fit(software, expected, skew))
         })?;
         self.stamp_skew += skew;
+        if self.spec.one_way {
+            return Some(gap);
+        }
         let (stamp, source) = self.select(stamps)?;
         let (ledger, sink) = self.split();
         ledger.transmit_stamp((expected + skew) as u32, stamp, source, sink);
         Some(gap)
     }
 
-    /// Whether a stamp can be that of the packet numbered `expected + skew`: (skew, gap to the clock reading).
+    /// Whether a stamp can be that of the datagram numbered `expected + skew`: (skew, gap to the clock reading).
     fn fit(&self, stamp: WallNanos, expected: i64, skew: i64) -> Option<(i64, i64)> {
         let sequence = (expected + skew) as u32;
         let (first, _) = self.readings.front()?;
@@ -384,6 +440,10 @@ impl SessionSender {
         }
         if self.state == State::Waiting {
             return;
+        }
+        if self.spec.one_way {
+            // Nobody has anything to say to a one-way Session-Sender.
+            return self.ledger.add(Counter::RejectedMismatch, 1);
         }
         let (t4, t4_source) = self.select(&meta.stamps).unwrap_or((wall, TimestampSource::User));
         let packet =

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use twoway_plane::clock::Clock;
+use twoway_plane::clock::{Clock, Moment};
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::sample::{Sample, SampleStatus, TimestampSource};
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::event::EventKind;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
-use twoway_plane::session_sender::SessionSpec;
+use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, SystemClock, TimestampMode};
 use twoway_wire::{
     ErrorEstimate, PacketFormat, ReflectInput, SenderPacket, TestKeys, TimestampFormat, WallNanos, reflect_in_place,
@@ -90,7 +90,8 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         ssid: 7,
         timestamp_format: TimestampFormat::Ntp,
         payload_len: 100,
-        random_fill: true,
+        padding: Padding { random: true, symmetrical_size: true, server_octets: None },
+        one_way: false,
         count,
         spacing: Spacing::Periodic,
         interval_ns,
@@ -136,7 +137,7 @@ fn every_packet_comes_back_with_kernel_stamps() {
         let far = Far::start(bind, |_| false);
         let plane = Plane::new(1, false).unwrap();
         let sender = plane.open_sender(spec(far.address, Some(200), 200_000)).unwrap();
-        sender.start();
+        sender.start(Moment::Now);
         let samples = finish(&plane, &sender);
         let summary = sender.summary().unwrap();
         let counter = |name| summary.counter(name).unwrap();
@@ -162,7 +163,7 @@ fn what_is_not_answered_is_lost_forward_and_the_session_ends_at_the_last_timeout
     let plane = Plane::new(1, false).unwrap();
     let sender = plane.open_sender(spec(far.address, Some(100), 1_000_000)).unwrap();
     let begun = Instant::now();
-    sender.start();
+    sender.start(Moment::Now);
     let samples = finish(&plane, &sender);
     assert!(begun.elapsed() < Duration::from_secs(3));
     let summary = sender.summary().unwrap();
@@ -181,7 +182,7 @@ fn a_target_that_is_not_there_is_an_event_and_a_loss() {
     let closed = Std::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let plane = Plane::new(1, false).unwrap();
     let sender = plane.open_sender(spec(closed, Some(20), 1_000_000)).unwrap();
-    sender.start();
+    sender.start(Moment::Now);
     finish(&plane, &sender);
     let summary = sender.summary().unwrap();
     let counter = |name| summary.counter(name).unwrap();
@@ -201,7 +202,7 @@ fn a_stop_awaits_what_is_outstanding_and_an_abort_does_not() {
     let plane = Plane::new(1, false).unwrap();
     for (abort, name) in [(false, "lost_unattributed"), (true, "pending")] {
         let sender = plane.open_sender(spec(far.address, None, 1_000_000)).unwrap();
-        sender.start();
+        sender.start(Moment::Now);
         let begun = Instant::now();
         while sender.summary().unwrap().counter("sent") < Some(5) {
             assert!(begun.elapsed() < Duration::from_secs(5));
@@ -226,7 +227,7 @@ fn a_thousand_sessions_share_one_thread() {
     let senders: Vec<_> =
         (0..1000).map(|_| plane.open_sender(spec(far.address, Some(3), 50_000_000)).unwrap()).collect();
     for sender in &senders {
-        sender.start();
+        sender.start(Moment::Now);
     }
     for sender in &senders {
         finish(&plane, sender);
@@ -247,7 +248,7 @@ fn a_session_whose_packets_are_all_refused_still_ends() {
     let mut refused = spec("127.0.0.1:9".parse().unwrap(), Some(3), 1_000_000);
     refused.session.payload_len = 65_515;
     let sender = plane.open_sender(refused).unwrap();
-    sender.start();
+    sender.start(Moment::Now);
     finish(&plane, &sender);
     let summary = sender.summary().unwrap();
     assert_eq!((summary.counter("sent"), summary.counter("send_errors")), (Some(0), Some(3)));

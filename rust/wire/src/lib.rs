@@ -10,6 +10,7 @@
 pub mod auth;
 pub mod error;
 pub mod error_estimate;
+pub mod exponential;
 pub mod layout;
 pub mod owamp_test;
 pub mod packet;
@@ -22,6 +23,7 @@ pub mod twamp_test;
 pub use auth::{StampKey, TestKeys, TwampKeys};
 pub use error::{InvalidTimestamp, KeyError, WireError};
 pub use error_estimate::ErrorEstimate;
+pub use exponential::ExponentialGenerator;
 pub use packet::{PacketFormat, ReflectorPacket, SenderPacket};
 pub use reflect::{ReflectInput, is_reply_shaped, reflect_in_place, reply_len};
 pub use timestamp::{RawTimestamp, TimestampFormat, WallNanos};

@@ -14,16 +14,17 @@ from twoway.errors import EXIT_ERROR, TwowayError, one_line
 _INTERRUPTED = 130
 """What a shell reports for a command that ended by SIGINT before it had anything to report."""
 
-_COMMANDS = ("ping", "reflector", "capabilities", "schema")
+_COMMANDS = ("ping", "reflector", "server", "capabilities", "schema")
 
 _USAGE = """\
 usage: twoway COMMAND [OPTION]... [ARGUMENT]...
 
-Measures network paths in both directions with STAMP (RFC 8762) and TWAMP Light (RFC 5357).
+Measures network paths in both directions with STAMP (RFC 8762), TWAMP (RFC 5357) and OWAMP (RFC 4656).
 
 commands:
-  ping TARGET             measure the path to a Session-Reflector
+  ping TARGET             measure the path to a Session-Reflector, or to a Server
   reflector               be a Session-Reflector
+  server                  be a Server of TWAMP and OWAMP
   capabilities [IFACE]    show what this machine can measure with, and what to do about what it cannot
   schema NAME             print the JSON Schema of an output
 
@@ -81,6 +82,10 @@ def _dispatch(arguments: list[str]) -> int:
             from twoway.cli import reflector
 
             return reflector.run(rest)
+        if command == "server":
+            from twoway.cli import server
+
+            return server.run(rest)
         if command == "capabilities":
             from twoway.cli import capabilities
 

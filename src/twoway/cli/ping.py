@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from twoway.drivers.signals import SignalWait
 
 
-def _live(options: PingArguments) -> Live:
+MANAGED = ("twamp", "owamp")
+"""Protocols with a control connection."""
+
+
+def live_of(options: PingArguments) -> Live:
+    """How the measurement is shown while it runs."""
     if options.output == "ndjson":
         return NdjsonLive()
     if options.output == "csv":
@@ -29,7 +34,7 @@ def _live(options: PingArguments) -> Live:
     return PacketLive() if options.interval_ns >= LINE_INTERVAL_NS else StatusLive()
 
 
-def _check_plot(path: str) -> None:
+def check_plot(path: str) -> None:
     """Refuse before measuring what could only fail after it."""
     import importlib.util
     import os
@@ -48,6 +53,10 @@ def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
     options = ping_parser().parse_args(arguments, PingArguments())
     try:
+        if options.protocol in MANAGED:
+            from twoway.cli.managed import ping_managed
+
+            return ping_managed(options)
         return _ping(options)
     except ConfigError as error:
         if error.field not in OPTIONS:
@@ -58,10 +67,10 @@ def run(arguments: list[str]) -> int:
 def _ping(options: PingArguments) -> int:
     if options.samples and options.output != "json":
         raise ConfigError("--samples", "it goes with --json")
-    conditions = _conditions(options.fail_if)
+    conditions = conditions_of(options.fail_if)
     if options.plot is not None:
-        _check_plot(options.plot)
-    live = _live(options)
+        check_plot(options.plot)
+    live = live_of(options)
     kept: list[SampleBatch] | None = [] if options.samples or options.plot is not None else None
     measurement = measurement_from(options, keep_samples=live.needs_samples or kept is not None)
 
@@ -79,14 +88,14 @@ def _ping(options: PingArguments) -> int:
             interrupted = _watch(running, live, kept, signals)
             result = running.result(interrupted=interrupted)
             live.end(result)
-            _show(options, result, kept)
+            show(options, result, kept)
         except BrokenPipeError:
             # The reader of our output has gone, as in `… | head`: end quietly, with the code that the replies earn.
             running.abort()
             running.settle()
             abandon_output()
-            return _exit_code(running.result(interrupted=True), [])
-    return _exit_code(result, conditions)
+            return exit_code(running.result(interrupted=True), [])
+    return exit_code(result, conditions)
 
 
 def _watch(running: RunningMeasurement, live: Live, kept: list[SampleBatch] | None, signals: SignalWait) -> bool:
@@ -128,7 +137,7 @@ def _take(running: RunningMeasurement, live: Live, kept: list[SampleBatch] | Non
         live.event(event)
 
 
-def _show(options: PingArguments, result: Result, kept: list[SampleBatch] | None) -> None:
+def show(options: PingArguments, result: Result, kept: list[SampleBatch] | None) -> None:
     """Everything that comes at the end."""
     if options.output == "json":
         from twoway.export import json_result
@@ -157,7 +166,7 @@ def _draw_histogram(result: Result) -> None:
     sys.stdout.write(f"\n{drawn}\n")
 
 
-def _conditions(texts: list[str]) -> list[Condition]:
+def conditions_of(texts: list[str]) -> list[Condition]:
     """The `--fail-if`s. Raises `ConfigError`."""
     if not texts:
         return []
@@ -166,7 +175,7 @@ def _conditions(texts: list[str]) -> list[Condition]:
     return [conditions.parse(text) for text in texts]
 
 
-def _exit_code(result: Result, conditions: list[Condition]) -> int:
+def exit_code(result: Result, conditions: list[Condition]) -> int:
     """3 if a condition is violated, which is said, else 0 with replies and 1 without."""
     reasons = [reason for condition in conditions if (reason := condition.violated(result)) is not None]
     for reason in reasons:

@@ -7,17 +7,19 @@ import argparse
 from twoway.cli.arguments import Parser, value_of
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
+from twoway.config.managed import MODES
 from twoway.config.measurement import Measurement
 from twoway.errors import ConfigError
 
 _DESCRIPTION = """\
-Measure the path to a Session-Reflector with STAMP or TWAMP Light: loss by direction, round-trip
-and one-way delay, delay variation, reordering, duplicates. TARGET is a host name or an address,
-as host, host:port, 192.0.2.1:862, 2001:db8::1 or [fe80::1%eth0]:862; UDP port 862 if none is said.
+Measure the path to a Session-Reflector with STAMP or TWAMP Light, or to a Server with TWAMP or OWAMP:
+loss by direction, round-trip and one-way delay, delay variation, reordering, duplicates. TARGET is a
+host name or an address, as host, host:port, 192.0.2.1:862, 2001:db8::1 or [fe80::1%eth0]:862; port 862
+if none is said, with OWAMP 861.
 """
 _EPILOG = """\
 Replies count as late after -W and as lost after twice that. A key file has one key a line:
-`KEY-ID [ssid=N] hex:OCTETS` or `KEY-ID [ssid=N] text:PASSPHRASE`.
+`KEY-ID [ssid=N] hex:OCTETS` or `KEY-ID [ssid=N] text:PASSPHRASE`; secrets of a Server have no SSID.
 
 Times are written 20ms, 1.5s, 500us, 2m; a bare number is seconds. Ctrl-C ends with the report,
 Ctrl-\\ shows how it stands. Exit code: 0 replies came, 1 none came, 2 error, 3 a --fail-if holds.
@@ -26,6 +28,7 @@ examples:
   twoway ping -c 100 -i 20ms 192.0.2.1
   twoway ping -D ef --size 1400 -w 1m reflector.example.net:8620
   twoway ping --protocol light -c 1000 -i 1ms -q --histogram '[2001:db8::1]:862'
+  twoway ping --protocol twamp --key-file secrets --mode encrypted -c 100 -i 20ms server.example.net
   twoway ping -c 600 -i 100ms --plot path.png --fail-if 'loss>1%' --fail-if 'rtt-p99>20ms' 192.0.2.1
 """
 
@@ -54,6 +57,11 @@ class PingArguments(argparse.Namespace):
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
+    mode: list[str]
+    key_file: str | None
+    sessions: int
+    receiver_port: int
+    direction: str
     reflector_mode: str
     dscp_ecn_monitoring: bool
     timestamps: str
@@ -169,9 +177,9 @@ def ping_parser() -> Parser:
     add = parser.add_argument_group("protocol").add_argument
     add(
         "--protocol",
-        choices=("stamp", "light"),
+        choices=("stamp", "light", "twamp", "owamp"),
         default=defaults.PROTOCOL,
-        help=f"STAMP or TWAMP Light ({defaults.PROTOCOL})",
+        help=f"STAMP, TWAMP Light, or negotiated with a Server: TWAMP or OWAMP ({defaults.PROTOCOL})",
     )
     add(
         "--auth-key-file",
@@ -179,6 +187,34 @@ def ping_parser() -> Parser:
         help="authenticated STAMP with a key of this file (mode 0600; format below)",
     )
     add("--key-id", metavar="ID", help="which key of the file, where it has several")
+    add(
+        "--mode",
+        action="append",
+        choices=MODES,
+        default=[],
+        help="TWAMP, OWAMP: security mode; repeatable, best first (unauthenticated, or with a key file encrypted)",
+    )
+    add("--key-file", metavar="FILE", help="TWAMP, OWAMP: shared secrets by KeyID (mode 0600; format below)")
+    add(
+        "--sessions",
+        type=value_of(units.parse_integer, 1, 1000),
+        default=1,
+        metavar="N",
+        help="TWAMP, OWAMP: test-sessions at once on the connection, in each direction (1)",
+    )
+    add(
+        "--receiver-port",
+        type=value_of(units.parse_integer, 0, 65535),
+        default=0,
+        metavar="PORT",
+        help="TWAMP, OWAMP: UDP port wanted at the Server, for several sessions the first (its choice)",
+    )
+    add(
+        "--direction",
+        choices=("both", "forward", "backward"),
+        default="both",
+        help="OWAMP: which way to measure (both)",
+    )
     add("--ssid", type=value_of(units.parse_integer, 0, 0xFFFF), metavar="N", help="STAMP Session Identifier (none)")
     add(
         "--reflector-mode",
@@ -254,8 +290,8 @@ def ping_parser() -> Parser:
     return parser
 
 
-def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measurement:
-    """What was asked for, options that exclude each other refused. Raises `ConfigError`."""
+def sending_from(options: PingArguments) -> tuple[str | None, str | None]:
+    """Interface and source address, options that exclude each other refused. Raises `ConfigError`."""
     interface, source = options.interface, options.source
     if interface is not None and _is_address(interface):
         if source is not None:
@@ -265,6 +301,21 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         if interface is not None:
             raise ConfigError("--vrf", "a packet is bound to an interface or to a VRF, not to both")
         interface = options.vrf
+    return interface, source
+
+
+def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measurement:
+    """What was asked for. Raises `ConfigError`."""
+    for option, given in (
+        ("--mode", options.mode),
+        ("--key-file", options.key_file),
+        ("--sessions", options.sessions != 1),
+        ("--receiver-port", options.receiver_port),
+        ("--direction", options.direction != "both"),
+    ):
+        if given:
+            raise ConfigError(option, f"--protocol {options.protocol} negotiates nothing")
+    interface, source = sending_from(options)
     key, ssid = _key(options)
     dscp_ecn = options.tos if options.tos is not None else (options.dscp or 0) << 2
     return Measurement(
@@ -304,6 +355,9 @@ OPTIONS = {
     "count": "-c",
     "dscp_ecn": "-Q",
     "dscp_ecn_monitoring": "--dscp-ecn-monitoring",
+    "family": "-4, -6",
+    "key_id": "--key-id",
+    "mode": "--mode",
     "duration_ns": "-w",
     "interface": "-I",
     "interval_ns": "-i",

@@ -6,7 +6,7 @@ One key a line; `#` starts a comment at the start of a line:
 
 KEY-ID is a name of letters, digits, `.`, `_` and `-`. `ssid=N` ties the key to the test-sessions with this SSID (RFC
 8972 section 3). `hex:` takes pairs of hexadecimal digits, `text:` the rest of the line as UTF-8. A key has 1 to 64
-octets.
+octets. Shared secrets of control connections stand in such files too (`read_secret_file`).
 
 The file must belong to the user who runs twoway, or to root, and nobody else may read it (mode 0600 or less); a pipe of
 the same sort, such as a shell's `<(…)`, will do. No message, representation or log ever holds a key.
@@ -39,8 +39,30 @@ class Key:
     octets: bytes = field(repr=False)
 
 
+MAX_SECRET_OCTETS = 256
+"""Longest shared secret of a control connection (Junos: secret, 1 to 256)."""
+
+
+def read_secret_file(path: str) -> tuple[Key, ...]:
+    """The shared secrets of control connections by KeyID (RFC 4656 section 3.1). Raises `KeyFileError`.
+
+    Lines are those of other key files, without an SSID; a secret has 1 to 256 octets of ASCII.
+    """
+    keys = parse_keys(_read(path), path, MAX_SECRET_OCTETS)
+    for key in keys:
+        if key.ssid is not None:
+            raise KeyFileError(path, None, f"key {key.key_id} has an SSID, which control connections do not know")
+        if not key.octets.isascii() or b"\r" in key.octets or b"\n" in key.octets:
+            raise KeyFileError(path, None, f"key {key.key_id} is not ASCII without line ends (RFC 5357 section 3.1)")
+    return keys
+
+
 def read_key_file(path: str) -> tuple[Key, ...]:
     """The keys of a file, at least one. Raises `KeyFileError`, which names the line."""
+    return parse_keys(_read(path), path)
+
+
+def _read(path: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
@@ -52,10 +74,9 @@ def read_key_file(path: str) -> tuple[Key, ...]:
     if len(content) > MAX_OCTETS:
         raise KeyFileError(path, None, f"larger than {MAX_OCTETS} octets")
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise KeyFileError(path, content[: error.start].count(b"\n") + 1, "not UTF-8") from None
-    return parse_keys(text, path)
 
 
 def _check_access(path: str, status: os.stat_result) -> None:
@@ -68,14 +89,14 @@ def _check_access(path: str, status: os.stat_result) -> None:
         raise KeyFileError(path, None, f"mode {mode:04o} lets others read it: run `chmod 600` on it")
 
 
-def parse_keys(text: str, path: str) -> tuple[Key, ...]:
-    """The keys in `text`; `path` is for messages only. Raises `KeyFileError`."""
+def parse_keys(text: str, path: str, most_octets: int = MAX_KEY_OCTETS) -> tuple[Key, ...]:
+    """The keys in `text`, of at most so many octets; `path` is for messages only. Raises `KeyFileError`."""
     keys: list[Key] = []
     for number, line in enumerate(text.split("\n"), start=1):
         bare = line.strip()
         if not bare or bare.startswith("#"):
             continue
-        key = _parse_line(bare, path, number)
+        key = _parse_line(bare, path, number, most_octets)
         if any(other.key_id == key.key_id and other.ssid == key.ssid for other in keys):
             raise KeyFileError(path, number, f"key {key.key_id} is here twice")
         if any(other.ssid == key.ssid is not None for other in keys):
@@ -86,7 +107,7 @@ def parse_keys(text: str, path: str) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-def _parse_line(line: str, path: str, number: int) -> Key:
+def _parse_line(line: str, path: str, number: int, most_octets: int) -> Key:
     match = _LINE.fullmatch(line)
     if match is None:
         raise KeyFileError(
@@ -107,8 +128,8 @@ def _parse_line(line: str, path: str, number: int) -> Key:
             octets = bytes.fromhex(match["value"])
         except ValueError:
             raise KeyFileError(path, number, "hex: is not followed by pairs of hexadecimal digits") from None
-    if not 1 <= len(octets) <= MAX_KEY_OCTETS:
-        raise KeyFileError(path, number, f"a key has 1 to {MAX_KEY_OCTETS} octets, this one {len(octets)}")
+    if not 1 <= len(octets) <= most_octets:
+        raise KeyFileError(path, number, f"a key has 1 to {most_octets} octets, this one {len(octets)}")
     return Key(match["id"], ssid, octets)
 
 

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from twoway.config.options import MeasurementOptions, ReflectionOptions
     from twoway.config.reflection import Reflection
 
-_MAX_EVENTS = 10_000
+MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
-_COALESCE_NS = 20_000_000
+COALESCE_NS = 20_000_000
 """With departures closer than a tenth of this, samples are taken this often and not one by one."""
 _FINISH_NS = 2 * defaults.NANOS
 """How long an aborted measurement may take to end: its worker has only to wake up."""
@@ -95,7 +95,8 @@ def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
     )
 
 
-def _sender_spec(spec: SessionSpec) -> _native.SenderSpec:
+def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
+    """As the packet plane wants it."""
     return _native.SenderSpec(
         target=spec.target,
         target_port=spec.target_port,
@@ -140,7 +141,7 @@ class RunningMeasurement:
         self._spec = session_spec(measurement, address)
         self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
         try:
-            self._sender = self._plane.open_sender(_sender_spec(self._spec))
+            self._sender = self._plane.open_sender(sender_spec(self._spec))
         except BaseException:
             self._plane.close()
             raise
@@ -227,7 +228,7 @@ class RunningMeasurement:
     def take_events(self) -> list[Event]:
         """The events since the last call. The result holds all of them."""
         fresh = [Event(*event) for event in self._sender.take_events()]
-        self._events.extend(fresh[: _MAX_EVENTS - len(self._events)])
+        self._events.extend(fresh[: MAX_EVENTS - len(self._events)])
         return fresh
 
     def take_interval(self) -> IntervalSummary:
@@ -255,7 +256,7 @@ class RunningMeasurement:
     @property
     def coalesce_ns(self) -> int:
         """How long to let samples gather before the next `take`: 0 where they come slowly enough one by one."""
-        return _COALESCE_NS if self._spec.interval_ns * 10 < _COALESCE_NS else 0
+        return COALESCE_NS if self._spec.interval_ns * 10 < COALESCE_NS else 0
 
     def result(self, *, interrupted: bool = False) -> Result:
         """The result so far; final once `finished`."""
@@ -426,7 +427,7 @@ def reflector_spec(
     workers = reflection.workers
     if workers is None:
         workers = min(len(os.sched_getaffinity(0)), defaults.MAX_WORKERS)
-    asked = [address for where in reflection.listen for address in _listening(where)]
+    asked = [address for where in reflection.listen for address in listening(where)]
     return ReflectorSpec(
         listen=tuple(asked or listen),
         interface=reflection.interface,
@@ -449,17 +450,19 @@ def reflector_spec(
     )
 
 
-def _listening(where: str | tuple[str, int, int]) -> list[tuple[str, int, int]]:
-    """Socket addresses for one `--listen`; `:PORT` stands for every address of both families."""
+def listening(
+    where: str | tuple[str, int, int], field: str = "listen", default_port: int = defaults.PORT
+) -> list[tuple[str, int, int]]:
+    """Socket addresses for one `--listen`; `:PORT` stands for every address of both families. Raises `ConfigError`."""
     if not isinstance(where, str):
         return [where]
     if where.startswith(":"):
-        port = parse_endpoint(f"any{where}", "listen", lowest_port=0).port
-        return [(host, defaults.PORT if port is None else port, scope) for host, _, scope in defaults.LISTEN]
-    endpoint = parse_endpoint(where, "listen", lowest_port=0)
+        port = parse_endpoint(f"any{where}", field, lowest_port=0).port
+        return [(host, default_port if port is None else port, scope) for host, _, scope in defaults.LISTEN]
+    endpoint = parse_endpoint(where, field, lowest_port=0)
     if numeric_family(endpoint.host) is None:
-        raise ConfigError("listen", f"{where!r} is not a numeric address, such as 192.0.2.1:862 or [::1]:862")
-    return [resolve(endpoint, defaults.PORT, None)[:3]]
+        raise ConfigError(field, f"{where!r} is not a numeric address, such as 192.0.2.1:862 or [::1]:862")
+    return [resolve(endpoint, default_port, None)[:3]]
 
 
 def _reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:

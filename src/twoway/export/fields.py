@@ -50,7 +50,7 @@ def document_of(fields: Sequence[Field[T]], subject: T) -> dict[str, JsonValue]:
 _OCTET = (0, 255)
 _PORT = (0, 65535)
 _COUNT = (0, None)
-_PROTOCOLS = ("stamp", "light")
+_PROTOCOLS = ("stamp", "light", "twamp", "owamp")
 _FORMATS = ("stamp", "stamp-authenticated", "twamp", "twamp-authenticated", "twamp-encrypted")
 
 ENDS: tuple[Field[SessionDescription], ...] = (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PacketLines", "interim_line", "report", "status_line"]
 
-PROTOCOLS = {"stamp": "STAMP", "light": "TWAMP Light"}
+PROTOCOLS = {"stamp": "STAMP", "light": "TWAMP Light", "twamp": "TWAMP", "owamp": "OWAMP"}
 _INDENT = "  "
 _GAP = "  "
 _LABEL = 20
@@ -49,12 +49,14 @@ def report(result: Result, percentiles: Sequence[float] | None = None) -> str:
     `percentiles` (0 to 100) are the result's own where None; minimum, median and maximum are always there.
     """
     asked = result.percentiles if percentiles is None else percentiles
+    one_way = result.session.protocol == "owamp"
     blocks = [
         _head(result),
         _packets(result.summary),
-        _delay(result.summary, asked),
+        _one_way_delay(result.summary, asked) if one_way else _delay(result.summary, asked),
         _marks(result),
-        _tool(result),
+        # What it tells is of replies, which OWAMP has none of.
+        [] if one_way else _tool(result),
         [f"--- {result.session.target} ping statistics ---", *_closing(result)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -189,11 +191,28 @@ def _delay(summary: Summary, percentiles: Sequence[float]) -> list[str]:
     return _with_notes(table)
 
 
-def _spread_rows(section: Section, summary: Summary, statistics: list[str]) -> Iterator[tuple[str, list[str] | str]]:
+def _one_way_delay(summary: Summary, percentiles: Sequence[float]) -> list[str]:
+    """OWAMP: from the Session-Sender to the Session-Receiver, whichever of them is here."""
+    count = summary.distribution("forward").count
+    if not count:
+        return ["Delay: no packet came"]
+    statistics = ["min", "mean", "median", *(percentile_name(p) for p in percentiles if p != 50), "max", "stddev"]
+    table: list[tuple[str, list[str] | str]] = [
+        (f"Delay (n={count})", ["", *(name.replace("stddev", "deviation") for name in statistics)]),
+        *_spread_rows(Section.DELAY, summary, statistics, one_way=True),
+        ("Variation", []),
+        *_spread_rows(Section.VARIATION, summary, statistics, one_way=True),
+    ]
+    return _with_notes(table)
+
+
+def _spread_rows(
+    section: Section, summary: Summary, statistics: list[str], *, one_way: bool = False
+) -> Iterator[tuple[str, list[str] | str]]:
     """A row of statistics for each distribution, then one for each reason why others have none."""
     reasons: dict[str, list[str]] = {}
     for metric in in_section(section):
-        if metric.kind is Kind.DISTRIBUTION and metric.shown:
+        if metric.kind is Kind.DISTRIBUTION and metric.shown and (not one_way or metric.direction == "forward"):
             spread = metric.spread(summary)
             if isinstance(spread, Unknown):
                 reasons.setdefault(spread.why, []).append(metric.label)

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::SyncSender;
 
 use super::worker::Session;
+use crate::clock::Moment;
+use crate::session_sender::Progress;
 use crate::summary::Summary;
 
 /// What Python asks of a worker.
@@ -11,8 +13,8 @@ use crate::summary::Summary;
 pub(super) enum Command {
     /// Take a session over; it waits to be started.
     Add(Box<Session>),
-    /// Begin its schedule now.
-    Start(u64),
+    /// Begin its schedule then.
+    Start(u64, Moment),
     /// Send no more; await what is outstanding.
     Stop(u64),
     /// End it now.
@@ -23,6 +25,8 @@ pub(super) enum Command {
     Summary(u64, SyncSender<Summary>),
     /// What came since the last of these.
     Interval(u64, SyncSender<Summary>),
+    /// How far its schedule got.
+    Progress(u64, SyncSender<Progress>),
     /// End the thread.
     Exit,
 }

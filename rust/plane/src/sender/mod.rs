@@ -9,7 +9,7 @@ mod worker;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,9 +20,10 @@ use inbox::{Command, Inbox};
 use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
+use crate::clock::Moment;
 use crate::error::PlaneError;
 use crate::sample::Sample;
-use crate::session_sender::{SessionSender, SessionSpec};
+use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
 use crate::sys::{SocketRequest, TimestampMode, UdpSocket, Waker, in_namespace};
 
@@ -181,9 +182,9 @@ impl Sender {
         &self.obtained
     }
 
-    /// Sends its first packet now.
-    pub fn start(&self) {
-        self.thread.tell(Command::Start(self.id));
+    /// Begins its schedule at that moment; only the first call counts.
+    pub fn start(&self, when: Moment) {
+        self.thread.tell(Command::Start(self.id, when));
     }
 
     /// Sends no more, and awaits what is outstanding.
@@ -221,7 +222,12 @@ impl Sender {
         self.ask(Command::Interval)
     }
 
-    fn ask(&self, question: fn(u64, std::sync::mpsc::SyncSender<Summary>) -> Command) -> Result<Summary, PlaneError> {
+    /// How far its schedule got; final after a `stop` or the end.
+    pub fn progress(&self) -> Result<Progress, PlaneError> {
+        self.ask(Command::Progress)
+    }
+
+    fn ask<T>(&self, question: fn(u64, SyncSender<T>) -> Command) -> Result<T, PlaneError> {
         let (reply, answer) = sync_channel(1);
         self.thread.tell(question(self.id, reply));
         answer

@@ -192,13 +192,14 @@ impl Worker {
         for command in self.inbox.take() {
             match command {
                 Command::Add(session) => self.add(*session),
-                Command::Start(id) => self.with(id, |worker, at| {
+                Command::Start(id, when) => self.with(id, |worker, at| {
                     let now = worker.clock.monotonic();
                     let wall = worker.clock.wall();
                     let (error, synchronized) = (worker.clock_error_ns, worker.clock_synchronized);
                     if let Some(session) = &mut worker.sessions[at] {
                         session.engine.clock_state(error, synchronized);
-                        session.engine.start(now, wall);
+                        let (at_ns, at_wall) = when.on_both_clocks(now, wall);
+                        session.engine.start(at_ns, at_wall, now);
                     }
                     worker.reschedule(at);
                 }),
@@ -226,6 +227,11 @@ impl Worker {
                     let wall = worker.clock.wall();
                     if let Some(session) = &mut worker.sessions[at] {
                         let _ = reply.try_send(session.engine.take_interval(&session.shared, wall));
+                    }
+                }),
+                Command::Progress(id, reply) => self.with(id, |worker, at| {
+                    if let Some(session) = &worker.sessions[at] {
+                        let _ = reply.try_send(session.engine.progress());
                     }
                 }),
                 Command::Exit => self.exit = true,

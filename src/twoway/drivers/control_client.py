@@ -1,0 +1,613 @@
+"""The Control-Client and its Session-Senders on an asyncio loop: TWAMP's (RFC 5357) and OWAMP's (RFC 4656).
+
+    async with await ControlClient.connect("192.0.2.1") as client:
+        session = await client.request_session(SessionRequest(count=100, interval_ns=10_000_000))
+        await client.start()
+        async for batch in session:
+            ...
+        await client.stop()
+        print(session.result().summary.counter("received"))
+
+Theory of operation. The machine of `twoway.control.control_client` knows the protocol; here its events complete what
+callers wait for. Commands are given one at a time. The packets are the packet plane's: a session is opened when the
+Server accepts it, because only then its SID, keys and port are known, and its sender's port is held by a socket of ours
+until then, because the request must name it.
+
+A connection that breaks fails whatever waits for the Server and ends the sessions: they keep what they measured, and
+their results say that they were interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Self
+
+from twoway.config import defaults
+from twoway.config.endpoint import parse_endpoint
+from twoway.config.managed import PORTS, ControlOptions, SessionRequest
+from twoway.control import events, negotiated
+from twoway.control.codec import interval_from_ns
+from twoway.control.configuration import ClientConfiguration
+from twoway.control.control_client import ControlClient as Machine
+from twoway.control.owamp_codec import WHOLE_SESSION, ScheduleSlot
+from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotType
+from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
+from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, default_keep_alive, mark, reason_of
+from twoway.drivers.managed_plane import (
+    ReceiverPlane,
+    ReceiverSettings,
+    SenderPlane,
+    describe,
+    recorded_of,
+    reserve_port,
+    session_spec,
+    timestamp_of,
+)
+from twoway.drivers.managed_session import TestSession
+from twoway.drivers.resolve import resolve_async
+from twoway.errors import ConfigError, ControlConnectionError, SessionRefusedError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from twoway.analysis.result import Result
+    from twoway.control.configuration import Address
+    from twoway.drivers.control_stream import Clock
+    from twoway.drivers.managed_plane import Recorded, SampleBatch
+    from twoway.drivers.resolve import Address as Resolved
+
+__all__ = ["ControlClient", "ManagedResult", "SessionRequest", "TestSession", "measure_managed"]
+
+MODE_BITS = {
+    "unauthenticated": Mode.UNAUTHENTICATED,
+    "authenticated": Mode.AUTHENTICATED,
+    "encrypted": Mode.ENCRYPTED,
+    "mixed": Mode.MIXED,
+    "individual-session-control": Mode.INDIVIDUAL_SESSION_CONTROL,
+    "reflect-octets": Mode.REFLECT_OCTETS,
+    "symmetrical-size": Mode.SYMMETRICAL_SIZE,
+    "dscp-ecn-monitoring": Mode.DSCP_ECN_MONITORING,
+    "ptpv2-timestamp": Mode.PTPV2_TIMESTAMP,
+}
+"""Modes as people name them."""
+_ACCEPT = {
+    Accept.FAILURE: "failure, for no reason that it tells",
+    Accept.INTERNAL_ERROR: "an internal error",
+    Accept.NOT_SUPPORTED: "it does not support some aspect of this",
+    Accept.PERMANENT_LIMIT: "a permanent limit of its resources",
+    Accept.TEMPORARY_LIMIT: "a limit of its resources: try again later",
+    Accept.NO_IKEV2_SA: "it has no such IKEv2 security association",
+}
+
+
+_SLOTS = {"fixed": SlotType.FIXED, "exponential": SlotType.EXPONENTIAL}
+
+
+def mode_name(mode: Mode) -> str:
+    """The security mode of a connection, as people name it."""
+    return next((name for name, bit in MODE_BITS.items() if mode & bit), "none")
+
+
+class ControlClient:
+    """A control connection, made by `connect`. Leaving its context closes it and ends its sessions."""
+
+    def __init__(self, options: ControlOptions, address: Resolved, clock: Clock) -> None:
+        self._options = options
+        self._address = address
+        self._peer = f"[{address.host}]:{address.port}" if address.family == 6 else f"{address.host}:{address.port}"
+        self._target = self._peer
+        self._clock = clock
+        self._plane = SenderPlane()
+        self._receivers: ReceiverPlane | None = None
+        self._sessions: dict[bytes, TestSession] = {}
+        self._lock = asyncio.Lock()
+        self._waiter: asyncio.Future[events.Event] | None = None
+        self._unanswered: set[bytes] = set()
+        self._refused: dict[bytes, Accept] = {}
+        self._failure: Exception | None = None
+        self._machine: Machine
+        self._stream: ControlStream
+
+    # Making a connection.
+
+    @classmethod
+    async def connect(
+        cls,
+        target: str,
+        options: ControlOptions | None = None,
+        *,
+        protocol: str = "twamp",
+        modes: Sequence[str] = ("unauthenticated",),
+        features: Sequence[str] = ("ptpv2-timestamp",),
+        required: Sequence[str] = (),
+        key_id: str | None = None,
+        passphrase: Callable[[], bytes] | None = None,
+        ikev2: tuple[bytes, bytes, Callable[[], bytes]] | None = None,
+        source: str | None = None,
+        family: int | None = None,
+        interface: str | None = None,
+        dscp: int = 0,
+    ) -> Self:
+        """Connect and negotiate. `target` is as everywhere; its TCP port is 862, OWAMP's 861, unless written.
+
+        `options` hold all that follows them and more. Raises `ConfigError`, `ResolveError`, `ControlConnectionError`,
+        `SessionRefusedError` and `RemoteProtocolError`.
+        """
+        chosen = options or ControlOptions(
+            protocol=protocol,
+            modes=tuple(modes),
+            features=tuple(features),
+            required=tuple(required),
+            key_id=key_id,
+            passphrase=passphrase,
+            ikev2=ikev2,
+            source=source,
+            family=family,
+            interface=interface,
+            dscp=dscp,
+        )
+        address = await resolve_async(parse_endpoint(target), PORTS[chosen.protocol], chosen.family)
+        client = cls(chosen, address, LoopClock())
+        client._target = target
+        try:
+            await client._connect()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    async def _connect(self) -> None:
+        configuration = client_configuration(self._options)
+        waiter = self._expect()
+
+        def make() -> ControlStream:
+            local, peer = connection.getsockname(), connection.getpeername()
+            self._machine = Machine(
+                configuration, local_address=address_of(local), peer_address=address_of(peer), random_octets=os.urandom
+            )
+            self._stream = ControlStream(
+                self._machine, self._clock, on_event=self._on_event, on_finished=self._on_finished, pauses=False
+            )
+            return self._stream
+
+        try:
+            async with asyncio.timeout(self._options.connect_ns / defaults.NANOS):
+                connection = await self._dial()
+        except TimeoutError:
+            raise ControlConnectionError(
+                self._peer, "no answer to the connection request: is the address right, and no firewall between?"
+            ) from None
+        except OSError as error:
+            raise ControlConnectionError(self._peer, reason_of(error)) from None
+        await asyncio.get_running_loop().create_connection(make, sock=connection)
+        await self._answer(waiter)
+
+    async def _dial(self) -> socket.socket:
+        import socket
+
+        source = _address(self._options.source)
+        if source is not None and source.version != self._address.family:
+            raise ConfigError("source", f"{source} and {self._peer} are of different families")
+        family = socket.AF_INET6 if self._address.family == 6 else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            default_keep_alive(connection)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._options.dscp:
+                mark(connection, self._options.dscp << 2)
+            if self._options.interface is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._options.interface.encode())
+            if self._options.source is not None:
+                connection.bind((self._options.source, 0))
+            where: tuple[str, int] | tuple[str, int, int, int] = (self._address.host, self._address.port)
+            if self._address.family == 6:
+                where = (self._address.host, self._address.port, 0, self._address.scope_id)
+            await asyncio.get_running_loop().sock_connect(connection, where)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # What it is.
+
+    @property
+    def mode(self) -> str:
+        """The security mode: `unauthenticated`, `authenticated`, `encrypted` or `mixed`."""
+        return mode_name(self._machine.mode)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What was negotiated beside the security mode."""
+        return tuple(name for name, bit in MODE_BITS.items() if self._machine.mode & bit and name != self.mode)
+
+    @property
+    def local_address(self) -> Address:
+        """Our end of the control connection."""
+        return self._machine.local_address
+
+    @property
+    def peer_address(self) -> Address:
+        """The Server's end."""
+        return self._machine.peer_address
+
+    @property
+    def sessions(self) -> tuple[TestSession, ...]:
+        """Those accepted and not stopped."""
+        return tuple(self._sessions.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over."""
+        return self._machine.closed
+
+    def check(self) -> None:
+        """Raise what ended the connection, if something did."""
+        if self._failure is not None:
+            raise self._failure
+
+    # Commands.
+
+    async def request_session(self, request: SessionRequest) -> TestSession:
+        """Ask for a test-session and open its Session-Sender.
+
+        Raises `SessionRefusedError`, `ConfigError`, `PlaneError`, and what ended the connection.
+        """
+        async with self._lock:
+            self.check()
+            ours = request.receiver_address if request.server_sends else request.sender_address
+            wanted = request.receiver_port if request.server_sends else request.sender_port
+            with reserve_port(ours or str(self.local_address), wanted) as port:
+                asked = self._negotiable(request, port.number)
+                waiter = self._expect()
+                now_ns = self._clock.now_ns()
+                self._machine.request_session(asked, now_ns, timestamp=timestamp_of(time.time_ns()))
+                self._stream.pump()
+                event = await self._answer(waiter)
+                if not isinstance(event, events.SessionAccepted):
+                    raise self._refusal("request a test-session", event)
+            session = self._open(event.session, request)
+            self._sessions[session.sid] = session
+            return session
+
+    def _open(self, agreed: negotiated.NegotiatedSession, request: SessionRequest) -> TestSession:
+        """Our end of a session, on the packet plane."""
+        if not agreed.request.server_sends:
+            sender = self._plane.open(agreed, request, self._target, interface=self._options.interface)
+            return TestSession(self.check, agreed, request, sender.description, sender)
+        if self._receivers is None:
+            self._receivers = ReceiverPlane()
+        settings = ReceiverSettings(
+            interface=self._options.interface,
+            timestamps=request.timestamps,
+            receive_buffer=request.receive_buffer,
+        )
+        packets = agreed.request.packets
+        receiver = self._receivers.open_receiver(agreed, settings, packets + packets // 8 + 64)
+        spec = session_spec(agreed, request, self._options.interface)
+        description = describe(agreed, spec, self._target, receiver.obtained)
+        return TestSession(self.check, agreed, request, description, receiver)
+
+    async def start(self, sessions: Sequence[TestSession] | None = None) -> None:
+        """Start the sessions that have not been; individual session control can start some of them.
+
+        Raises `SessionRefusedError` if any was not started: the others run.
+        """
+        async with self._lock:
+            self.check()
+            chosen = [session.sid for session in sessions] if sessions is not None else None
+            waiting = chosen or [sid for sid, session in self._sessions.items() if not session.started]
+            for sid in waiting:
+                self._sessions[sid].prepare()
+            await self._command_sids(waiting, lambda: self._machine.start_sessions(self._clock.now_ns(), chosen))
+            for sid, accept in self._refused.items():
+                self._sessions.pop(sid, None)
+                raise SessionRefusedError("start a test-session", self._peer, accept, _ACCEPT[accept])
+
+    async def stop(self, sessions: Sequence[TestSession] | None = None, *, accept: Accept = Accept.OK) -> None:
+        """Tell the Server that the sessions are over, all of them or, with individual session control, some.
+
+        Their senders are stopped if they have not finished. `accept` other than OK declares the results invalid.
+        """
+        async with self._lock:
+            self.check()
+            chosen = [session.sid for session in sessions] if sessions is not None else None
+            stopping = [sid for sid, session in self._sessions.items() if session.started]
+            if chosen is not None:
+                stopping = chosen
+            for sid in stopping:
+                if not self._sessions[sid].finished:
+                    self._sessions[sid].abort()
+            stopped = [self._sessions[sid] for sid in stopping]
+            records = [record for session in stopped if self._one_way and (record := session.progress()) is not None]
+            await self._command_sids(
+                stopping,
+                lambda: self._machine.stop_sessions(self._clock.now_ns(), chosen, accept=accept, records=records),
+            )
+            for session in stopped:
+                del self._sessions[session.sid]
+            if self._one_way:
+                for session in stopped:
+                    session.settle()
+                for session in stopped:
+                    if session.direction == "forward":
+                        await self._fetch(session)
+
+    async def fetch(self, sid: bytes, begin: int = 0, end: int = 0xFFFFFFFF) -> Recorded:
+        """OWAMP: what the Server received of a session, all of it or some sequence numbers (RFC 4656 section 3.9).
+
+        Raises `SessionRefusedError` and what ended the connection.
+        """
+        async with self._lock:
+            self.check()
+            return await self._fetched(sid, begin, end)
+
+    async def _fetch(self, session: TestSession) -> None:
+        """The results of a session that was just stopped, where the Server has them."""
+        try:
+            session.fetched(await self._fetched(session.sid, *WHOLE_SESSION))
+        except SessionRefusedError as error:
+            session.refusal = error
+
+    async def _fetched(self, sid: bytes, begin: int, end: int) -> Recorded:
+        waiter = self._expect()
+        self._machine.fetch_session(sid, self._clock.now_ns(), begin=begin, end=end)
+        self._stream.pump()
+        event = await self._answer(waiter)
+        if not isinstance(event, events.SessionFetched):
+            raise self._refusal("fetch a test-session", event)
+        fetched = event.fetched
+        return recorded_of(fetched.records, fetched.ack.next_seqno, fetched.skip_ranges)
+
+    @property
+    def _one_way(self) -> bool:
+        return self._options.protocol == "owamp"
+
+    def close(self) -> None:
+        """Close the connection without a word; sessions that run are aborted. Idempotent."""
+        for session in self._sessions.values():
+            session.abort()
+        if hasattr(self, "_stream"):
+            self._stream.close()
+        self._plane.close()
+        if self._receivers is not None:
+            self._receivers.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Inside.
+
+    def _negotiable(self, request: SessionRequest, port: int) -> negotiated.SessionRequest:
+        """What was asked for, as the machine wants it."""
+        base = 48 if self._machine.mode & SECURE_TEST else 14
+        padding = request.padding_length
+        if padding is None and request.payload_len is not None:
+            padding = request.payload_len - base
+        if padding is None:
+            padding = 0 if self._one_way else 64 if base == 48 else 30
+        if padding < 0:
+            raise ConfigError("payload_len", f"{request.payload_len} octets: the header has {base}")
+        if self._one_way and request.count is None:
+            raise ConfigError("count", "OWAMP needs a number of packets (RFC 4656 section 3.5)")
+        slots: tuple[ScheduleSlot, ...] = ()
+        if self._one_way:
+            kind = "exponential" if request.schedule == "poisson" else "fixed"
+            slots = tuple(
+                ScheduleSlot(_SLOTS[name], interval_from_ns(time_ns))
+                for name, time_ns in request.slots or ((kind, request.interval_ns),)
+            )
+        elif request.server_sends or request.slots:
+            raise ConfigError("slots", "only OWAMP has schedules that both ends know, and senders that are Servers")
+        return negotiated.SessionRequest(
+            sender_port=request.sender_port if request.server_sends else port,
+            receiver_port=port if request.server_sends else request.receiver_port,
+            server_sends=request.server_sends,
+            packets=(request.count or 0) if self._one_way else 0,
+            slots=slots,
+            timeout=interval_from_ns(request.timeout_ns),
+            sender_address=_address(request.sender_address),
+            receiver_address=_address(request.receiver_address),
+            padding_length=padding,
+            start_time=0 if request.start_ns is None else timestamp_of(request.start_ns),
+            dscp=request.dscp,
+            octets_to_reflect=request.octets_to_reflect,
+            padding_to_reflect=request.padding_to_reflect,
+        )
+
+    def _expect(self) -> asyncio.Future[events.Event]:
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+    async def _answer(self, waiter: asyncio.Future[events.Event]) -> events.Event:
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+
+    async def _command_sids(self, sids: Sequence[bytes], command: Callable[[], None]) -> None:
+        """Give a command about these sessions and wait until each has its answer."""
+        self._refused = {}
+        self._unanswered = set(sids)
+        waiter = self._expect()
+        command()
+        self._stream.pump()
+        await self._answer(waiter)
+
+    def _answered(self, sids: Sequence[bytes], event: events.Event) -> None:
+        self._unanswered -= set(sids)
+        if not self._unanswered:
+            self._complete(event)
+
+    def _complete(self, event: events.Event) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(event)
+
+    def _refusal(self, operation: str, event: events.Event) -> Exception:
+        accept = Accept.FAILURE
+        if isinstance(event, events.SessionRefused | events.FetchRefused):
+            accept = event.accept
+        return SessionRefusedError(operation, self._peer, accept, _ACCEPT[accept])
+
+    def _on_event(self, event: events.Event) -> None:
+        match event:
+            case (
+                events.SetUpCompleted()
+                | events.SessionAccepted()
+                | events.SessionRefused()
+                | events.SessionFetched()
+                | events.FetchRefused()
+            ):
+                self._complete(event)
+            case events.SetUpRefused():
+                if event.accept is Accept.OK:
+                    reason = f"{event.rule.meaning} ({event.rule.section})"
+                    self._failure = ControlConnectionError(self._peer, reason)
+                else:
+                    why = _ACCEPT[event.accept]
+                    if self._options.key_id is not None and event.accept is Accept.FAILURE:
+                        why = "the KeyID or its secret may be wrong, or this mode is not for you"
+                    self._failure = SessionRefusedError("set up a control connection", self._peer, event.accept, why)
+            case events.SessionsStarted():
+                for sid in event.sids:
+                    self._sessions[sid].begin()
+                self._answered(event.sids, event)
+            case events.StartRefused() | events.StopRefused():
+                self._refused.update(dict.fromkeys(event.sids, event.accept))
+                self._answered(event.sids, event)
+            case events.SessionsStopped():
+                self._answered(event.sids, event)
+            case events.StopReceived():
+                for record in event.records:
+                    self._sessions[record.sid].account = record
+            case events.ProtocolViolated():
+                self._failure = event.error
+            case events.ConnectionClosed():
+                self._lost(event.reason)
+            case _:
+                pass
+
+    def _lost(self, reason: events.CloseReason) -> None:
+        if self._failure is None and reason is not events.CloseReason.LOCAL:
+            self._failure = ControlConnectionError(self._peer, reason.value)
+        for session in self._sessions.values():
+            session.connection_lost()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(self._failure or ControlConnectionError(self._peer, reason.value))
+
+    def _on_finished(self) -> None:
+        """The transport is closed."""
+
+
+def client_configuration(options: ControlOptions) -> ClientConfiguration:
+    """The machine's view of what was asked for. The secret is read here. Raises `ConfigError`."""
+    credentials = ikev2 = None
+    if options.passphrase is not None and options.key_id is not None:
+        credentials = PassphraseCredentials(options.key_id, Passphrase(options.passphrase()))
+    if options.ikev2 is not None:
+        initiator, responder, key = options.ikev2
+        ikev2 = Ikev2Credentials(initiator, responder, key())
+    features = required = Mode(0)
+    for name in options.features:
+        features |= MODE_BITS[name]
+    for name in options.required:
+        required |= MODE_BITS[name]
+    owamp = options.protocol == "owamp"
+    return ClientConfiguration(
+        protocol=Protocol.OWAMP if owamp else Protocol.TWAMP,
+        preference=tuple(MODE_BITS[name] for name in options.modes),
+        features=Mode(0) if owamp else features,
+        required=required,
+        credentials=credentials,
+        ikev2=ikev2,
+        reply_ns=options.reply_ns,
+    )
+
+
+def _address(text: str | None) -> Address | None:
+    if text is None:
+        return None
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ConfigError("address", f"{text!r} is no numeric address") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedResult:
+    """What one test-session of `measure_managed` came to."""
+
+    sid: bytes
+    direction: str
+    """`two-way`, `forward` or `backward`."""
+    mode: str
+    """Security mode of its connection."""
+    result: Result
+    batches: tuple[SampleBatch, ...]
+    """Its samples, in order of arrival."""
+    recorded: Recorded | None = None
+    """OWAMP: every packet's record."""
+    failure: Exception | None = None
+    """What ended it before its time: the result is what was measured until then."""
+
+
+async def measure_managed(
+    target: str,
+    requests: Sequence[SessionRequest],
+    options: ControlOptions | None = None,
+    *,
+    keep_samples: bool = False,
+    on_samples: Callable[[TestSession, SampleBatch], None] | None = None,
+) -> list[ManagedResult]:
+    """Connect, request every session, start them together, wait until all have ended, stop them.
+
+    A connection that is lost while sessions run ends them; their results say so. Raises what `ControlClient.connect`
+    and `request_session` raise.
+    """
+    async with await ControlClient.connect(target, options) as client:
+        wanted = (
+            requests
+            if keep_samples or on_samples is not None
+            else [replace(request, sample_capacity=0) for request in requests]
+        )
+        sessions = [await client.request_session(request) for request in wanted]
+        await client.start()
+        kept: list[list[SampleBatch]] = [[] for _ in sessions]
+
+        async def follow(session: TestSession, batches: list[SampleBatch]) -> Exception | None:
+            try:
+                async for batch in session:
+                    if on_samples is not None:
+                        on_samples(session, batch)
+                    if keep_samples:
+                        batches.append(batch)
+            except (ControlConnectionError, SessionRefusedError) as error:
+                return error
+            return None
+
+        failures = await asyncio.gather(*map(follow, sessions, kept))
+        if not any(failures):
+            await client.stop()
+        return [
+            ManagedResult(
+                session.sid,
+                session.direction,
+                client.mode,
+                session.result(),
+                tuple(batches),
+                session.recorded,
+                failure or session.refusal,
+            )
+            for session, batches, failure in zip(sessions, kept, failures, strict=True)
+        ]
