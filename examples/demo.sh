@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# A Session-Reflector on a loopback port of its own, measured with STAMP and with TWAMP Light; `make demo` runs this.
+# A Session-Reflector on a loopback port of its own, measured with STAMP and with TWAMP Light, and a Server that negotiates
+# an encrypted TWAMP session; `make demo` runs this.
 #
-# Nothing needs a privilege and nothing is left running, also after a failure. Takes about ten seconds.
+# Nothing needs a privilege and nothing is left running, also after a failure. Takes about fifteen seconds.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 pictures=build/demo
 mkdir -p "$pictures"
 
-reflector=
-stop_reflector() {
-    [ -z "$reflector" ] || kill -TERM "$reflector" 2>/dev/null || true
+reflector='' server='' secrets=''
+stop_all() {
+    for process in $reflector $server; do kill -TERM "$process" 2>/dev/null || true; done
+    [ -z "$secrets" ] || rm -f "$secrets"
 }
-trap stop_reflector EXIT
+trap stop_all EXIT
 
 bold='' plain=''
 if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
@@ -58,5 +60,22 @@ step 'What the reflector counted'
 kill -TERM "$reflector"
 cat <&"$says"
 wait "$reflector"
-reflector=
+reflector=''
+
+step 'TWAMP in full: a Server with a shared secret, and a session negotiated and measured under encryption'
+secrets=$(mktemp)
+chmod 600 "$secrets"
+printf 'demo text:%s\n' "$(head -c 18 /dev/urandom | base64)" >"$secrets"
+printf '\n$ twoway server --listen 127.0.0.1:0 --key-file secrets &\n'
+exec {says}< <(exec twoway server --listen 127.0.0.1:0 --key-file "$secrets")
+server=$!
+read -r -t 30 line <&"$says" || { echo 'the Server did not start' >&2; exit 1; }
+echo "$line"
+target=$(sed -n 's/^listening on .*\(127\.0\.0\.1:[0-9]*\).*/\1/p' <<<"$line")
+[ -n "$target" ] || { echo 'the Server did not say where it listens' >&2; exit 1; }
+printf '\n$ twoway ping --protocol twamp --mode encrypted --key-file secrets -c 20 -i 20ms %s\n' "$target"
+twoway ping --protocol twamp --mode encrypted --key-file "$secrets" -c 20 -i 20ms "$target"
+kill -TERM "$server"
+wait "$server" || true
+server=''
 printf '\nThe picture is %s, the whole JSON document %s.\n' "$pictures/light.png" "$pictures/result.json"

@@ -355,7 +355,6 @@ OPTIONS = {
     "count": "-c",
     "dscp_ecn": "-Q",
     "dscp_ecn_monitoring": "--dscp-ecn-monitoring",
-    "family": "-4, -6",
     "key_id": "--key-id",
     "mode": "--mode",
     "duration_ns": "-w",

@@ -94,8 +94,8 @@ class ControlStream(asyncio.Protocol):
         before_timers: Callable[[tuple[TimerKey, ...]], None] | None = None,
         pauses: bool = True,
     ) -> None:
-        """`pauses`: whether to stop reading while the machine wants nothing. Who must notice at once that the far end has
-        gone reads on; the machine bounds what comes.
+        """`pauses`: whether to stop reading while the machine wants nothing. Who must notice at once that the far end
+        has gone reads on; the machine bounds what comes.
         """
         self.machine = machine
         self.clock = clock

@@ -46,8 +46,14 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str], mon
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["pong"], "twoway: no command 'pong': use ping, reflector, server, capabilities or schema (see twoway --help)"),
-        (["--quick"], "twoway: no command '--quick': use ping, reflector, server, capabilities or schema (see twoway --help)"),
+        (
+            ["pong"],
+            "twoway: no command 'pong': use ping, reflector, server, capabilities or schema (see twoway --help)",
+        ),
+        (
+            ["--quick"],
+            "twoway: no command '--quick': use ping, reflector, server, capabilities or schema (see twoway --help)",
+        ),
         (["a\nb"], "twoway: no command 'a b': use ping, reflector, server, capabilities or schema (see twoway --help)"),
         (
             ["schema", "x"],

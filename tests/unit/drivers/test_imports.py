@@ -1,4 +1,4 @@
-"""Only `twoway.drivers.plane` and `managed_plane` touch the extension module, which import-linter cannot see (it reads Python only)."""
+"""Only `drivers.plane` and `drivers.managed_plane` import the extension module: import-linter reads Python only."""
 
 from __future__ import annotations
 
