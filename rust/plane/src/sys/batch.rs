@@ -96,11 +96,6 @@ impl ReceiveBatch {
         }
     }
 
-    /// Most datagrams that one call can bring.
-    pub fn slots(&self) -> usize {
-        self.headers.len()
-    }
-
     /// Takes what is queued on `socket` without waiting; `flags` may add `MSG_ERRQUEUE`. `Ok(0)`: nothing there.
     pub fn receive(&mut self, socket: RawFd, flags: i32) -> io::Result<usize> {
         self.take(socket, flags | libc::MSG_DONTWAIT)
@@ -221,7 +216,7 @@ impl ReceiveBatch {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Sends `replies` (at most `slots()`) from the batch's buffers to their requests' sources. Returns how many went
+    /// Sends `replies` (at most as many as there are slots) from the batch's buffers to their requests' sources. Returns how many went
     /// out before the first that failed; `Err` if the first one failed.
     pub fn reply(&mut self, socket: RawFd, replies: &mut [Reply]) -> io::Result<usize> {
         let count = replies.len().min(self.headers.len());
