@@ -275,7 +275,8 @@ def measure(lab: Laboratory, veth: Veth, tool: Tool, rate: int, count: int) -> R
     records = read_capture(scratch)
     if tool.kind == "sockperf":
         # Its numbers are 64 bits wide and written first; the low half is enough to tell packets apart here.
-        wire = match_wire(records, PORT, lambda payload, _: int.from_bytes(payload[:8], "big") & 0xFFFFFFFF)
+        # `reply` is passed by its name, and sockperf's packets look the same both ways.
+        wire = match_wire(records, PORT, lambda payload, reply: int.from_bytes(payload[:8], "big") & 0xFFFFFFFF)  # noqa: ARG005
         return compare_quantiles(read_sockperf(results.read_text()), wire)
     if tool.kind == "irtt":
         return compare(read_irtt(results.read_text()), match_wire(records, PORT, irtt_sequence))
