@@ -23,14 +23,16 @@ FEATURES = ("individual-session-control", "reflect-octets", "symmetrical-size", 
 
 
 @asynccontextmanager
-async def serving(protocol: str = "twamp", host: str = "127.0.0.1", **changes: object) -> AsyncIterator[Server]:
+async def serving(
+    protocol: str = "twamp", host: str = "127.0.0.1", clock: FakeClock | None = None, **changes: object
+) -> AsyncIterator[Server]:
     settings: dict[str, object] = {
         "listen": ((protocol, host, 0, 0),),
         "modes": MODES,
         "secrets": (("alice", SECRET),),
         **changes,
     }
-    async with Server(ServerOptions(**settings)) as server:  # type: ignore[arg-type]  # fields by name
+    async with Server(ServerOptions(**settings), clock=clock) as server:  # type: ignore[arg-type]  # fields by name
         yield server
 
 
