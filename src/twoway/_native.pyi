@@ -553,6 +553,10 @@ def clock_state() -> dict[str, int | None]:
     """`adjtimex`: synchronized (0 or 1), error_ns (maximum error or None), estimated_error_ns, offset_ns,
     frequency_ppb, tai_offset_s."""
 
+def open_socket(netns: str, /, *, ipv6: bool, stream: bool) -> int:
+    """The descriptor of a new TCP (`stream`) or UDP socket of a network namespace (name or path), non-blocking, which
+    is the caller's. Only a thread of its own enters the namespace."""
+
 def capabilities(interface: str | None, /) -> dict[str, tuple[bool, str]]:
     """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps
     arrive."""

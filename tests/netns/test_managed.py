@@ -99,6 +99,32 @@ def test_a_measurement_outlasts_its_server(path: Topology, tmp_path: Path, secre
     assert "closed by the far end" in outage["reason"]
 
 
+@pytest.mark.parametrize("protocol", ["twamp", "owamp"])
+def test_both_ends_reach_into_their_namespaces(path: Topology, tmp_path: Path, secrets: str, protocol: str) -> None:
+    command = [TWOWAY, "server", "--netns", path.server.name, "--key-file", secrets, "--light", "-v"]
+    with Program(command, tmp_path, "server") as server:
+        until(lambda: "listening" in server.stdout, "the Server listens")
+        options = ["--netns", path.client.name, "--key-file", secrets, "-c", "3", "-i", "10ms", "-W", "200ms", "--json"]
+        done = run_twoway([TWOWAY, "ping", "--protocol", protocol, "--direction", "both", *options, SERVER[6]])
+        assert (done.code, done.stderr) == (0, "")
+        for text in done.stdout.replace("}\n{", "}\0{").split("\0"):
+            assert PingDocument(json.loads(text)).counters("sent", "received") == {"sent": 3, "received": 3}
+        light = run_twoway([TWOWAY, "ping", "--netns", path.client.name, "-c", "1", SERVER[4]])
+        assert light.code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ping", "--protocol", "twamp", "--netns", "twoway-test-none", "::1"], ["server", "--netns", "twoway-test-none"]],
+)
+def test_a_namespace_that_is_not_there(command: list[str]) -> None:
+    done = run_twoway([TWOWAY, *command])
+    assert done.code == 2
+    assert "open network namespace twoway-test-none" in done.stderr
+    assert "`ip netns list`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def _reflecting(server: Program) -> bool:
     server.signal(signal.SIGUSR1)
     return "started: test_packet:reflected" in server.stdout

@@ -1,6 +1,7 @@
-//! The host: its clock and what it can do.
+//! The host: its clock, its network namespaces, and what it can do.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::IntoRawFd;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +14,8 @@ use twoway_plane::sender::event::EventKind;
 use twoway_plane::session_receiver::Outcome;
 use twoway_plane::summary::Summary;
 use twoway_wire::{PacketFormat, TlvType};
+
+use crate::errors;
 
 /// What `adjtimex` says of the wall clock.
 #[pyfunction]
@@ -39,6 +42,15 @@ pub(crate) fn capabilities(py: Python<'_>, interface: Option<&str>) -> BTreeMap<
         .into_iter()
         .map(|capability| (capability.name, (capability.available, capability.seen)))
         .collect()
+}
+
+/// A socket of a network namespace, as a descriptor that is the caller's.
+#[pyfunction]
+#[pyo3(signature = (netns, /, *, ipv6, stream))]
+pub(crate) fn open_socket(py: Python<'_>, netns: &str, ipv6: bool, stream: bool) -> PyResult<i32> {
+    py.detach(|| twoway_plane::sys::open_bare(Some(netns), ipv6, stream))
+        .map(IntoRawFd::into_raw_fd)
+        .map_err(errors::plane)
 }
 
 /// All names and code points that the packet plane knows.

@@ -65,8 +65,6 @@ def _check(options: PingArguments) -> None:
     ):
         if given:
             raise ConfigError(option, f"it is STAMP's: {options.protocol.upper()} has --key-file")
-    if options.netns is not None:
-        raise ConfigError("--netns", "run the whole command in it: `ip netns exec NAME twoway ping …`")
     one_way = options.protocol == "owamp"
     sessions = options.sessions * (2 if one_way and options.direction == "both" else 1)
     if sessions > 1 and (options.output in ("ndjson", "csv") or options.plot is not None):
@@ -102,6 +100,7 @@ def _control(options: PingArguments) -> ControlOptions:
         family=options.family,
         source=source,
         interface=interface,
+        netns=options.netns,
     )
 
 

@@ -46,6 +46,7 @@ class _Arguments(argparse.Namespace):
     listen: list[str]
     light: list[str]
     interface: str | None
+    netns: str | None
     port_range: tuple[int, int]
     workers: int
     key_file: str | None
@@ -100,6 +101,7 @@ def server_parser() -> Parser:
         help=f"answer STAMP and TWAMP Light at this UDP address too; repeatable (:{defaults.PORT})",
     )
     add("-I", "--interface", metavar="IFACE", help="device or VRF of connections and test packets")
+    add("--netns", metavar="NAME", help="network namespace of both (`ip netns`, or a path); needs root")
     add(
         "--port-range",
         type=value_of(_port_range),
@@ -247,6 +249,7 @@ def _options(arguments: _Arguments) -> ServerOptions:
         tcp_keepintvl_s=arguments.tcp_keepintvl_s,
         tcp_keepcnt=arguments.tcp_keepcnt,
         interface=arguments.interface,
+        netns=arguments.netns,
         workers=arguments.workers,
         timestamps=arguments.timestamps,
         clock_format=arguments.clock_format,
@@ -302,7 +305,10 @@ async def _serve(options: ServerOptions, arguments: _Arguments) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         loop.add_signal_handler(number, told.put_nowait, number)
     with ExitStack() as stack:
-        light = stack.enter_context(Reflector(listen=arguments.light)) if arguments.light else None
+        light = None
+        if arguments.light:
+            reflector = Reflector(listen=arguments.light, interface=arguments.interface, netns=arguments.netns)
+            light = stack.enter_context(reflector)
         running = Server(options)
         running.on_event = _show_event if arguments.verbose else _forget_event
         async with running:

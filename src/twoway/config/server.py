@@ -100,6 +100,8 @@ class ServerOptions:
     """OWAMP: packet records kept for Fetch-Session."""
     interface: str | None = None
     """Device or VRF of listeners and test packets."""
+    netns: str | None = None
+    """Network namespace of both, as a name of `ip netns` or a path."""
     workers: int = 1
     """Threads for test packets."""
     timestamps: str = defaults.TIMESTAMPS

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
@@ -37,21 +38,21 @@ from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotTyp
 from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
 from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, default_keep_alive, mark, reason_of
 from twoway.drivers.managed_plane import (
+    Place,
     ReceiverPlane,
     ReceiverSettings,
     SenderPlane,
     describe,
     recorded_of,
-    reserve_port,
     session_spec,
     timestamp_of,
 )
 from twoway.drivers.managed_session import TestSession
 from twoway.drivers.resolve import resolve_async
+from twoway.drivers.sockets import open_socket, reserve_port
 from twoway.errors import ConfigError, ControlConnectionError, SessionRefusedError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
@@ -107,6 +108,7 @@ class ControlClient:
         self._address = address
         self._peer = f"[{address.host}]:{address.port}" if address.family == 6 else f"{address.host}:{address.port}"
         self._target = self._peer
+        self._place = Place(options.interface, options.netns)
         self._clock = clock
         self._plane = plane
         self._receivers = receivers
@@ -140,6 +142,7 @@ class ControlClient:
         source: str | None = None,
         family: int | None = None,
         interface: str | None = None,
+        netns: str | None = None,
         dscp: int = 0,
         plane: SenderPlane | None = None,
         receivers: ReceiverPlane | None = None,
@@ -161,6 +164,7 @@ class ControlClient:
             source=source,
             family=family,
             interface=interface,
+            netns=netns,
             dscp=dscp,
         )
         address = await resolve_async(parse_endpoint(target), PORTS[chosen.protocol], chosen.family)
@@ -200,15 +204,11 @@ class ControlClient:
         await self._answer(waiter)
 
     async def _dial(self) -> socket.socket:
-        import socket
-
         source = _address(self._options.source)
         if source is not None and source.version != self._address.family:
             raise ConfigError("source", f"{source} and {self._peer} are of different families")
-        family = socket.AF_INET6 if self._address.family == 6 else socket.AF_INET
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection = open_socket(self._address.family, socket.SOCK_STREAM, self._options.netns)
         try:
-            connection.setblocking(False)
             default_keep_alive(connection)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._options.dscp:
@@ -274,7 +274,7 @@ class ControlClient:
             self.check()
             ours = request.receiver_address if request.server_sends else request.sender_address
             wanted = request.receiver_port if request.server_sends else request.sender_port
-            with reserve_port(ours or str(self.local_address), wanted) as port:
+            with reserve_port(ours or str(self.local_address), wanted, self._options.netns) as port:
                 asked = self._negotiable(request, port.number)
                 waiter = self._expect()
                 now_ns = self._clock.now_ns()
@@ -295,19 +295,19 @@ class ControlClient:
             if self._plane is None:
                 self._plane = SenderPlane()
                 self._own.append(self._plane)
-            sender = self._plane.open(agreed, request, self._target, interface=self._options.interface)
+            sender = self._plane.open(agreed, request, self._target, self._place)
             return TestSession(self.check, agreed, request, sender.description, sender)
         if self._receivers is None:
             self._receivers = ReceiverPlane()
             self._own.append(self._receivers)
         settings = ReceiverSettings(
-            interface=self._options.interface,
+            place=self._place,
             timestamps=request.timestamps,
             receive_buffer=request.receive_buffer,
         )
         packets = agreed.request.packets
         receiver = self._receivers.open_receiver(agreed, settings, packets + packets // 8 + 64)
-        spec = session_spec(agreed, request, self._options.interface)
+        spec = session_spec(agreed, request, self._place)
         description = describe(agreed, spec, self._target, receiver.obtained)
         return TestSession(self.check, agreed, request, description, receiver)
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from twoway import _native
 from twoway.analysis.result import Event, Result, SessionDescription
@@ -23,12 +21,11 @@ from twoway.control.owamp_codec import PacketRecords, SkipRange
 from twoway.control.registry import Protocol as ControlProtocol
 from twoway.control.registry import SlotType
 from twoway.drivers.plane import COALESCE_NS, MAX_EVENTS, local_clock, sender_spec
-from twoway.errors import PlaneError
+from twoway.drivers.sockets import host_of, scope_of
 from twoway.session import SessionSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import RecordBatch as RecordBatch
@@ -52,56 +49,6 @@ def wall_ns_of(timestamp: int, near_ns: int) -> int:
     if ahead >> 63:
         ahead -= 1 << 64
     return near_ns + (ahead * defaults.NANOS >> 32)
-
-
-def scope_of(address: Address) -> int:
-    """The interface index of a link-local address, else 0."""
-    scope = address.scope_id if isinstance(address, IPv6Address) else None
-    if not scope:
-        return 0
-    return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
-
-
-def host_of(address: Address) -> str:
-    """The numeric address without its scope."""
-    return str(address).partition("%")[0]
-
-
-class ReservedPort:
-    """A UDP port held by a socket that nothing is read from, until the packet plane opens its own."""
-
-    def __init__(self, address: str, number: int) -> None:
-        wanted = ip_address(address)
-        self._socket = socket.socket(
-            socket.AF_INET6 if wanted.version == 6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        )
-        where: tuple[str, int] | tuple[str, int, int, int] = (host_of(wanted), number)
-        if wanted.version == 6:
-            where = (host_of(wanted), number, 0, scope_of(wanted))
-        try:
-            self._socket.bind(where)
-        except OSError as error:
-            self._socket.close()
-            text = f"[{host_of(wanted)}]:{number}" if wanted.version == 6 else f"{wanted}:{number}"
-            raise PlaneError("bind", text, error.errno or 0) from None
-        self.number: int = self._socket.getsockname()[1]
-
-    def release(self) -> None:
-        """Let the packet plane have it."""
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-def reserve_port(address: str, number: int) -> ReservedPort:
-    """Hold a port of this address, any if `number` is 0. Raises `PlaneError`."""
-    return ReservedPort(address, number)
 
 
 class Planes(Protocol):
@@ -140,6 +87,16 @@ class _Watch:
             self._plane.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where sockets are opened."""
+
+    interface: str | None = None
+    """Device or VRF."""
+    netns: str | None = None
+    """Network namespace: a name of `ip netns`, or a path."""
+
+
 class SenderPlane:
     """Session-Senders: of one control connection, of any number that share it, or of a Server.
 
@@ -150,11 +107,9 @@ class SenderPlane:
         self._plane = _native.Plane(workers=1, busy_poll=busy_poll)
         self._watch = _Watch(self._plane)
 
-    def open(
-        self, session: NegotiatedSession, request: SessionRequest, target: str, *, interface: str | None
-    ) -> SessionSender:
+    def open(self, session: NegotiatedSession, request: SessionRequest, target: str, place: Place) -> SessionSender:
         """Open a Session-Sender that waits to be started. Raises `ConfigError` and `PlaneError`."""
-        spec = session_spec(session, request, interface)
+        spec = session_spec(session, request, place)
         if session.protocol is ControlProtocol.OWAMP:
             native = self._plane.open_one_way_sender(_one_way_spec(session, spec))
         else:
@@ -175,7 +130,7 @@ class SenderPlane:
 class ReceiverSettings:
     """How packets are answered and received, beside what was negotiated."""
 
-    interface: str | None = None
+    place: Place
     timestamps: str = defaults.TIMESTAMPS
     clock_format: str = defaults.CLOCK_FORMAT
     receive_buffer: int = defaults.SENDER_RECEIVE_BUFFER
@@ -198,8 +153,8 @@ class ReceiverPlane:
             local=host_of(receiver),
             local_port=agreed.receiver_port,
             scope_id=scope_of(receiver),
-            interface=settings.interface,
-            netns=None,
+            interface=settings.place.interface,
+            netns=settings.place.netns,
             sender=host_of(sender),
             sender_port=agreed.sender_port,
             format=session.packet_format,
@@ -229,8 +184,8 @@ class ReceiverPlane:
             local=host_of(receiver),
             local_port=agreed.receiver_port,
             scope_id=scope_of(receiver),
-            interface=settings.interface,
-            netns=None,
+            interface=settings.place.interface,
+            netns=settings.place.netns,
             sender=host_of(sender),
             sender_port=agreed.sender_port,
             format=session.packet_format,
@@ -269,7 +224,7 @@ def _slots(session: NegotiatedSession) -> list[tuple[int, int]]:
     return [(slot.kind, slot.parameter) for slot in session.request.slots]
 
 
-def session_spec(session: NegotiatedSession, request: SessionRequest, interface: str | None) -> SessionSpec:
+def session_spec(session: NegotiatedSession, request: SessionRequest, place: Place) -> SessionSpec:
     """The complete Session-Sender of a negotiated session. Raises `ConfigError`."""
     agreed, (target, source) = session.request, _ends(session)
     header = 14 if session.keys is None else 48
@@ -280,8 +235,8 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, interface:
         scope_id=scope_of(target),
         source=host_of(source),
         source_port=agreed.sender_port,
-        interface=interface,
-        netns=None,
+        interface=place.interface,
+        netns=place.netns,
         format=session.packet_format,
         stamp_key=None,
         twamp_aes_key=None if session.keys is None else session.keys.aes,

@@ -31,8 +31,9 @@ from twoway.control.registry import OWAMP_MODES, Mode, Protocol
 from twoway.control.security import Passphrase
 from twoway.drivers.control_client import MODE_BITS
 from twoway.drivers.control_stream import LoopClock, address_of, keep_alive, reason_of
-from twoway.drivers.managed_plane import ReceiverPlane, ReceiverSettings, SenderPlane, timestamp_of
+from twoway.drivers.managed_plane import Place, ReceiverPlane, ReceiverSettings, SenderPlane, timestamp_of
 from twoway.drivers.server_connection import ServerConnection
+from twoway.drivers.sockets import open_socket
 from twoway.errors import ControlConnectionError
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ class Server:
         self.on_event: Callable[[ServerEvent], None] | None = None
         """Called with each event, which is then not kept."""
         self.ports = Ports(*self.options.port_range)
+        self.place = Place(self.options.interface, self.options.netns)
         self.settings = ReceiverSettings(
-            interface=self.options.interface,
+            place=self.place,
             timestamps=self.options.timestamps,
             clock_format=self.options.clock_format,
             receive_buffer=self.options.receive_buffer,
@@ -141,7 +143,7 @@ class Server:
 
     def _listener(self, host: str, port: int, scope_id: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        listener = open_socket(6 if family == socket.AF_INET6 else 4, socket.SOCK_STREAM, self.options.netns)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -33,11 +33,10 @@ from twoway.drivers.managed_plane import (
     SessionReceiver,
     SessionReflector,
     SessionSender,
-    host_of,
-    reserve_port,
     timestamp_of,
     wall_ns_of,
 )
+from twoway.drivers.sockets import host_of, reserve_port
 from twoway.errors import ConfigError, PlaneError
 
 if TYPE_CHECKING:
@@ -45,8 +44,9 @@ if TYPE_CHECKING:
     from twoway.control.connection import TimerKey
     from twoway.control.negotiated import NegotiatedSession, SessionRequest
     from twoway.drivers.control_stream import Clock
-    from twoway.drivers.managed_plane import FarEnd, Recorded, ReservedPort
+    from twoway.drivers.managed_plane import FarEnd, Recorded
     from twoway.drivers.server import Server
+    from twoway.drivers.sockets import ReservedPort
 
 _ROLES = {SessionReflector: "reflector", SessionReceiver: "receiver", SessionSender: "sender"}
 _PORTS_TRIED = 64
@@ -234,7 +234,7 @@ class ServerConnection:
             receive_buffer=options.receive_buffer,
             sample_capacity=0,
         )
-        return server.senders.open(session, asked, self._peer, interface=options.interface)
+        return server.senders.open(session, asked, self._peer, server.place)
 
     def _reflector_news(self, sid: bytes) -> None:
         """The packet plane ended a session by itself: by REFWAIT, or because its socket failed."""
@@ -254,7 +254,7 @@ class ServerConnection:
             wanted, address = request.receiver_port, request.receiver_address
         for number in islice(self._server.ports.candidates(wanted), _PORTS_TRIED):
             try:
-                return reserve_port(str(address), number)
+                return reserve_port(str(address), number, self._server.options.netns)
             except PlaneError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise

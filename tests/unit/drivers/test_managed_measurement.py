@@ -275,8 +275,8 @@ async def test_owamp_fetches_after_the_outage_what_came_before_it(server_sends: 
         relay.cut()
         await running
         summary = measurement.result(session).summary
-        assert summary.counter("sent") + summary.counter("not_sent") == 100
-        assert summary.counter("received") >= 90
+        # Of what was under way when the connection was lost nobody knows.
+        assert 90 <= summary.counter("received") <= summary.counter("sent") <= 100
         assert told.names[0] == "connection_lost"
         assert "reconnected" in told.names
         assert "results_lost" not in told.names
