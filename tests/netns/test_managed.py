@@ -99,6 +99,24 @@ def test_a_measurement_outlasts_its_server(path: Topology, tmp_path: Path, secre
     assert "closed by the far end" in outage["reason"]
 
 
+def test_a_key_from_ikev2_in_files(path: Topology, tmp_path: Path) -> None:
+    file = tmp_path / "derived"
+    file.write_text(f"00112233445566ff 8899aabbccddeeff hex:{'5a' * 32}\n", encoding="ascii")
+    file.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    key = ["--ikev2-key-file", str(file)]
+    with Program(path.server.command(TWOWAY, "server", *key), tmp_path, "server") as server:
+        until(lambda: "listening" in server.stdout, "the Server listens")
+        for mode in ("authenticated", "encrypted"):
+            options = ["--protocol", "twamp", *key, "--mode", mode, "-c", "3", "-i", "10ms", "--json", SERVER[4]]
+            done = run_twoway(path.client.command(TWOWAY, "ping", *options))
+            assert (done.code, done.stderr) == (0, "")
+            assert PingDocument(json.loads(done.stdout)).counters("received") == {"received": 3}
+        file.write_text(f"00112233445566ff {'0' * 16} hex:{'5a' * 32}\n", encoding="ascii")
+        done = run_twoway(path.client.command(TWOWAY, "ping", "--protocol", "twamp", *key, SERVER[4]))
+        assert done.code == 2
+        assert "Accept 6: it has no such IKEv2 security association" in done.stderr
+
+
 @pytest.mark.parametrize("protocol", ["twamp", "owamp"])
 def test_both_ends_reach_into_their_namespaces(path: Topology, tmp_path: Path, secrets: str, protocol: str) -> None:
     command = [TWOWAY, "server", "--netns", path.server.name, "--key-file", secrets, "--light", "-v"]

@@ -28,7 +28,8 @@ ADDR:PORT is a numeric address, as 192.0.2.1:862, [2001:db8::1]:862 or :862 for 
 861 is OWAMP, any other TWAMP, unless `owamp=` or `twamp=` stands before it.
 
 A key file has mode 0600 and one secret a line: `KEY-ID text:PASSPHRASE` or `KEY-ID hex:OCTETS`. With
-one, every secure mode is offered and none in the clear, unless --mode says what to offer.
+one, every secure mode is offered and none in the clear, unless --mode says what to offer. A file for
+--ikev2-key-file has lines `SPI-I SPI-R hex:OCTETS`, with 16 hexadecimal digits for each SPI.
 
 Ports below 1024 need CAP_NET_BIND_SERVICE. SIGUSR1 prints the counters; SIGINT and SIGTERM end with
 them and with 0. Each rule that a client breaks is counted by its name; -v prints a line for each.
@@ -50,6 +51,7 @@ class _Arguments(argparse.Namespace):
     port_range: tuple[int, int]
     workers: int
     key_file: str | None
+    ikev2_key_file: str | None
     mode: list[str]
     without: list[str]
     iterations: int
@@ -119,6 +121,11 @@ def server_parser() -> Parser:
 
     add = parser.add_argument_group("who is served").add_argument
     add("--key-file", metavar="FILE", help="secrets by KeyID (mode 0600; format below)")
+    add(
+        "--ikev2-key-file",
+        metavar="FILE",
+        help="keys derived from IKEv2 security associations (RFC 7717; mode 0600; format below)",
+    )
     add(
         "--mode",
         action="append",
@@ -229,11 +236,18 @@ def _options(arguments: _Arguments) -> ServerOptions:
         from twoway.config.keyfile import read_secret_file
 
         secrets = tuple((key.key_id, key.octets) for key in read_secret_file(arguments.key_file))
+    ikev2_key_of = None
+    if arguments.ikev2_key_file is not None:
+        from twoway.config.keyfile import read_ikev2_file
+
+        ikev2 = {(key.initiator_spi, key.responder_spi): key for key in read_ikev2_file(arguments.ikev2_key_file)}
+        ikev2_key_of = lambda spi_i, spi_r: key.octets if (key := ikev2.get((spi_i, spi_r))) else None  # noqa: E731  (a closure, which no representation looks into)
     return ServerOptions(
         listen=tuple(address for text in arguments.listen for address in _listening(text)),
         modes=tuple(arguments.mode),
         features=tuple(feature for feature in FEATURES if feature not in arguments.without),
         secrets=secrets,
+        ikev2_key_of=ikev2_key_of,
         count=arguments.iterations,
         allow=arguments.allow,
         port_range=arguments.port_range,

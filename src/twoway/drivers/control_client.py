@@ -492,7 +492,9 @@ class ControlClient:
                     self._failure = ControlConnectionError(self._peer, reason)
                 else:
                     why = _ACCEPT[event.accept]
-                    if self._options.key_id is not None and event.accept is Accept.FAILURE:
+                    if event.accept is Accept.FAILURE and self._options.ikev2 is not None:
+                        why = "the key of the IKEv2 security association may be wrong, or this mode is not for you"
+                    elif event.accept is Accept.FAILURE and self._options.key_id is not None:
                         why = "the KeyID or its secret may be wrong, or this mode is not for you"
                     self._failure = SessionRefusedError("set up a control connection", self._peer, event.accept, why)
             case events.SessionsStarted():

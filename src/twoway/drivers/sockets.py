@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_socket(family: int, kind: socket.SocketKind, netns: str | None) -> socket.socket:
-    """A non-blocking TCP or UDP socket of `family` 4 or 6, in a namespace or here. Raises `PlaneError` and `OSError`."""
+    """A non-blocking TCP or UDP socket of `family` 4 or 6, in a namespace or here. Raises `PlaneError`, `OSError`."""
     domain = socket.AF_INET6 if family == 6 else socket.AF_INET
     if netns is None:
         opened = socket.socket(domain, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

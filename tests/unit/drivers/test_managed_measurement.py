@@ -277,7 +277,7 @@ async def test_owamp_fetches_after_the_outage_what_came_before_it(server_sends: 
         summary = measurement.result(session).summary
         # Of what was under way when the connection was lost nobody knows.
         assert 90 <= summary.counter("received") <= summary.counter("sent") <= 100
-        assert told.names[0] == "connection_lost"
+        assert "connection_lost" in told.names
         assert "reconnected" in told.names
         assert "results_lost" not in told.names
 
@@ -306,7 +306,7 @@ async def test_owamp_says_so_if_the_server_has_forgotten() -> None:
         await eventually(lambda: session.test_session is not None and _came(server, session) >= 5)
     async with serving("owamp", port=port):
         await running
-    assert told.names[0] == "connection_lost"
+    assert "connection_lost" in told.names
     assert "results_lost" in told.names
     summary = measurement.result(session).summary
     assert summary.counter("sent") + summary.counter("not_sent") == 60
