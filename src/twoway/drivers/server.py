@@ -21,6 +21,8 @@ import time
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from itertools import count
+from math import gcd
 from typing import TYPE_CHECKING, Self
 
 from twoway.analysis.server import ServerState
@@ -385,10 +387,16 @@ class Server:
 
 
 class Ports:
-    """Which UDP ports of the range are free. One session a port."""
+    """Which UDP ports of the range are free. One session a port.
+
+    They are gone through in strides that come to each of them once: another program's ports stand side by side.
+    """
 
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
+        span = last - first + 1
+        # About the golden section, so that each is far from those shortly before it.
+        self._stride = next(stride for stride in count(span * 618 // 1000 + 1) if gcd(stride, span) == 1)
         self._taken: set[int] = set()
         # Not at the same port after each start: what still arrives for the sessions of before is not for these.
         self._next = first + int.from_bytes(os.urandom(4), "big") % (last - first + 1)
@@ -399,7 +407,7 @@ class Ports:
             yield wanted
         span = self._last - self._first + 1
         for _ in range(span):
-            port, self._next = self._next, self._first + (self._next - self._first + 1) % span
+            port, self._next = self._next, self._first + (self._next - self._first + self._stride) % span
             if port not in self._taken and port != wanted:
                 yield port
 

@@ -557,3 +557,22 @@ async def test_a_wrong_secret_and_an_unknown_key_id_are_one(mode: str, key_id: s
         (event,) = server.take_events()
         assert (event.name, event.section) == ("set_up_refused:key_id_unknown", "RFC 4656 section 3.1")
         await eventually(lambda: server.connections == 1)
+
+
+async def test_a_block_of_ports_that_others_hold_is_stepped_over() -> None:
+    """Half of the range is another Server's: each session still has a port at once."""
+    async with serving(port_range=(23100, 23499), maximum_sessions=200) as server:
+        blocked = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(200)]
+        try:
+            for number, held in enumerate(blocked):
+                held.bind(("127.0.0.1", 23100 + number))
+            with Client(server) as client:
+                await client.get_ready()
+                await client.say(clear(*[ASK] * 64))
+                answers = await client.hear(64 * ACCEPT)
+                ports = {int.from_bytes(answers[at + 2 : at + 4]) for at in range(0, len(answers), ACCEPT)}
+                assert len(ports) == 64
+                assert min(ports) >= 23300
+        finally:
+            for held in blocked:
+                held.close()
