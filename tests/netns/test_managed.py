@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import stat
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from .measured import PingDocument
 from .programs import TWOWAY, Program, run_twoway, until
-from .topology import MIDDLE_DEVICES, SERVER, Topology, run
+from .topology import CLIENT_DEVICE, MIDDLE_DEVICES, SERVER, Topology, run
 
 WORDS = "correct horse battery"
 
@@ -115,6 +116,36 @@ def test_a_key_from_ikev2_in_files(path: Topology, tmp_path: Path) -> None:
         done = run_twoway(path.client.command(TWOWAY, "ping", "--protocol", "twamp", *key, SERVER[4]))
         assert done.code == 2
         assert "Accept 6: it has no such IKEv2 security association" in done.stderr
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_rfc5357_3_1_the_server_takes_over_the_dscp_of_the_syn(
+    path: Topology, tmp_path: Path, secrets: str, family: int
+) -> None:
+    wide = socket.AF_INET6 if family == 6 else socket.AF_INET
+    with (
+        ServerProgram(path, tmp_path, secrets),
+        path.client.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800 if family == 4 else 0x86DD)) as tap,
+        path.client.socket(wide, socket.SOCK_STREAM) as client,
+    ):
+        tap.bind((CLIENT_DEVICE, 0x0800 if family == 4 else 0x86DD))
+        tap.settimeout(10)
+        if family == 6:
+            client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 46 << 2)
+        else:
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 46 << 2)
+        client.settimeout(10)
+        client.connect((SERVER[family], 862))
+        assert len(client.recv(64, socket.MSG_WAITALL)) == 64
+        while True:
+            packet = tap.recv(2048)[14:]
+            tcp = packet[40:] if family == 6 else packet[20:]
+            protocol = packet[6] if family == 6 else packet[9]
+            # The greeting: TCP with data from the Server's port.
+            if protocol == socket.IPPROTO_TCP and tcp[:2] == (862).to_bytes(2) and len(tcp) > (tcp[12] >> 4) * 4:
+                break
+        word = int.from_bytes(packet[:2])
+        assert (word >> 4 if family == 6 else word) & 0xFF == 46 << 2
 
 
 @pytest.mark.parametrize("protocol", ["twamp", "owamp"])

@@ -32,10 +32,10 @@ from twoway.control.configuration import Limits, ServerConfiguration
 from twoway.control.registry import OWAMP_MODES, Mode, Protocol
 from twoway.control.security import Passphrase
 from twoway.drivers.control_client import MODE_BITS
-from twoway.drivers.control_stream import LoopClock, address_of, keep_alive, reason_of
+from twoway.drivers.control_stream import LoopClock, address_of, keep_alive, mark, reason_of
 from twoway.drivers.managed_plane import Place, ReceiverPlane, ReceiverSettings, SenderPlane, timestamp_of
 from twoway.drivers.server_connection import ServerConnection
-from twoway.drivers.sockets import open_socket
+from twoway.drivers.sockets import keep_syn, open_socket, syn_traffic_class
 from twoway.errors import ControlConnectionError
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ class Server:
             if self.options.interface is not None:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.options.interface.encode())
             listener.bind((host, port, 0, scope_id) if family == socket.AF_INET6 else (host, port))
+            keep_syn(listener)
             listener.listen(_BACKLOG)
         except BaseException:
             listener.close()
@@ -315,6 +316,8 @@ class Server:
             configuration = replace(configuration, modes=Mode(0))
         keep_alive(accepted, self.options.tcp_keepidle_s, self.options.tcp_keepintvl_s, self.options.tcp_keepcnt)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Our end of the connection has the client's DSCP (RFC 5357 section 3.1); its ECN bits are TCP's to set.
+        mark(accepted, syn_traffic_class(accepted) & ~3)
         self._numbers += 1
         connection = ServerConnection(self, self._numbers, configuration, self.clock, client, local, text)
         if full is None:

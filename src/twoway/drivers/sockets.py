@@ -6,6 +6,7 @@ packet plane opens it and hands the descriptor over.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Self
@@ -42,6 +43,28 @@ def scope_of(address: Address) -> int:
 def host_of(address: Address) -> str:
     """The numeric address without its scope."""
     return str(address).partition("%")[0]
+
+
+_TCP_SAVE_SYN, _TCP_SAVED_SYN = 27, 28
+"""linux/tcp.h: keep the headers of each SYN, and give those of the accepted connection once."""
+_MOST_SYN_OCTETS = 256
+
+
+def keep_syn(listener: socket.socket) -> None:
+    """Have `syn_traffic_class` know what a connection began with, where the kernel can."""
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
+
+
+def syn_traffic_class(accepted: socket.socket) -> int:
+    """Traffic class octet of the client's SYN; 0 where the kernel does not know, as with a SYN cookie."""
+    try:
+        header = accepted.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, _MOST_SYN_OCTETS)
+    except OSError:
+        return 0
+    if len(header) < 2:
+        return 0
+    return header[1] if header[0] >> 4 == 4 else (header[0] & 0xF) << 4 | header[1] >> 4
 
 
 class ReservedPort:
