@@ -23,12 +23,13 @@ import asyncio
 import os
 import socket
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint
-from twoway.config.managed import PORTS, ControlOptions, SessionRequest
+from twoway.config.managed import PORTS, START_DELAY_NS, ControlOptions, SessionRequest
 from twoway.control import events, negotiated
 from twoway.control.codec import interval_from_ns
 from twoway.control.configuration import ClientConfiguration
@@ -121,6 +122,7 @@ class ControlClient:
         self._unanswered: set[bytes] = set()
         self._refused: dict[bytes, Accept] = {}
         self._failure: Exception | None = None
+        self._round_trip_ns = 0
         self._machine: Machine
         self._stream: ControlStream
 
@@ -183,17 +185,23 @@ class ControlClient:
 
         def make() -> ControlStream:
             local, peer = connection.getsockname(), connection.getpeername()
+            # SIDs of sessions that we receive begin with an address of ours (RFC 4656 section 3.5).
             self._machine = Machine(
-                configuration, local_address=address_of(local), peer_address=address_of(peer), random_octets=os.urandom
+                replace(configuration, sid_address=address_of(local).packed[-4:]),
+                local_address=address_of(local),
+                peer_address=address_of(peer),
+                random_octets=os.urandom,
             )
             self._stream = ControlStream(
                 self._machine, self._clock, on_event=self._on_event, on_finished=self._on_finished, pauses=False
             )
             return self._stream
 
+        asked_ns = time.monotonic_ns()
         try:
             async with asyncio.timeout(self._options.connect_ns / defaults.NANOS):
                 connection = await self._dial()
+                self._round_trip_ns = time.monotonic_ns() - asked_ns
         except TimeoutError:
             raise ControlConnectionError(
                 self._peer, "no answer to the connection request: is the address right, and no firewall between?"
@@ -249,6 +257,11 @@ class ControlClient:
         return self._machine.peer_address
 
     @property
+    def round_trip_ns(self) -> int:
+        """How long the Server took to answer the connection request."""
+        return self._round_trip_ns
+
+    @property
     def sessions(self) -> tuple[TestSession, ...]:
         """Those accepted and not stopped."""
         return tuple(self._sessions.values())
@@ -272,9 +285,13 @@ class ControlClient:
         """
         async with self._lock:
             self.check()
+            if self._one_way:
+                request = self._scheduled(request)
             ours = request.receiver_address if request.server_sends else request.sender_address
             wanted = request.receiver_port if request.server_sends else request.sender_port
-            with reserve_port(ours or str(self.local_address), wanted, self._options.netns) as port:
+            if ours is None or not int(ip_address(ours)):
+                ours = str(self.local_address)
+            with reserve_port(ours, wanted, self._options.netns) as port:
                 asked = self._negotiable(request, port.number)
                 waiter = self._expect()
                 now_ns = self._clock.now_ns()
@@ -288,6 +305,20 @@ class ControlClient:
             self._opened = [opened for opened in self._opened if not opened.at_rest]
             self._opened.append(session)
             return session
+
+    def _scheduled(self, request: SessionRequest) -> SessionRequest:
+        """With what perfSONAR's Server wants to be told, and whatever both ends must know alike."""
+        start_ns = request.start_ns
+        if start_ns is None:
+            start_ns = time.time_ns() + START_DELAY_NS + 3 * self._round_trip_ns
+        ends = (str(self.local_address), str(self.peer_address))
+        sender, receiver = reversed(ends) if request.server_sends else ends
+        return replace(
+            request,
+            start_ns=start_ns,
+            sender_address=request.sender_address or sender,
+            receiver_address=request.receiver_address or receiver,
+        )
 
     def _open(self, agreed: negotiated.NegotiatedSession, request: SessionRequest) -> TestSession:
         """Our end of a session, on the packet plane."""
@@ -436,7 +467,7 @@ class ControlClient:
             sender_address=_address(request.sender_address),
             receiver_address=_address(request.receiver_address),
             padding_length=padding,
-            start_time=0 if request.start_ns is None else timestamp_of(request.start_ns),
+            start_time=timestamp_of(request.start_ns) if request.start_ns else 0,
             dscp=request.dscp,
             octets_to_reflect=request.octets_to_reflect,
             padding_to_reflect=request.padding_to_reflect,

@@ -149,7 +149,7 @@ class MeasuredSession:
             return None
         request = replace(self.request, count=min(bounds, default=None))
         if self._test_sessions:
-            passed = request.start_ns is not None and request.start_ns <= time.time_ns()
+            passed = request.start_ns is not None and 0 < request.start_ns <= time.time_ns()
             # The same seed again would repeat the beginning of the schedule instead of going on with it.
             seed = None if request.seed is None else (request.seed + self._test_sessions) % 2**64
             request = replace(request, start_ns=None if passed else request.start_ns, seed=seed)

@@ -224,6 +224,11 @@ def _slots(session: NegotiatedSession) -> list[tuple[int, int]]:
     return [(slot.kind, slot.parameter) for slot in session.request.slots]
 
 
+def schedule_ns(session: NegotiatedSession) -> list[int]:
+    """When each packet of an OWAMP session is due, after its start."""
+    return _native.owamp_schedule(sid=session.sid, slots=_slots(session), packets=session.request.packets).tolist()
+
+
 def session_spec(session: NegotiatedSession, request: SessionRequest, place: Place) -> SessionSpec:
     """The complete Session-Sender of a negotiated session. Raises `ConfigError`."""
     agreed, (target, source) = session.request, _ends(session)

@@ -53,7 +53,7 @@ def options(mode: str = "unauthenticated", protocol: str = "twamp", *features: s
 
 
 def request(**changes: object) -> SessionRequest:
-    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 100 * MS, **changes}
+    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 100 * MS, "start_ns": 0, **changes}
     return SessionRequest(**settings)  # type: ignore[arg-type]  # fields by name
 
 

@@ -47,7 +47,7 @@ def port_of(server: Server) -> int:
 
 
 def request(**changes: object) -> SessionRequest:
-    settings: dict[str, object] = {"count": 40, "interval_ns": 2 * MS, "timeout_ns": 100 * MS, **changes}
+    settings: dict[str, object] = {"count": 40, "interval_ns": 2 * MS, "timeout_ns": 100 * MS, "start_ns": 0, **changes}
     return SessionRequest(**settings)  # type: ignore[arg-type]  # fields by name
 
 
