@@ -304,6 +304,8 @@ def set_up_table(lab: Laboratory, findings: Findings, *, quick: bool) -> None:
         ("twoway", "encrypted", many, 1),
         ("twoway", "encrypted", 1, many),
     ]
+    if quick:
+        cases = [cases[0], cases[1], cases[-1]]
     rates: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     for _ in range(runs):
         for who, mode, connections, sessions in cases:
@@ -332,7 +334,7 @@ def hold_table(lab: Laboratory, findings: Findings, *, quick: bool) -> None:
     )
     findings.tables.append(table)
     for count in (100,) if quick else (1000, 5000):
-        for connections in (1, count):
+        for connections in (count,) if quick else (1, count):
             lab.company.wait_for_quiet()
             held = hold(lab, connections, count // connections, seconds)
             table.add(

@@ -123,6 +123,15 @@ def test_our_owping_and_its_owampd(
     assert text.count(f"{COUNT} sent, 0 lost") == 2, text
 
 
+@pytest.mark.parametrize(("mode", "family"), [("O", 6), ("E", 4)])
+def test_our_ping_and_its_owampd(mode: str, family: int, files: Files, daemons: Daemons) -> None:
+    where = listening(daemons, files, "owampd", family)
+    keys = ["--key-file", str(files.ours), "--mode", MODES[mode]] if mode != "O" else []
+    command = [TWOWAY, "ping", "--protocol", "owamp", "-c", str(COUNT), "-i", "10ms", "-W", "1s", "--json"]
+    results = documents(run(*command, *keys, "--sessions", "2", where))
+    assert [(found["packets"]["sent"], found["packets"]["received"]) for found in results] == [(COUNT, COUNT)] * 4
+
+
 @pytest.mark.parametrize(("mode", "family", "options"), OWAMP)
 def test_its_owping_and_our_server(
     mode: str,
