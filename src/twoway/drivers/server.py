@@ -392,14 +392,15 @@ class Server:
 class Ports:
     """Which UDP ports of the range are free. One session a port.
 
-    They are gone through in strides that come to each of them once: another program's ports stand side by side.
+    They are gone through in strides that come to each of them once, as another program's ports stand side by side.
     """
 
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
         span = last - first + 1
-        # About the golden section, so that each is far from those shortly before it.
-        self._stride = next(stride for stride in count(span * 618 // 1000 + 1) if gcd(stride, span) == 1)
+        # Another Server's stride, so its ports are not in the order of ours.
+        drawn = int.from_bytes(os.urandom(4), "big") % span
+        self._stride = next(stride for stride in count(drawn + 1) if gcd(stride, span) == 1)
         self._taken: set[int] = set()
         # Not at the same port after each start: what still arrives for the sessions of before is not for these.
         self._next = first + int.from_bytes(os.urandom(4), "big") % (last - first + 1)

@@ -7,6 +7,7 @@ wrong is one event, which names the rule and its section.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from twoway import measure_managed
 from twoway.config.managed import ControlOptions
-from twoway.control import codec
+from twoway.control import codec, owamp_codec
 from twoway.control.owamp_codec import OwampStopSessions, RequestSession, ScheduleSlot, SendRecord
 from twoway.control.registry import Accept, Mode
 from twoway.drivers.control_client import ControlClient
@@ -33,6 +34,7 @@ from .serving import (
     SECRET,
     FakeClock,
     eventually,
+    no_surprises,
     options,
     received,
     request,
@@ -80,7 +82,8 @@ async def bystander(server: Server) -> AsyncIterator[None]:
         await client.start()
         counter = "sent" if protocol == "owamp" else "received"
         await eventually(lambda: session.summary().counter(counter) > 0)
-        yield
+        with no_surprises():
+            yield
         before = session.summary().counter(counter)
         await eventually(lambda: session.summary().counter(counter) > before + 2)
         assert not client.closed
@@ -173,6 +176,7 @@ class Case:
 
 WEB = b"GET / HTTP/1.1\r\nHost: there\r\n\r\n".ljust(164, b"x")
 SID = b"sixteen octets!!"
+FETCH = clear(owamp_codec.FetchSession(0, ALL_ONES, SID))
 INDIVIDUAL = int(Mode.UNAUTHENTICATED | Mode.INDIVIDUAL_SESSION_CONTROL)
 CLOSING = [
     Case("no mode", set_up(0), "set_up_refused:no_common_mode", mode=0),
@@ -499,9 +503,9 @@ async def test_a_range_of_ports_that_others_hold() -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second,
     ):
-        first.bind(("127.0.0.1", 23041))
-        second.bind(("127.0.0.1", 23042))
-        async with serving(port_range=(23040, 23042)) as server, bystander(server):
+        first.bind(("127.0.0.1", 15041))
+        second.bind(("127.0.0.1", 15042))
+        async with serving(port_range=(15040, 15042)) as server, bystander(server):
             with Client(server) as client:
                 await client.get_ready()
                 await client.say(clear(ASK))
@@ -509,7 +513,7 @@ async def test_a_range_of_ports_that_others_hold() -> None:
                 event = await client.event()
                 assert (event.name, event.section) == ("no_port", "RFC 4656 section 6.5")
                 second.close()
-                assert await client.run_session() == 23042
+                assert await client.run_session() == 15042
 
 
 async def test_a_clock_that_steps_ends_nothing_before_its_time() -> None:
@@ -560,19 +564,62 @@ async def test_a_wrong_secret_and_an_unknown_key_id_are_one(mode: str, key_id: s
 
 
 async def test_a_block_of_ports_that_others_hold_is_stepped_over() -> None:
-    """Half of the range is another Server's: each session still has a port at once."""
-    async with serving(port_range=(23100, 23499), maximum_sessions=200) as server:
+    """Half of the range is another program's: each session still has a port at once."""
+    async with serving(port_range=(15100, 15499), maximum_sessions=200) as server:
         blocked = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(200)]
         try:
             for number, held in enumerate(blocked):
-                held.bind(("127.0.0.1", 23100 + number))
+                held.bind(("127.0.0.1", 15100 + number))
             with Client(server) as client:
                 await client.get_ready()
                 await client.say(clear(*[ASK] * 64))
                 answers = await client.hear(64 * ACCEPT)
                 ports = {int.from_bytes(answers[at + 2 : at + 4]) for at in range(0, len(answers), ACCEPT)}
                 assert len(ports) == 64
-                assert min(ports) >= 23300
+                assert min(ports) >= 15300
         finally:
             for held in blocked:
                 held.close()
+
+
+def spoiled(messages: list[bytes], chance: random.Random) -> bytes:
+    """A conversation with messages dropped, doubled, out of order, cut short, and octets altered."""
+    said = list(messages)
+    for _ in range(chance.randrange(4)):
+        at = chance.randrange(len(said))
+        match chance.randrange(4):
+            case 0:
+                said.insert(at, said[chance.randrange(len(said))])
+            case 1:
+                said[at] = said[at][: chance.randrange(len(said[at]) + 1)]
+            case 2:
+                said[at], said[0] = said[0], said[at]
+            case 3:
+                octets = bytearray(said[at] or b"x")
+                octets[chance.randrange(len(octets))] = chance.randrange(256)
+                said[at] = bytes(octets)
+    return b"".join(said)
+
+
+@pytest.mark.parametrize("protocol", ["twamp", "owamp"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_spoiled_conversations(protocol: str, seed: int) -> None:
+    """Whatever becomes of each, the Server has nothing of it in the end, and nobody else notices."""
+    chance = random.Random(seed)  # noqa: S311  (the same each time)
+    if protocol == "twamp":
+        talk = [set_up(chance.choice((1, INDIVIDUAL))), clear(ASK), clear(ASK), clear(START), clear(STOP), clear(ASK)]
+    else:
+        talk = [set_up(1), clear(ASK_ONE_WAY), clear(START), clear(OwampStopSessions(Accept.OK, ())), FETCH]
+    async with serving(protocol) as server, bystander(server):
+        for _ in range(50):
+            with Client(server) as client, suppress(ConnectionError):
+                await client.say(spoiled(talk, chance))
+                client.socket.shutdown(socket.SHUT_WR)
+                await client.closed()
+        await eventually(lambda: server.connections == 1 and len(server.sessions()) == 1)
+        assert all(event.section or event.name == "stopped_invalid" for event in server.take_events())
+        counters = server.counters()
+        assert counters["connections"] == 51
+        # What did not end by itself is what the bystander has.
+        ended = sum(number for name, number in counters.items() if name.startswith("session_ended:"))
+        assert counters["sessions"] == ended + 1

@@ -217,7 +217,7 @@ async def test_a_secret_is_told_nowhere(mode: str, caplog: pytest.LogCaptureFixt
     secrets = (("alice", SENTINEL),)
     wanted = ControlOptions(modes=(mode,), key_id="alice", passphrase=lambda: SENTINEL)
     wrong = ControlOptions(modes=(mode,), key_id="alice", passphrase=lambda: SENTINEL + b"?")
-    async with serving(secrets=secrets, port_range=(23060, 23061)) as server:
+    async with serving(secrets=secrets, port_range=(15060, 15061)) as server:
         for altered, at in (("client", AT_REQUEST + REQUEST - 1), ("server", AT_ACCEPT + ACCEPT - 1), ("", -1)):
             async with Between(server, altered, at).listening() as between:
                 try:

@@ -20,7 +20,7 @@ from twoway.drivers import control_client
 from twoway.drivers.control_client import ControlClient
 from twoway.errors import ControlConnectionError, RemoteControlError, SessionRefusedError, TwowayError
 
-from .serving import MS, PATIENCE_S, FakeClock, eventually, options, request, serving, target
+from .serving import MS, PATIENCE_S, FakeClock, eventually, no_surprises, options, request, serving, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -162,7 +162,8 @@ async def bystander() -> AsyncIterator[None]:
         session = await client.request_session(request(count=None))
         await client.start()
         await eventually(lambda: session.summary().counter("received") > 0)
-        yield
+        with no_surprises():
+            yield
         before = session.summary().counter("received")
         await eventually(lambda: session.summary().counter("received") > before + 2)
         await client.stop()
