@@ -398,7 +398,7 @@ class Ports:
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
         span = last - first + 1
-        # Another Server's stride, so its ports are not in the order of ours.
+        # Drawn, as two Servers that share a range must not meet its ports in the same order.
         drawn = int.from_bytes(os.urandom(4), "big") % span
         self._stride = next(stride for stride in count(drawn + 1) if gcd(stride, span) == 1)
         self._taken: set[int] = set()
