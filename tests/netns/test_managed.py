@@ -1,6 +1,7 @@
 """`twoway server` and negotiated measurements across namespaces: both families, and a Server that starts anew."""
 
 import json
+import re
 import signal
 import socket
 import stat
@@ -146,6 +147,44 @@ def test_rfc5357_3_1_the_server_takes_over_the_dscp_of_the_syn(
                 break
         word = int.from_bytes(packet[:2])
         assert (word >> 4 if family == 6 else word) & 0xFF == 46 << 2
+
+
+def lay_cable(path: Topology) -> None:
+    """A second pair of devices, straight from the client to the server."""
+    far_end = ["peer", "name", "cable1", "netns", path.server.name]
+    run("ip", "link", "add", "cable0", "netns", path.client.name, "type", "veth", *far_end)
+    path.client.ip("address add 10.98.0.1/24 dev cable0", "link set cable0 up")
+    path.server.ip("address add 10.98.0.2/24 dev cable1", "link set cable1 up")
+
+
+def test_an_interface_that_is_taken_away_and_comes_back(path: Topology, tmp_path: Path) -> None:
+    lay_cable(path)
+    with Program(path.server.command(TWOWAY, "server", "--interface", "cable1"), tmp_path, "server") as server:
+        until(lambda: "listening" in server.stdout, "the Server listens")
+        options = ["--protocol", "twamp", "--reconnect", "off", "-i", "10ms", "-q", "10.98.0.2"]
+        with Program(path.client.command(TWOWAY, "ping", *options), tmp_path, "ping") as running:
+            until(lambda: _reflected(server) > 0, "a session runs")
+            path.client.ip("link delete cable0")
+            before = _reflected(server)
+            lay_cable(path)
+            until(lambda: _reflected(server) > before, "the session's port hears again")
+            # The control connection has outlived it, too: the stop is acknowledged by nobody else.
+            running.signal(signal.SIGINT)
+            assert running.wait() == 0
+        until(lambda: "session_ended:stopped" in _counters(server), "the Server was told")
+        options = ["--protocol", "twamp", "-i", "10ms", "-c", "3", "10.98.0.2"]
+        assert run_twoway(path.client.command(TWOWAY, "ping", *options)).code == 0
+
+
+def _counters(server: Program) -> str:
+    """The newest that SIGUSR1 has shown."""
+    server.signal(signal.SIGUSR1)
+    return server.stdout.rpartition("Server on")[2]
+
+
+def _reflected(server: Program) -> int:
+    found = re.search(r"test_packet:reflected (\d+)", _counters(server))
+    return int(found[1]) if found else 0
 
 
 @pytest.mark.parametrize("protocol", ["twamp", "owamp"])

@@ -17,6 +17,7 @@ _NAMES = {
     "result": "the document of `twoway ping --json`",
     "record": "one line of `twoway ping --ndjson`",
     "reflector": "one line of `twoway reflector --json`",
+    "server": "one line of `twoway server --json` about it; with --light also what `reflector` describes",
 }
 
 
@@ -35,6 +36,11 @@ def run(arguments: list[str]) -> int:
 
     from twoway.export import schema
 
-    schemas = {"result": schema.result_schema, "record": schema.record_schema, "reflector": schema.reflector_schema}
+    schemas = {
+        "result": schema.result_schema,
+        "record": schema.record_schema,
+        "reflector": schema.reflector_schema,
+        "server": schema.server_schema,
+    }
     sys.stdout.write(json.dumps(schemas[options.name](), indent=2) + "\n")
     return 0

@@ -60,6 +60,7 @@ class _Arguments(argparse.Namespace):
     maximum_connections: int
     maximum_connections_per_client: int
     maximum_sessions: int
+    maximum_sessions_per_client: int
     maximum_sessions_per_connection: int
     max_connection_duration_ns: int
     server_inactivity_timeout_ns: int
@@ -165,6 +166,12 @@ def server_parser() -> Parser:
         ),
         ("maximum-sessions", 65_536, server.MAXIMUM_SESSIONS, "test-sessions"),
         (
+            "maximum-sessions-per-client",
+            65_536,
+            server.MAXIMUM_SESSIONS_PER_CLIENT,
+            "test-sessions of one address",
+        ),
+        (
             "maximum-sessions-per-connection",
             65_536,
             server.MAXIMUM_SESSIONS_PER_CONNECTION,
@@ -225,7 +232,7 @@ def server_parser() -> Parser:
 
     add = parser.add_argument_group("output").add_argument
     add("-v", "--verbose", action="store_true", help="a line on standard error for each thing that went wrong")
-    add("--json", action="store_true", help="a JSON document a line instead of text")
+    add("--json", action="store_true", help="a JSON document a line instead of text (see `twoway schema server`)")
     return parser
 
 
@@ -255,6 +262,7 @@ def _options(arguments: _Arguments) -> ServerOptions:
         maximum_connections=arguments.maximum_connections,
         maximum_connections_per_client=arguments.maximum_connections_per_client,
         maximum_sessions=arguments.maximum_sessions,
+        maximum_sessions_per_client=arguments.maximum_sessions_per_client,
         maximum_sessions_per_connection=arguments.maximum_sessions_per_connection,
         max_connection_duration_ns=arguments.max_connection_duration_ns,
         server_inactivity_timeout_ns=arguments.server_inactivity_timeout_ns,

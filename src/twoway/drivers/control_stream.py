@@ -22,6 +22,7 @@ from twoway.config import managed
 from twoway.config.defaults import NANOS
 
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
     from collections.abc import Callable
     from ipaddress import IPv4Address, IPv6Address
 
@@ -111,6 +112,11 @@ class ControlStream(asyncio.Protocol):
         self._reading = True
         self._pumping = False
         self._over = False
+
+    @property
+    def socket(self) -> TransportSocket | None:
+        """That of the transport, for its options; None when there is none."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is connected."""

@@ -417,6 +417,11 @@ class SessionSender:
     # As a Server's, in OWAMP.
 
     @property
+    def obtained(self) -> dict[str, str]:
+        """Option -> what stands instead."""
+        return self._native.obtained
+
+    @property
     def running(self) -> bool:
         """Whether it may still send."""
         return not self._native.finished
@@ -461,6 +466,11 @@ class SessionReflector:
         self.news: Callable[[], object] = _nothing
         """Called when it has ended."""
         self.forget: Callable[[], object] = _nothing
+
+    @property
+    def obtained(self) -> dict[str, str]:
+        """Option -> what stands instead."""
+        return self._native.obtained
 
     @property
     def running(self) -> bool:

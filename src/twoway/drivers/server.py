@@ -51,6 +51,8 @@ _EVENTS = 1000
 """Events kept until taken; more are counted."""
 _BACKLOG = 512
 """Connections that the kernel completes before we see them."""
+_REBIND_S = 1.0
+"""How often sockets are bound to the name of their interface again: one that came back has another index."""
 _SHORT_OF_DESCRIPTORS_S = 0.1
 """How long a listener waits when the process has no descriptor left."""
 
@@ -102,10 +104,12 @@ class Server:
         self.stored: OrderedDict[bytes, Stored] = OrderedDict()
         """OWAMP's results for Fetch-Session, the oldest first."""
         self._session_count = 0
+        self._sessions_per_client: Counter[Address] = Counter()
         self._awaited = 0
         """Packet records that running Session-Receivers may come to."""
         self._plane: ReceiverPlane | None = None
         self._senders: SenderPlane | None = None
+        self._rebinding: asyncio.Task[None] | None = None
 
     # Beginning and end.
 
@@ -125,6 +129,8 @@ class Server:
         for protocol, listener in opened:
             task = asyncio.create_task(self._accept(Protocol(protocol), listener))
             self._listeners.append((protocol, listener, task))
+        if self.options.interface is not None:
+            self._rebinding = asyncio.create_task(self._rebind(self.options.interface.encode()))
 
     def _open(self) -> list[tuple[str, socket.socket]]:
         opened: list[tuple[str, socket.socket]] = []
@@ -160,8 +166,21 @@ class Server:
             raise
         return listener
 
+    async def _rebind(self, interface: bytes) -> None:
+        while True:
+            await asyncio.sleep(_REBIND_S)
+            listeners = [listener for _, listener, _ in self._listeners]
+            connections = [connection.stream.socket for connection in self._connections]
+            for held in (*listeners, *connections):
+                if held is not None:
+                    # Still gone: the next time will tell.
+                    with contextlib.suppress(OSError):
+                        held.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface)
+
     async def close(self) -> None:
         """Close every listener and connection, and end every session. Idempotent."""
+        if self._rebinding is not None:
+            self._rebinding.cancel()
         listeners, self._listeners = self._listeners, []
         for _, listener, task in listeners:
             task.cancel()
@@ -243,24 +262,28 @@ class Server:
                 self.counts["events_forgotten"] += 1
             self._events.append(event)
 
-    def full(self, records: int) -> str | None:
-        """The limit that one more session, of so many packet records, would break."""
+    def full(self, client: Address, records: int) -> str | None:
+        """The limit that one more session of this client, of so many packet records, would break."""
         if self._session_count >= self.options.maximum_sessions:
             return "maximum_sessions"
+        if self._sessions_per_client[client] >= self.options.maximum_sessions_per_client:
+            return "maximum_sessions_per_client"
         return "stored_records" if self._awaited + records > self.options.stored_records else None
 
-    def enter(self, port: int, records: int) -> None:
+    def enter(self, client: Address, port: int, records: int) -> None:
         """A session has been opened."""
         self.ports.take(port)
         self._session_count += 1
+        self._sessions_per_client[client] += 1
         self._awaited += records
         self.counts["sessions"] += 1
         self._make_room()
 
-    def leave(self, port: int, records: int) -> None:
+    def leave(self, client: Address, port: int, records: int) -> None:
         """A session has ended."""
         self.ports.give_back(port)
         self._session_count -= 1
+        _one_less(self._sessions_per_client, client)
         self._awaited -= records
 
     def store(self, sid: bytes, stored: Stored) -> None:
@@ -280,7 +303,7 @@ class Server:
         """Nothing of a connection is left."""
         if connection in self._connections:
             self._connections.discard(connection)
-            self._leave(connection.client)
+            _one_less(self._per_client, connection.client)
 
     # Accepting.
 
@@ -344,11 +367,6 @@ class Server:
             return "maximum_connections_per_client"
         return None
 
-    def _leave(self, client: Address) -> None:
-        self._per_client[client] -= 1
-        if self._per_client[client] <= 0:
-            del self._per_client[client]
-
     def passphrase(self, key_id: bytes) -> Passphrase | None:
         """The secret of a KeyID."""
         known = self._passphrases.get(key_id)
@@ -387,6 +405,12 @@ class Server:
             message_ns=options.message_timeout_ns,
             connection_ns=options.max_connection_duration_ns,
         )
+
+
+def _one_less(per_client: Counter[Address], client: Address) -> None:
+    per_client[client] -= 1
+    if per_client[client] <= 0:
+        del per_client[client]
 
 
 class Ports:

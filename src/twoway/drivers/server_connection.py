@@ -133,6 +133,7 @@ class ServerConnection:
                 receiver=(_host(agreed.receiver_address), agreed.receiver_port),
                 state=session.state,
                 packets=session.far_end.counters(),
+                obtained=session.far_end.obtained,
             )
             states.append(state)
         return states
@@ -186,7 +187,7 @@ class ServerConnection:
     def _decide(self, request: SessionRequest) -> None:
         """Accept the request if there is room for it (RFC 4656 section 6.5)."""
         server, now_ns = self._server, self.stream.clock.now_ns()
-        full = server.full(0 if request.server_sends else request.packets)
+        full = server.full(self.client, 0 if request.server_sends else request.packets)
         if full is not None:
             server.note(full, self._peer, "as many as there may be", "RFC 4656 section 6.5")
             self._machine.refuse_session(Accept.TEMPORARY_LIMIT, now_ns)
@@ -212,7 +213,7 @@ class ServerConnection:
             server.note("session_not_opened", self._peer, str(error))
             self._machine.end_session(session.sid, now_ns)
             return
-        server.enter(port.number, 0 if request.server_sends else request.packets)
+        server.enter(self.client, port.number, 0 if request.server_sends else request.packets)
         self._sessions[session.sid] = _Session(session, far_end, port.number, start_ns if delay_ns else None)
         if isinstance(far_end, SessionReflector):
             far_end.news = lambda: self._reflector_news(session.sid)
@@ -286,7 +287,7 @@ class ServerConnection:
             self._server.store(sid, Stored(session.negotiated, session.far_end.recorded()))
         session.far_end.close()
         agreed = session.negotiated.request
-        self._server.leave(session.port, 0 if agreed.server_sends else agreed.packets)
+        self._server.leave(self.client, session.port, 0 if agreed.server_sends else agreed.packets)
 
     # OWAMP.
 

@@ -9,7 +9,8 @@ import pytest
 from twoway.analysis.metrics import METRICS
 from twoway.analysis.reflector import DISPOSITIONS, ReflectorState
 from twoway.analysis.result import Event
-from twoway.export import json_result, ndjson, reflector_json, schema
+from twoway.analysis.server import ServerState, SessionState
+from twoway.export import json_result, ndjson, reflector_json, schema, server_json, server_text
 from twoway.export.fields import JsonValue
 
 from ..measured import MISSING, START_NS, Numbers, Rows, Span, clean, impaired, result, session, unanswered
@@ -69,8 +70,12 @@ def test_every_property_is_described() -> None:
             found += undescribed(inner, f"{path}/{name}")
         return found + undescribed(rules.get("items"), f"{path}[]")
 
-    for rules in (schema.result_schema(), *schemas_of(schema.record_schema()), *schemas_of(schema.reflector_schema())):
+    further = [rules for made in FURTHER for rules in schemas_of(made())]
+    for rules in (schema.result_schema(), *further):
         assert undescribed(plain(rules)) == []
+
+
+FURTHER = (schema.record_schema, schema.reflector_schema, schema.server_schema)
 
 
 def schemas_of(rules: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
@@ -167,6 +172,28 @@ def reflector() -> ReflectorState:
         distributions={"transmit_prediction_error": Numbers([500, 700, 900]), "residence": Numbers()},
         at_ns=START_NS,
     )
+
+
+def test_a_server_is_as_its_schema_says() -> None:
+    where = [("twamp", "::1", 862), ("owamp", "192.0.2.1", 861)]
+    session = SessionState(
+        sid=bytes(range(16)),
+        protocol="twamp",
+        role="reflector",
+        connection=1,
+        client="[::1]:40000",
+        mode="encrypted",
+        sender=("::1", 40001),
+        receiver=("::1", 20000),
+        state="started",
+        packets={"test_packet:reflected": 7, "bad_hmac:dropped": 0},
+        obtained={"timestamps": "kernel"},
+    )
+    state = ServerState(where, {"connections": 1}, 1, [session], START_NS)
+    check(server_json.document(state), schema.server_schema())
+    check(server_json.listening([*where, ("light", "::", 862)]), schema.server_schema())
+    text = server_text.report(state)
+    assert "encrypted started: test_packet:reflected 7; not granted: timestamps: kernel" in text
 
 
 def test_a_reflector_is_as_its_schema_says() -> None:
