@@ -189,9 +189,10 @@ class SenderSpec:
         "stateless" | "stateful". `sample_capacity`: samples kept until drained (0: none; more are dropped and counted).
         """
 
-    def negotiated(self, *, symmetrical_size: bool, server_octets: bytes | None) -> SenderSpec:
+    def negotiated(self, *, symmetrical_size: bool, server_octets: bytes | None, reflected: int) -> SenderSpec:
         """The same with what a control connection negotiated for the padding (RFC 6038): zeros where the reply has its
-        longer header, and the Server octets first in the padding. Without this call TWAMP packets have those zeros."""
+        longer header, the Server octets first in the padding, and how much of it replies must bring back. Without this
+        call TWAMP packets have those zeros."""
 
 @final
 class OneWaySenderSpec:

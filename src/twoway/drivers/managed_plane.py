@@ -115,7 +115,11 @@ class SenderPlane:
         else:
             octets = session.server_octets.to_bytes(2) if session.server_octets else None
             native = self._plane.open_sender(
-                sender_spec(spec).negotiated(symmetrical_size=session.symmetrical_size, server_octets=octets)
+                sender_spec(spec).negotiated(
+                    symmetrical_size=session.symmetrical_size,
+                    server_octets=octets,
+                    reflected=session.reflected_octets,
+                )
             )
         sender = SessionSender(native, describe(session, spec, target, native.obtained), request.percentiles)
         self._watch.add(sender)

@@ -59,9 +59,10 @@ async def test_twamp_in_every_mode_with_several_sessions(mode: str, host: str) -
 async def test_twamp_with_every_feature(mode: str) -> None:
     async with serving() as server:
         wanted = options(mode, "twamp", *FEATURES)
-        asked = request(padding_length=128, padding_to_reflect=16, octets_to_reflect=0xBEEF, dscp=10)
+        asked = request(padding_length=128, padding_to_reflect=16, octets_to_reflect=0xBEEF, dscp=10, fill="random")
         (managed,) = await measure_managed(target(server), [asked], wanted)
         assert managed.result.summary.counter("received") == 5
+        assert managed.result.summary.counter("padding_changed") == 0
         assert managed.result.summary.dscp_ecns["far"] == {10 << 2: 5}
 
 
