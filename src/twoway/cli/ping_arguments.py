@@ -242,7 +242,7 @@ def ping_parser() -> Parser:
     add(
         "--dscp-ecn-monitoring",
         action="store_true",
-        help="TWAMP Light: the far end says which DSCP and ECN arrived (RFC 7750)",
+        help="TWAMP Light, TWAMP: the far end says which DSCP and ECN arrived (RFC 7750)",
     )
 
     add = parser.add_argument_group("clock and sockets").add_argument

@@ -29,6 +29,7 @@ from twoway.analysis.result import Event, Outage
 from twoway.config import defaults
 from twoway.config.managed import ControlOptions
 from twoway.control.registry import Accept
+from twoway.control.rules import Rule
 from twoway.drivers.control_client import ControlClient
 from twoway.drivers.managed_plane import result_of
 from twoway.drivers.plane import MAX_EVENTS
@@ -36,6 +37,7 @@ from twoway.errors import (
     ControlConnectionError,
     PermissionRefused,
     PlaneError,
+    RemoteControlError,
     RemoteProtocolError,
     ResolveError,
     SessionRefusedError,
@@ -65,6 +67,9 @@ def may_pass(error: TwowayError) -> bool:
     if isinstance(error, PlaneError):
         # A missing privilege stays missing; a missing address, route or descriptor may be there again.
         return bool(error.errno) and not isinstance(error, PermissionRefused)
+    if isinstance(error, RemoteControlError):
+        # Half a message is what a Server leaves that goes down.
+        return error.rule == Rule.TRUNCATED.counter
     return isinstance(error, ControlConnectionError | ResolveError)
 
 

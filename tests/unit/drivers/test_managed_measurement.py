@@ -387,6 +387,7 @@ def _threads() -> int:
         (SessionRefusedError("request a test-session", "192.0.2.1:862", 3, ""), False),
         (SessionRefusedError("request a test-session", "192.0.2.1:862", 4, ""), False),
         (RemoteControlError("hmac", "an HMAC does not match", "RFC 4656 section 3.2"), False),
+        (RemoteControlError("truncated", "the connection ended inside a message", "RFC 4656 section 3"), True),
         (ConfigError("count", "none"), False),
     ],
 )
