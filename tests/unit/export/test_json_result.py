@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import jsonschema  # type: ignore[import-untyped]  # it has no types, and only tests use it
 import pytest
 
 from twoway.analysis.metrics import METRICS
 from twoway.analysis.reflector import DISPOSITIONS, ReflectorState
-from twoway.analysis.result import Event
+from twoway.analysis.result import Event, Outage
 from twoway.analysis.server import ServerState, SessionState
 from twoway.export import json_result, ndjson, reflector_json, schema, server_json, server_text
 from twoway.export.fields import JsonValue
@@ -41,6 +42,19 @@ def test_a_result_is_as_its_schema_says(summary: Span) -> None:
     measured = result(summary, events=[EVENT, Event(START_NS, "clock_step", 0)], obtained={"timestamps": "kernel"})
     check(json_result.document(measured), schema.result_schema())
     check(json_result.document(measured, [BATCH, Rows()]), schema.result_schema())
+
+
+def test_outages_are_in_the_document() -> None:
+    outages = (Outage(START_NS, START_NS + 5, "lost"), Outage(START_NS + 9, None, "lost again"))
+    events = [Event(START_NS, "connection_lost", 0, "lost")]
+    document = json_result.document(replace(result(clean(), events=events), outages=outages))
+    check(document, schema.result_schema())
+    read = json.loads(json.dumps(document))
+    assert read["outages"] == [
+        {"began_ns": START_NS, "ended_ns": START_NS + 5, "reason": "lost"},
+        {"began_ns": START_NS + 9, "ended_ns": None, "reason": "lost again"},
+    ]
+    assert read["events"][0]["detail"] == "lost"
 
 
 def test_the_schema_refuses_what_is_not_in_it() -> None:
