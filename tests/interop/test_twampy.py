@@ -50,4 +50,4 @@ def test_our_sender_and_its_responder(protocol: str, tmp_path: Path) -> None:
     with Running([program, "responder", f"{LOOPBACK}:{port}"], tmp_path / "log", port, "udp"):
         command = [TWOWAY, "ping", "--protocol", protocol, "-c", str(COUNT), "-i", "10ms", "-W", "1s", "--json"]
         (result,) = documents(run(*command, f"{LOOPBACK}:{port}"))
-    assert (result["packets"]["sent"], result["packets"]["received"]) == (COUNT, COUNT)
+    assert 1 <= result["packets"]["sent"] == result["packets"]["received"] <= COUNT
