@@ -6,6 +6,7 @@ Time passes when the test says so, but for what the kernel and the packet plane 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from contextlib import suppress
@@ -31,6 +32,7 @@ from .hostile import (
     bystander,
     clear,
     drained,
+    set_up,
 )
 from .serving import MS, FakeClock, eventually, options, received, request, serving, target
 
@@ -237,3 +239,17 @@ async def test_a_block_of_ports_that_others_hold_is_stepped_over() -> None:
         finally:
             for held in blocked:
                 held.close()
+
+
+async def test_a_crowd_that_guesses_secrets() -> None:
+    """Each guess costs a PBKDF2 on the thread of the control connections; test packets are reflected by others."""
+    async with serving() as server, bystander(server):
+        crowd = [Client(server) for _ in range(60)]
+        for client in crowd:
+            await client.say(set_up(4, b"alice", os.urandom(64)))
+        for client in crowd:
+            assert (await client.closed())[GREETING:] == bytes(15) + b"\1" + bytes(32)
+            client.socket.close()
+        await eventually(lambda: server.connections == 1)
+        assert server.counters()["set_up_refused:key_id_unknown"] == 60
+        assert [event.section for event in server.take_events()] == ["RFC 4656 section 3.1"] * 60
