@@ -229,8 +229,16 @@ async def test_a_client_that_goes_takes_its_sessions_along(goodbye: str) -> None
         assert counters[f"connection_closed:{'lost' if goodbye == 'reset' else 'peer'}"] == 1
         # It is no mistake, so there is nothing to tell; and the port is free.
         assert not server.take_events()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", port))
+        await eventually(lambda: is_free(port))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wanted:
+        try:
+            wanted.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @pytest.mark.parametrize("mode", SECURE)

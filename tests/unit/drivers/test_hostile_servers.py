@@ -270,8 +270,8 @@ async def test_a_server_that_restarts_in_mid_test() -> None:
             result = session.result()
             assert result.interrupted
             assert result.summary.counter("received") >= 3
-            # Lost is what was under way, no more.
-            assert result.summary.counter("sent") - result.summary.counter("received") <= 20
+            # Lost is what was under way: a second of it, on a busy machine.
+            assert result.summary.counter("sent") - result.summary.counter("received") <= 200
             client.close()
             async with await ControlClient.connect(f"{host}:{port}", options("encrypted")) as anew:
                 session = await anew.request_session(request())
