@@ -6,12 +6,9 @@ of Junos's `traps` statement where it has one (spec of traps and of DISMAN-PING-
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  (the API makes its models of these annotations)
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Severity(IntEnum):
@@ -78,6 +75,7 @@ NOTICES: Mapping[str, Kind] = {row.name: row for row in (
     Kind("own-fault", _D, _W, "This host disturbed its measurements: lateness, drops, stolen time or a stepped clock."),
     Kind("store-degraded", _D, _E, "Results cannot be kept; measuring goes on and what is lost is counted."),
     Kind("receiver-degraded", _D, _W, "A receiver of syslog or notifications does not take them."),
+    Kind("notices-suppressed", _D, _W, "Notices over the rate limit were not sent to this receiver; sent to it alone."),
     Kind("configuration-reloaded", _D, _N, "A configuration was taken over."),
     Kind("configuration-refused", _D, _E, "A configuration has errors, and changed nothing."),
     Kind("started", _D, _N, "The daemon runs."),

@@ -124,6 +124,9 @@ class SyslogPlan:
     min_severity: int = 6
     """Most unimportant severity that is sent: 0 is emergency, 7 debug."""
     hostname: str | None = None
+    """As shown in its messages; None: this machine's name."""
+    enterprise_number: int = 32473
+    """Behind the `@` of the SD-ID (RFC 5424 section 7.2.2). twoway has none: this one is for documentation."""
 
 
 @dataclass(frozen=True, slots=True)
