@@ -6,12 +6,11 @@ times are ns since the epoch, delays ns; None where a value cannot be known.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from twoway.analysis.notices import Notice
     from twoway.analysis.result import Summary
     from twoway.config.plan import SessionKey
@@ -149,8 +148,48 @@ class ResultsView:
     last_probe: ProbeView | None
     collections: Sequence[CollectionView]
     clock: Mapping[str, int | None]
+    """The facts of both clocks as the last test saw them: `local_synchronized`, `local_error_ns`, `far_synchronized`,
+    `far_error_ns`, `one_way_error_bound_ns`."""
     timestamps: str
     """What was obtained, such as `kernel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlanceView:
+    """The little of one test-session that a table of all of them, or a scrape, can afford: no percentile in it."""
+
+    connection: str
+    session: str
+    target: str
+    source: str | None
+    protocol: str
+    timestamps: str
+    status: str
+    """As in `TestView`."""
+    verdict: str
+    """Of the last test: `pass`, `fail` or `unknown`."""
+    alarms: Sequence[str]
+    """Notices that are raised now."""
+    tests_run: int
+    tests_passed: int
+    tests_failed: int
+    tests_disturbed: int
+    last_status: str | None
+    """Of the last probe: a name of `analysis.notices.STATUS`; None before there is one."""
+    last_rtt_ns: int | None
+    """Of the last probe that was answered."""
+    sent: int
+    """Probes of the last test, or of the current one while there is no last."""
+    lost: int
+    loss_ratio: float | None
+    rtt_mean_ns: float | None
+    rtt_max_ns: int | None
+    rtt_jitter_ns: float | None
+    """Mean difference between neighbours."""
+    egress_mean_ns: float | None
+    ingress_mean_ns: float | None
+    clock: Mapping[str, int | None]
+    """As in `ResultsView`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +233,9 @@ class Watched(Protocol):
     def server_connections(self) -> Sequence[ControlView]: ...
     def server_tests(self) -> Sequence[TestView]: ...
     def results(self, key: SessionKey) -> ResultsView: ...
+    def glance(self, key: SessionKey) -> GlanceView:
+        """Asked for each test-session at each scrape: it costs a few microseconds."""
+
     def keys(self) -> Sequence[SessionKey]: ...
     def history(
         self, key: SessionKey, since_ns: int | None = None, limit: int | None = None
