@@ -163,6 +163,18 @@ class OutputError(TwowayError):
         return f"write {self.target}: {self.reason}"
 
 
+class StoreError(TwowayError):
+    """A store that cannot be opened or read: its `path`, and the `reason` with what to do."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def describe(self) -> str:
+        return f"store {self.path}: {self.reason}"
+
+
 class NativeMissingError(TwowayError):
     """The extension module `twoway._native` cannot be loaded."""
 
