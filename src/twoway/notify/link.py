@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twoway.errors import OutputError
 
@@ -80,8 +80,9 @@ class Resolver:
 class DatagramLink(asyncio.DatagramProtocol):
     """A connected datagram socket, of UDP or local."""
 
-    def __init__(self, received: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, received: Callable[[bytes], None] | None, *, at_once: bool) -> None:
         self._received = received
+        self._at_once = at_once  # whether the kernel knows the fate of a message when it takes it
         self._transport: asyncio.DatagramTransport | None = None
         self._failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._writable = asyncio.Event()
@@ -106,7 +107,8 @@ class DatagramLink(asyncio.DatagramProtocol):
         try:
             opened.connect(address)
             loop = asyncio.get_running_loop()
-            transport, link = await loop.create_datagram_endpoint(lambda: cls(received), sock=opened)
+            at_once = family == socket.AF_UNIX
+            transport, link = await loop.create_datagram_endpoint(lambda: cls(received, at_once=at_once), sock=opened)
         except BaseException:
             opened.close()
             raise
@@ -124,6 +126,8 @@ class DatagramLink(asyncio.DatagramProtocol):
             raise self._failure.result()
 
     async def settle(self) -> None:
+        if self._at_once:
+            return
         with contextlib.suppress(TimeoutError):
             raise await asyncio.wait_for(asyncio.shield(self._failure), SETTLE_S)
 
@@ -134,8 +138,7 @@ class DatagramLink(asyncio.DatagramProtocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101  (for mypy; asyncio promises it)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, _address: object) -> None:
         if self._received is not None:
@@ -209,8 +212,7 @@ class StreamLink(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for mypy; asyncio promises it)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def eof_received(self) -> None:
         """A receiver never ends its side alone: it has gone, and what would be written now would be lost."""

@@ -3,8 +3,8 @@
 Theory of operation. pysnmp builds and reads the messages; sockets and time are ours, since it would ask for names on
 the event loop, run a timer ten times a second for ever, and go by the wall clock. Its dispatcher is replaced by one
 that hands octets to a connected `DatagramLink`, and that is told of time only while an inform waits for its answer. The
-snmpEngineBoots and snmpEngineTime that a v3 trap carries are set before each message: pysnmp's own stand still, and a
-receiver refuses a trap whose time is 150 s behind (RFC 3414 section 3.2).
+snmpEngineBoots and snmpEngineTime that a v3 trap carries are set before each message: pysnmp takes the time from the
+wall clock, and a receiver refuses what was sent after a step back of more than 150 s (RFC 3414 section 3.2).
 
 An engine is made in a thread, for it reads files and takes a while. pysnmp is imported there, when it is needed.
 """
@@ -127,8 +127,8 @@ class _Engine:
         from pysnmp.error import PySnmpError
 
         self._boots.syntax = self._boots.syntax.clone(clock.boots)
-        self._time.syntax = self._time.syntax.clone(clock.time_s)
         v2c = self._v2c
+        self._time.syntax = v2c.Integer32(clock.time_s)  # a plain number: the type that was there asks the wall clock
         pdu = v2c.InformRequestPDU() if self._inform else v2c.SNMPv2TrapPDU()
         v2c.apiPDU.set_defaults(pdu)
         bindings = [
@@ -194,6 +194,7 @@ def _make(plan: TrapPlan, own_engine_id: bytes, label: str) -> _Engine:
 
 
 def _configured(plan: TrapPlan, own_engine_id: bytes) -> _Engine:
+    from pysnmp.carrier.asyncio.dgram.udp import UdpTransport
     from pysnmp.carrier.base import AbstractTransportDispatcher
     from pysnmp.entity import config
     from pysnmp.entity.engine import SnmpEngine
@@ -211,6 +212,9 @@ def _configured(plan: TrapPlan, own_engine_id: bytes) -> _Engine:
 
         def send_message(self, outgoingMessage: bytes, transportDomain: object, transportAddress: object) -> None:  # noqa: ARG002, N803  (pysnmp's names)
             self.outgoing.append(bytes(outgoingMessage))
+
+        def get_transport(self, transportDomain: object) -> object:  # noqa: ARG002, N803  (pysnmp's name)
+            return UdpTransport  # pysnmp only asks how addresses are written
 
         def received(self, octets: bytes) -> None:
             if self._incoming is not None:
