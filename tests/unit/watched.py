@@ -271,8 +271,29 @@ class FakeDaemon:
             loop_lag_ns=1_200_000,
             cpu_steal_ratio=0.0,
             rss_octets=64 << 20,
-            store={"state": "ok", "octets": 1 << 20, "seconds_written": 3600, "lost_queue_full": 0, "degraded": False},
-            receivers=[{"address": "192.0.2.9:514", "transport": "udp", "sent": 4, "dropped": 1, "last_error": ""}],
+            store={
+                "state": "ok",
+                "reason": "",
+                "path": "/var/lib/twoway/twoway.db",
+                "octets": 1 << 20,
+                "disk_free_octets": 1 << 30,
+                "queue_items": 0,
+                "written_seconds": 3600,
+                "lost_queue_full_seconds": 0,
+                "retries": 0,
+            },
+            receivers=[
+                {
+                    "receiver": "syslog udp 192.0.2.9:514",
+                    "state": "ok",
+                    "sent": 4,
+                    "queued": 0,
+                    "suppressed": 0,
+                    "dropped": 1,
+                    "failures": 0,
+                    "last_error": "",
+                }
+            ],
         )
 
     async def start(self, connection: str | None, repeat: int | None) -> RequestView:

@@ -235,25 +235,46 @@ def _reflected(watched: Watched, _health: HealthView) -> Iterator[Sample]:
             yield (address, reason, action), count
 
 
-def _store(health: HealthView) -> Iterator[Sample]:
-    """The store's state has words and numbers: the numbers are counts, but for the size, which has its own family."""
-    for name, value in health.store.items():
-        if isinstance(value, int) and not isinstance(value, bool) and name != "octets":
-            yield (name,), value
+def _state(state: Mapping[str, int | str | bool]) -> Iterator[Sample]:
+    """Whether a part that says how it is says `ok`."""
+    if state.get("state") not in (None, "off"):
+        yield (), int(state["state"] == "ok")
 
 
-def _store_octets(health: HealthView) -> Iterator[Sample]:
-    octets = health.store.get("octets")
-    if isinstance(octets, int):
-        yield (), octets
+def _number(name: str) -> Callable[[Watched, HealthView], Iterator[Sample]]:
+    """A number of the store's state."""
+
+    def read(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+        value = health.store.get(name)
+        if isinstance(value, int):
+            yield (), value
+
+    return read
 
 
-def _receivers(health: HealthView) -> Iterator[Sample]:
+def _numbers(prefix: str, *names: str) -> Callable[[Watched, HealthView], Iterator[Sample]]:
+    """Numbers of the store's state whose names begin so, and others."""
+
+    def read(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+        for name, value in health.store.items():
+            if isinstance(value, int) and (name in names or (prefix and name.startswith(prefix))):
+                yield (name.removeprefix(prefix),), value
+
+    return read
+
+
+def _receivers_up(_watched: Watched, health: HealthView) -> Iterator[Sample]:
     for receiver in health.receivers:
-        where = str(receiver.get("address", ""))
-        for name, value in receiver.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                yield (where, name), value
+        for _, up in _state(receiver):
+            yield (str(receiver.get("receiver", "")),), up
+
+
+def _receivers(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+    for receiver in health.receivers:
+        for name in ("sent", "suppressed", "dropped", "failures"):
+            value = receiver.get(name)
+            if isinstance(value, int):
+                yield (str(receiver.get("receiver", "")), name), value
 
 
 def _mapping(counts: Mapping[str, int]) -> Iterator[Sample]:
@@ -289,12 +310,23 @@ DAEMON: tuple[DaemonFamily, ...] = (
         read=lambda _, health: _only(health.rss_octets)),
     DaemonFamily("twoway_notices", _C, "Notices: alarms raised and cleared, and what happened once.", ("name", "state"),
         read=lambda watched, _: watched.notice_counts().items()),
-    DaemonFamily("twoway_receiver_notices", _C, "What became of notices, by receiver of syslog or notifications.",
-        ("receiver", "result"), read=lambda _, health: _receivers(health)),
-    DaemonFamily("twoway_store_size_bytes", _G, "Size of the store on disk.",
-        read=lambda _, health: _store_octets(health)),
-    DaemonFamily("twoway_store_operations", _C, "What the store wrote, and what it lost, by its own names.", ("name",),
-        read=lambda _, health: _store(health)),
+    DaemonFamily("twoway_receiver_up", _G, "Whether a receiver of syslog or notifications takes them.", ("receiver",),
+        read=_receivers_up),
+    DaemonFamily("twoway_receiver_notices", _C, "Notices sent, suppressed by the rate limit, dropped; and failures.",
+        ("receiver", "result"), read=_receivers),
+    DaemonFamily("twoway_store_up", _G, "Whether results are kept: 0 while the store is degraded.",
+        read=lambda _, health: _state(health.store)),
+    DaemonFamily("twoway_store_size_bytes", _G, "Size of the store on disk.", read=_number("octets")),
+    DaemonFamily("twoway_store_disk_free_bytes", _G, "What is free on the store's file system.",
+        read=_number("disk_free_octets")),
+    DaemonFamily("twoway_store_queue", _G, "Writes that wait for the disk.", read=_number("queue_items")),
+    DaemonFamily("twoway_store_written", _C, "Rows that the store wrote.", ("what",), read=_numbers("written_")),
+    DaemonFamily("twoway_store_lost", _C, "What the store could not keep, by reason.", ("reason",),
+        read=_numbers("lost_")),
+    DaemonFamily("twoway_store_faults", _C, "Rows that could not be read, writes tried again, and files set aside.",
+        ("fault",), read=_numbers("", "unreadable", "retries", "set_aside")),
+    DaemonFamily("twoway_api", _C, "What the management API counts: requests, and those that it refused or cut off.",
+        ("event",), read=lambda _, health: _mapping(health.api)),
     DaemonFamily("twoway_reflector_packets", _C, "Packets that light Session-Reflectors received: each counts once.",
         ("reflector", "reason", "action"), read=_reflected),
     DaemonFamily("twoway_server_connections", _G, "Control connections of the Server.",

@@ -214,6 +214,8 @@ class HealthView:
     """Its state: `state`, `octets`, rows written, what was lost and why."""
     receivers: Sequence[Mapping[str, int | str]]
     """Each receiver of notices: what was sent, dropped, failed, and the last error."""
+    api: Mapping[str, int] = field(default_factory=dict)
+    """What the management API counts of itself; it fills this in."""
 
 
 @dataclass(frozen=True, slots=True)

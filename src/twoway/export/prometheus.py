@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from twoway.analysis.exposition import Value
-    from twoway.analysis.views import Watched
+    from twoway.analysis.views import HealthView, Watched
     from twoway.config.plan import SessionKey
 
 
@@ -87,8 +87,8 @@ def _quality(text: str) -> float:
     return value if 0 <= value <= 1 else 0.0
 
 
-def expose(watched: Watched, exposition: Exposition) -> Iterator[bytes]:
-    """Everything, in pieces: one or none for each test-session and family."""
+def expose(watched: Watched, exposition: Exposition, health: HealthView | None = None) -> Iterator[bytes]:
+    """Everything, in pieces: one or none for each test-session and family. `health`: None for the daemon's own."""
     renderer: Renderer
     match exposition:
         case Exposition.PROTOBUF:
@@ -97,7 +97,7 @@ def expose(watched: Watched, exposition: Exposition) -> Iterator[bytes]:
             renderer = TextRenderer(openmetrics=True)
         case Exposition.TEXT:
             renderer = TextRenderer(openmetrics=False)
-    yield from _daemon(watched, renderer)
+    yield from _daemon(watched, health or watched.health(), renderer)
     yield from _connections(watched, renderer)
     keys = watched.keys()
     yield from _glances(watched, keys, renderer)
@@ -108,8 +108,7 @@ def expose(watched: Watched, exposition: Exposition) -> Iterator[bytes]:
     yield renderer.close()
 
 
-def _daemon(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
-    health = watched.health()
+def _daemon(watched: Watched, health: HealthView, renderer: Renderer) -> Iterator[bytes]:
     for family in DAEMON:
         yield renderer.begin(family)
         for values, value in family.read(watched, health):
