@@ -11,7 +11,8 @@ by the first test that is *younger than the last crossing* and met nothing of it
 was can never clear it, so an alarm cannot flap within a test. While it is raised, it is not raised again.
 
 A test that this host disturbed proves neither good nor bad: it has a verdict, but raises and clears nothing, unless
-`own_faults` says so. The same holds for a probe in a disturbed second.
+`own_faults` says so. The same holds for a probe in a disturbed second. A probe that the kernel refused to send, for
+want of a route or an interface, is lost here like one that was lost on its way: nobody was reached.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class FinishedTest(Protocol):
         """Its number, from 1."""
 
     def counter(self, name: str, /) -> int:
-        """`lost`, or `longest_burst`: most probes lost in a row."""
+        """`lost`, `not_sent`, or `longest_burst`: most probes lost in a row."""
 
     def distribution(self, name: str, /) -> Distribution:
         """`rtt`, `egress`, `ingress`, and these with `_jitter`."""
@@ -210,7 +211,8 @@ class Judge:
 
     def test(self, test: FinishedTest) -> tuple[Crossing, ...]:
         """What a finished test met or exceeded; nothing: it has passed."""
-        lost = test.counter("lost")
+        unsent = test.counter("not_sent")
+        lost = test.counter("lost") + unsent
         if not lost and not self._armed:
             return ()
         met = []
@@ -224,6 +226,8 @@ class Judge:
                 met.append(_in_a_row(burst, self._successive_loss))
             if 0 < self._total_loss <= lost:
                 reason = f"{lost} {_probes(lost)} lost in the test, total-loss is {self._total_loss}"
+                if unsent:
+                    reason += f" ({unsent} could not be sent)"
                 met.append(Crossing(TEST_FAILURE, "total-loss", reason, count=lost))
         return tuple(met)
 

@@ -31,10 +31,15 @@ class Finished:
     """A finished test: round-trip, egress and ingress times in µs, and losses."""
 
     def __init__(
-        self, number: int = 1, lost: int = 0, burst: int = 0, times: Mapping[str, Sequence[int]] | None = None
+        self,
+        number: int = 1,
+        lost: int = 0,
+        burst: int = 0,
+        times: Mapping[str, Sequence[int]] | None = None,
+        unsent: int = 0,
     ) -> None:
         self.test = number
-        self._counters = {"lost": lost, "longest_burst": burst}
+        self._counters = {"lost": lost, "longest_burst": burst, "not_sent": unsent}
         self._values: dict[str, list[int]] = {}
         for name, values in (times or {}).items():
             self._values[name] = [value * US for value in values]
@@ -123,6 +128,12 @@ def test_losses_meet_both_thresholds_by_default() -> None:
     assert met[0].reason == "2 probes lost in a row, successive-loss is 1"
     assert met[1].reason == "3 probes lost in the test, total-loss is 1"
     assert [crossing.count for crossing in met] == [2, 3]
+
+
+def test_a_probe_that_could_not_be_sent_is_lost_too() -> None:
+    (met,) = Judge(replace(QUIET, total_loss=3)).test(Finished(lost=1, burst=1, unsent=2))
+    assert met.count == 3
+    assert met.reason == "3 probes lost in the test, total-loss is 3 (2 could not be sent)"
 
 
 def test_losses_below_their_thresholds_or_with_thresholds_off_are_a_pass() -> None:
