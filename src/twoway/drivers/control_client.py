@@ -36,7 +36,7 @@ from twoway.control.control_client import ControlClient as Machine
 from twoway.control.owamp_codec import WHOLE_SESSION, ScheduleSlot
 from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotType
 from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
-from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, default_keep_alive, mark, reason_of
+from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, keep_alive, mark, reason_of
 from twoway.drivers.managed_plane import (
     ReceiverPlane,
     ReceiverSettings,
@@ -198,7 +198,8 @@ class ControlClient:
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)
-            default_keep_alive(connection)
+            options = self._options
+            keep_alive(connection, options.tcp_keepidle_s, options.tcp_keepintvl_s, options.tcp_keepcnt)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._options.dscp:
                 mark(connection, self._options.dscp << 2)
