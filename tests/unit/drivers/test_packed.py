@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -19,7 +19,7 @@ def measured(count: int) -> IntervalSummary:
     """The summary of a measurement on loopback."""
     with twoway.Reflector(listen=["127.0.0.1:0"], workers=1) as reflector:
         port = reflector.local_addresses[0][1]
-        return twoway.measure(f"127.0.0.1:{port}", count=count, interval_ns=1_000_000).summary
+        return cast("IntervalSummary", twoway.measure(f"127.0.0.1:{port}", count=count, interval_ns=1_000_000).summary)
 
 
 def test_a_distribution_is_unpacked_as_it_was() -> None:
