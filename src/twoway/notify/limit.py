@@ -46,7 +46,7 @@ class RateLimit:
             return self._leave_out(notice, now_ns)
         owed = notice.state is State.CLEARED and condition in self._told
         if not owed and not self._room(now_ns):
-            if notice.state is State.RAISED:
+            if notice.state is State.RAISED and condition not in self._told:
                 self._untold.add(condition)
             return self._leave_out(notice, now_ns)
         if self.per_minute:

@@ -14,6 +14,7 @@ receiver is kept from it, so that a dead receiver's troubles never feed its own 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -192,7 +193,8 @@ class Receiver:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        # Asyncio's own words for an errno say less than the kernel's.
+        words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         self.last_error = one_line(words) or type(error).__name__
         if not self.degraded:
             self.degraded = True

@@ -12,6 +12,7 @@ An engine is made in a thread, for it reads files and takes a while. pysnmp is i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 PORT = 162
 INFORM_TIMEOUT_S, INFORM_RETRIES = 1.5, 2
+INFORM_BOUND_S = 15.0
+"""Longest wait for an answer in all, with the exchanges by which v3 finds out about the receiver's engine."""
 MIN_PASSPHRASE = 8
 """RFC 3414 section 11.2."""
 _SYS_UPTIME = (1, 3, 6, 1, 2, 1, 1, 3, 0)
@@ -88,7 +91,10 @@ class SnmpOutlet:
         """Until the inform was answered, or the last retry was not. pysnmp counts time in ticks, which we give it."""
         assert self._link is not None  # noqa: S101  (for mypy: it is open)
         assert self._engine is not None  # noqa: S101  (as above)
+        deadline = time.monotonic() + INFORM_BOUND_S
         while not answer.done():
+            if time.monotonic() > deadline:
+                raise OutputError(self.label, "gave no answer that can be read")
             await asyncio.wait((answer,), timeout=_TICK_S)
             self._engine.tick()
             for octets in self._engine.take_outgoing():
@@ -169,13 +175,9 @@ class _Engine:
         return outgoing
 
     def received(self, octets: bytes) -> None:
-        """A datagram came in: the answer to an inform, or anything."""
-        from pysnmp.error import PySnmpError
-
-        try:
+        """A datagram came in: the answer to an inform, or anything at all."""
+        with contextlib.suppress(Exception):  # pysnmp raises TypeErrors, too; an answer that never comes is noticed
             self._dispatcher.received(octets)
-        except PySnmpError:
-            return  # not for us, or no SNMP: an answer that does not come is noticed as such
 
     def tick(self) -> None:
         """Time goes on."""
