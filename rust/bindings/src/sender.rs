@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use twoway_plane::clock::Moment;
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::sample::TimestampSource;
-use twoway_plane::schedule::Spacing;
+use twoway_plane::schedule::{Group, Spacing};
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
@@ -169,6 +169,7 @@ impl SenderSpec {
             one_way: false,
             count,
             spacing,
+            group: None,
             interval_ns,
             seed,
             dscp_ecn_monitoring,
@@ -211,6 +212,20 @@ impl SenderSpec {
             return Err(errors::field("payload_len", reason));
         }
         session.padding = Padding { symmetrical_size, server_octets, ..session.padding };
+        Ok(Self(spec))
+    }
+
+    /// The same with a pause after each `count` packets.
+    #[pyo3(signature = (count, pause_ns, /))]
+    fn grouped(&self, count: u64, pause_ns: i64) -> PyResult<Self> {
+        if count == 0 {
+            return Err(errors::field("count", "a group has at least one packet"));
+        }
+        if pause_ns <= 0 {
+            return Err(errors::field("pause_ns", "must be positive"));
+        }
+        let mut spec = self.0.clone();
+        spec.session.group = Some(Group { count, pause_ns });
         Ok(Self(spec))
     }
 }
