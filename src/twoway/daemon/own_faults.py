@@ -196,6 +196,11 @@ class OwnFaults:
             self.counts[name] += sessions
             self._raise(f"{WORDS[name]}, in {sessions} test-session{'s' * (sessions != 1)}")
 
+    def internal(self, error: Exception) -> None:
+        """The daemon itself failed in one of its seconds."""
+        self.counts["internal_errors"] += 1
+        self._raise(f"internal error: {type(error).__name__}: {error}")
+
     def _raise(self, message: str) -> None:
         if self._last_fault_ns is None:
             self._bulletin.say("own-fault", f"this host disturbs its measurements: {message}", State.RAISED)

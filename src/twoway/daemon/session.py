@@ -96,7 +96,7 @@ class WatchedSession:
         self.last_verdict = "unknown"
         self.last_reasons: tuple[str, ...] = ()
         self.dirty = False
-        """Whether there is something new to save."""
+        """Whether it waits to be saved."""
         self.silent = False
         """Whether so many probes in a row were lost that the way to the target should be looked at."""
         self._carried: IntervalSummary | None = None
@@ -183,8 +183,6 @@ class WatchedSession:
         finished = self.collections.take_finished()
         for test in finished:
             self._finish(test, host)
-        if finished:
-            self.dirty = True
         return len(finished)
 
     def _finish(self, test: Collection, host: Spans) -> None:
@@ -240,7 +238,6 @@ class WatchedSession:
         self.unnegotiated += 1
         self.tests_failed += 1
         self.last_verdict, self.last_reasons = "fail", (met.reason,)
-        self.dirty = True
         self._tell(self.alarms.not_negotiated(self.collections.tests, met), "")
 
     def take_events(self) -> None:
@@ -377,7 +374,6 @@ class WatchedSession:
         if what == "results":
             self.tests_passed = self.tests_failed = self.tests_disturbed = self.unnegotiated = 0
             self.last_verdict, self.last_reasons = "unknown", ()
-        self.dirty = True
 
     @property
     def no_packet_leaves(self) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twoway._native import HistoryBatch as HistoryBatch
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import Probes as Probes
-    from twoway._native import Sender
+    from twoway._native import Sender, SenderSpec
     from twoway.session import SessionSpec
 
 LATE_NS = 1_000_000
@@ -84,52 +84,52 @@ def merge_packed(packed: Sequence[bytes]) -> IntervalSummary:
 class PlaneSession:
     """One Session-Sender of a `SessionPlane`. Its socket goes with the last reference to it."""
 
-    __slots__ = ("_native", "collections", "number")
+    __slots__ = ("collections", "native", "number")
 
     def __init__(self, native: Sender, into: Collections | None) -> None:
-        self._native = native
+        self.native = native
         self.number = native.id
         self.collections = into
         """Where its samples go."""
 
     def start(self) -> None:
         """Send the first packet now."""
-        self._native.start()
+        self.native.start()
 
     def start_at_monotonic(self, monotonic_ns: int) -> None:
         """Send the first packet then, so that many sessions do not send at the same moment."""
-        self._native.start_at_monotonic(monotonic_ns)
+        self.native.start_at_monotonic(monotonic_ns)
 
     def stop(self) -> None:
         """Send no more, and go on waiting for replies as long as they may be in time."""
-        self._native.stop()
+        self.native.stop()
 
     def abort(self) -> None:
         """Stop at once: packets still awaited become pending, not lost."""
-        self._native.abort()
+        self.native.abort()
 
     @property
     def finished(self) -> bool:
         """Whether its last packet is decided."""
-        return self._native.finished
+        return self.native.finished
 
     @property
     def local_address(self) -> tuple[str, int]:
         """Address and port that it sends from."""
-        return self._native.local_address
+        return self.native.local_address
 
     @property
     def obtained(self) -> dict[str, str]:
         """What was asked for but obtained in lesser form: option -> what stands instead."""
-        return self._native.obtained
+        return self.native.obtained
 
     def summary(self) -> IntervalSummary:
         """Everything since it began. Waits for its worker."""
-        return self._native.summary()
+        return self.native.summary()
 
     def take_events(self) -> list[Event]:
         """What befell it since the last call, each kind once."""
-        return [Event(*event) for event in self._native.take_events()]
+        return [Event(*event) for event in self.native.take_events()]
 
 
 class SessionPlane:
@@ -148,7 +148,12 @@ class SessionPlane:
         `group`: (count, pause_ns): after each `count` packets the next one waits for `pause_ns`. Its samples go `into`
         these collections, whose open tests are interrupted.
         """
-        wanted = sender_spec(spec)
+        return self.open_native(sender_spec(spec), group=group, into=into)
+
+    def open_native(
+        self, wanted: SenderSpec, *, group: tuple[int, int] | None = None, into: Collections | None = None
+    ) -> PlaneSession:
+        """As `open`, for a specification that has what was negotiated."""
         if group is not None:
             wanted = wanted.grouped(*group)
         native = self._plane.open_sender(wanted)
