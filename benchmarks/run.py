@@ -1,4 +1,5 @@
-"""Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up]...`
+"""Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up |
+managed]...`
 
 Prints a Markdown section for each and puts it into docs/performance.md between its markers, leaving the others alone;
 --quick never writes. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import capacity
+import managed
 import pacing
 import scale
 import startup
@@ -36,6 +38,7 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
     "sender": pacing.benchmark,
     "scale": scale.benchmark,
     "start-up": startup.benchmark,
+    "managed": managed.benchmark,
 }
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from twoway.config.reflection import Reflection
     from twoway.config.server import ServerOptions
     from twoway.drivers.asynchronous import Interval, MeasurementStream, measure_async, stream
-    from twoway.drivers.control_client import ControlClient, ManagedResult, measure_managed
+    from twoway.drivers.control_client import ControlClient
+    from twoway.drivers.managed_measurement import ManagedMeasurement, ManagedResult, MeasuredSession, measure_managed
+    from twoway.drivers.managed_plane import ReceiverPlane, SenderPlane
     from twoway.drivers.managed_session import TestSession
     from twoway.drivers.plane import Reflector, capabilities, measure
     from twoway.drivers.server import Server
@@ -43,15 +45,19 @@ __all__ = [
     "ControlOptions",
     "Interval",
     "LocalProtocolError",
+    "ManagedMeasurement",
     "ManagedResult",
+    "MeasuredSession",
     "Measurement",
     "MeasurementStream",
     "PlaneError",
+    "ReceiverPlane",
     "Reflection",
     "Reflector",
     "RemoteProtocolError",
     "ResolveError",
     "Result",
+    "SenderPlane",
     "Server",
     "ServerOptions",
     "SessionRefusedError",
@@ -70,12 +76,16 @@ __all__ = [
 _HOMES = {
     "ControlClient": "twoway.drivers.control_client",
     "ControlOptions": "twoway.config.managed",
-    "ManagedResult": "twoway.drivers.control_client",
+    "ManagedMeasurement": "twoway.drivers.managed_measurement",
+    "ManagedResult": "twoway.drivers.managed_measurement",
+    "MeasuredSession": "twoway.drivers.managed_measurement",
+    "ReceiverPlane": "twoway.drivers.managed_plane",
+    "SenderPlane": "twoway.drivers.managed_plane",
     "Server": "twoway.drivers.server",
     "ServerOptions": "twoway.config.server",
     "SessionRequest": "twoway.config.managed",
     "TestSession": "twoway.drivers.managed_session",
-    "measure_managed": "twoway.drivers.control_client",
+    "measure_managed": "twoway.drivers.managed_measurement",
     "Interval": "twoway.drivers.asynchronous",
     "Measurement": "twoway.config.measurement",
     "MeasurementStream": "twoway.drivers.asynchronous",

@@ -71,7 +71,7 @@ def test_owamp_across_a_path(path: Topology, tmp_path: Path, secrets: str, famil
 
 def test_a_server_that_starts_anew_in_mid_test(path: Topology, tmp_path: Path, secrets: str) -> None:
     with ServerProgram(path, tmp_path, secrets) as server:
-        command = ping(path, secrets, "--protocol", "twamp", "-q", SERVER[4])
+        command = ping(path, secrets, "--protocol", "twamp", "--reconnect", "off", "-q", SERVER[4])
         with Program(command, tmp_path, "ping") as running:
             server.signal(signal.SIGUSR1)
             until(lambda: "Server on" in server.stdout, "the Server shows its counters")
@@ -83,6 +83,20 @@ def test_a_server_that_starts_anew_in_mid_test(path: Topology, tmp_path: Path, s
     with ServerProgram(path, tmp_path, secrets, "again"):
         done = run_twoway(ping(path, secrets, "--protocol", "twamp", "-c", "3", SERVER[4]))
         assert done.code == 0
+
+
+def test_a_measurement_outlasts_its_server(path: Topology, tmp_path: Path, secrets: str) -> None:
+    command = ping(path, secrets, "--protocol", "twamp", "--reconnect", "100ms", "-c", "200", "--json", SERVER[4])
+    with ServerProgram(path, tmp_path, secrets) as server, Program(command, tmp_path, "ping") as running:
+        until(lambda: _reflecting(server), "a session runs")
+        assert server.stop() == 0
+        with ServerProgram(path, tmp_path, secrets, "again"):
+            assert running.wait() == 0
+    result = json.loads(running.stdout)
+    assert sum(PingDocument(result).counters("sent", "not_sent").values()) == 200
+    (outage,) = result["outages"]
+    assert outage["began_ns"] < outage["ended_ns"]
+    assert "closed by the far end" in outage["reason"]
 
 
 def _reflecting(server: Program) -> bool:

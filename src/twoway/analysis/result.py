@@ -63,9 +63,32 @@ class Event(NamedTuple):
     at_ns: int
     """Wall time."""
     name: str
-    """A name of `catalogue()["events"]`."""
+    """A name of `catalogue()["events"]` or of `CONTROL_EVENTS`."""
     errno: int
     """The kernel's number, 0 where it gave none."""
+    detail: str = ""
+    """What name and number cannot say."""
+
+
+CONTROL_EVENTS = {
+    "connection_lost": "nothing is sent for now",
+    "reconnect_failed": "still nothing is sent",
+    "reconnected": "the sessions run again",
+    "results_lost": "the Server no longer has what it received before the outage",
+}
+"""Events of a control connection -> what a person reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time without control connection, and so without test packets."""
+
+    began_ns: int
+    """Wall time."""
+    ended_ns: int | None
+    """Wall time; None if it has not ended."""
+    reason: str
+    """What ended the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +145,5 @@ class Result:
     """Whether it ended before it was complete."""
     percentiles: Sequence[float]
     """Percentiles asked for, from 0 to 100, ascending. The median is always reported beside them."""
+    outages: Sequence[Outage] = ()
+    """When no packet was sent, because the Server was not there."""

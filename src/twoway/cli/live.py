@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from twoway.analysis.result import CONTROL_EVENTS
 from twoway.cli.arguments import terminal_width
 from twoway.config.defaults import NANOS
-from twoway.errors import REMEDIES
+from twoway.errors import REMEDIES, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,8 +32,9 @@ EVENTS = {
     "interface_down": "the interface is down",
     "clock_step": "the local clock was stepped",
     "socket_error": "the socket reported an error",
+    **CONTROL_EVENTS,
 }
-"""Names of `catalogue()["events"]` -> what a person reads; a test compares them."""
+"""Names of events -> what a person reads; a test compares them with `catalogue()["events"]`."""
 
 
 def _write_header(session: SessionDescription) -> None:
@@ -48,7 +50,7 @@ def _write_header(session: SessionDescription) -> None:
 
 def _write_event(event: Event) -> None:
     what = EVENTS.get(event.name, event.name)
-    why = ""
+    why = f": {one_line(event.detail)}" if event.detail else ""
     if event.errno:
         remedy = REMEDIES.get((None, event.errno), "")
         why = f": {os.strerror(event.errno)}{': ' * bool(remedy)}{remedy}"

@@ -17,21 +17,20 @@ from twoway.cli.ping import check_plot, conditions_of, exit_code, live_of, show
 from twoway.cli.ping_arguments import sending_from
 from twoway.config import defaults
 from twoway.config.managed import ControlOptions, SessionRequest
-from twoway.drivers.control_client import ControlClient
+from twoway.drivers.managed_measurement import ManagedMeasurement
+from twoway.drivers.managed_plane import SenderPlane
 from twoway.drivers.plane import local_clock
 from twoway.errors import EXIT_ERROR, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError, TwowayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twoway.analysis.conditions import Condition
-    from twoway.analysis.result import Result
+    from twoway.analysis.result import Event, Result
     from twoway.cli.ping_arguments import PingArguments
+    from twoway.drivers.managed_measurement import MeasuredSession
     from twoway.drivers.managed_plane import SampleBatch
-    from twoway.drivers.managed_session import TestSession
 
-_SETTLE_S = 1
-"""How long an aborted session may take to end: its worker has only to wake up."""
 _ORDER = (EXIT_REPLIES, EXIT_NO_REPLY, EXIT_ERROR)
 
 
@@ -43,9 +42,17 @@ def ping_managed(options: PingArguments) -> int:
     if options.plot is not None:
         check_plot(options.plot)
     keeps = live.needs_samples or options.samples or options.plot is not None
-    if not keeps:
-        requests = [replace(request, sample_capacity=0) for request in requests]
-    return asyncio.run(_Run(options, live, conditions_of(options.fail_if)).measure(control, requests))
+    return asyncio.run(_Run(options, live, conditions_of(options.fail_if)).measure(control, requests, keeps=keeps))
+
+
+def _reconnect_ns(options: PingArguments) -> int:
+    """Time between attempts to reach the Server again; 0: none."""
+    if options.reconnect_ns is not None:
+        return options.reconnect_ns
+    # Who asked for so much waits for it, and wants to know at once why it does not come; who asked for no end wants it
+    # to go on.
+    endless = options.protocol == "twamp" and options.count is None and options.duration_ns is None
+    return defaults.RECONNECT_NS if endless else 0
 
 
 def _check(options: PingArguments) -> None:
@@ -157,111 +164,86 @@ class _Run:
         self._options = options
         self._live = live
         self._conditions = conditions
-        self._told: asyncio.Event = asyncio.Event()
-        self._kept: list[list[SampleBatch]] = []
-        self._failure: TwowayError | None = None
+        self._kept: dict[MeasuredSession, list[SampleBatch]] = {}
 
-    async def measure(self, control: ControlOptions, requests: list[SessionRequest]) -> int:
+    async def measure(self, control: ControlOptions, requests: list[SessionRequest], *, keeps: bool) -> int:
         """Until the end, or a signal."""
-        loop = asyncio.get_running_loop()
-        async with await ControlClient.connect(self._options.target, control) as client:
-            sessions = [await client.request_session(request) for request in requests]
-            self._kept = [[] for _ in sessions]
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._told.set)
-            loop.add_signal_handler(signal.SIGQUIT, self._interim, sessions)
-            await client.start()
+        options, loop = self._options, asyncio.get_running_loop()
+        measurement = ManagedMeasurement(
+            options.target,
+            requests,
+            control,
+            reconnect_ns=_reconnect_ns(options),
+            duration_ns=options.duration_ns,
+            plane=SenderPlane(busy_poll=True) if options.busy_poll else None,
+            on_samples=self._samples if keeps else None,
+            on_event=self._event,
+            on_started=lambda: self._live.begin(measurement.sessions[0].description, local_clock()),
+        )
+        sessions = measurement.sessions
+        # A wrong address or key is told at once, whatever is done about later outages.
+        await measurement.connect()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, measurement.stop)
+        loop.add_signal_handler(signal.SIGQUIT, self._interim, sessions)
+        ticking = asyncio.create_task(self._tick(sessions[0]))
+        failure: TwowayError | None = None
+        try:
             try:
-                self._live.begin(sessions[0].description, local_clock())
-                interrupted = await self._watch(sessions)
-                if not client.closed:
-                    try:
-                        await client.stop()
-                    except TwowayError as error:
-                        self._failure = error
-                results = [session.result(interrupted=interrupted) for session in sessions]
-                self._live.end(results[0])
-                self._show(sessions, results)
-            except BrokenPipeError:
-                abandon_output()
-                return self._code([session.result(interrupted=True) for session in sessions], [])
-        for session in sessions:
-            self._failure = self._failure or session.refusal
+                await measurement.run()
+            except TwowayError as error:
+                failure = error
+            finally:
+                ticking.cancel()
+            self._live.clear()
+            results = [measurement.result(session) for session in sessions]
+            self._live.end(results[0])
+            self._show(sessions, results)
+        except BrokenPipeError:
+            abandon_output()
+            return self._code([measurement.result(session) for session in sessions], [])
         code = self._code(results, self._conditions)
-        if self._failure is not None:
-            sys.stderr.write(f"twoway ping: {self._failure}\n")
+        for session in sessions:
+            failure = failure or session.refusal
+        if failure is not None:
+            sys.stderr.write(f"twoway ping: {failure}\n")
             return EXIT_ERROR
         return code
 
-    async def _watch(self, sessions: list[TestSession]) -> bool:
-        """Follow the sessions until they have ended (False) or a signal ends them (True)."""
-        pairs = zip(sessions, self._kept, strict=True)
-        followers = [asyncio.create_task(self._follow(session, kept)) for session, kept in pairs]
-        told = asyncio.create_task(self._told.wait())
-        helpers = [asyncio.create_task(self._tick(sessions[0])), asyncio.create_task(self._end_in_time(sessions))]
-        everything = asyncio.gather(*followers)
-        try:
-            waited: list[asyncio.Future[list[None]] | asyncio.Task[bool]] = [everything, told]
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if everything.done():
-                everything.result()
-            else:
-                for session in sessions:
-                    session.abort()
-                # What was still on its way to us is shown, too.
-                await asyncio.wait(followers, timeout=_SETTLE_S)
-                self._live.clear()
-        except TwowayError as error:
-            self._failure = error
-            return True
-        else:
-            return self._told.is_set()
-        finally:
-            everything.cancel()
-            for task in (*helpers, told):
-                task.cancel()
+    def _samples(self, session: MeasuredSession, batch: SampleBatch) -> None:
+        if self._options.samples or self._options.plot is not None:
+            self._kept.setdefault(session, []).append(batch)
+        self._live.packets(batch)
 
-    async def _follow(self, session: TestSession, kept: list[SampleBatch]) -> None:
-        keeps = self._options.samples or self._options.plot is not None
-        async for batch in session:
-            if keeps:
-                kept.append(batch)
-            self._live.packets(batch)
-            for event in session.take_events():
-                self._live.event(event)
+    def _event(self, session: MeasuredSession, event: Event) -> None:
+        del session
+        self._live.event(event)
 
-    async def _tick(self, session: TestSession) -> None:
+    async def _tick(self, session: MeasuredSession) -> None:
         while self._live.tick_ns is not None:
             await asyncio.sleep(self._live.tick_ns / defaults.NANOS)
-            if not session.finished:
+            if session.test_session is not None and not session.test_session.finished:
                 self._live.tick(session.summary())
 
-    async def _end_in_time(self, sessions: list[TestSession]) -> None:
-        """The end of -w where the count does not say it: a Poisson schedule's."""
-        if self._options.duration_ns is not None and self._options.schedule != "periodic":
-            await asyncio.sleep(self._options.duration_ns / defaults.NANOS)
-            for session in sessions:
-                if session.direction == "two-way":
-                    session.stop()
-
-    def _interim(self, sessions: list[TestSession]) -> None:
+    def _interim(self, sessions: Sequence[MeasuredSession]) -> None:
         from twoway.export import text
 
         self._live.clear()
         sys.stderr.write("".join(f"{text.interim_line(session.summary())}\n" for session in sessions))
         sys.stderr.flush()
 
-    def _show(self, sessions: list[TestSession], results: list[Result]) -> None:
+    def _show(self, sessions: Sequence[MeasuredSession], results: list[Result]) -> None:
         options = self._options
+        kept_of = [self._kept.get(session, []) for session in sessions]
         if len(results) == 1:
-            show(options, results[0], self._kept[0])
+            show(options, results[0], kept_of[0])
             return
         if options.output == "json":
             from twoway.export import json_result
 
             documents = [
                 json_result.document(result, samples=kept if options.samples else None)
-                for result, kept in zip(results, self._kept, strict=True)
+                for result, kept in zip(results, kept_of, strict=True)
             ]
             sys.stdout.write("\n".join(json_result.text(document) for document in documents) + "\n")
         else:

@@ -62,6 +62,7 @@ class PingArguments(argparse.Namespace):
     sessions: int
     receiver_port: int
     direction: str
+    reconnect_ns: int | None
     reflector_mode: str
     dscp_ecn_monitoring: bool
     timestamps: str
@@ -215,6 +216,14 @@ def ping_parser() -> Parser:
         default="both",
         help="OWAMP: which way to measure (both)",
     )
+    add(
+        "--reconnect",
+        dest="reconnect_ns",
+        type=value_of(_parse_reconnect),
+        metavar="TIME",
+        help="TWAMP, OWAMP: try so often to reach a Server again that was lost, or off "
+        f"({units.duration_text(defaults.RECONNECT_NS)}; off with -c, -w and OWAMP)",
+    )
     add("--ssid", type=value_of(units.parse_integer, 0, 0xFFFF), metavar="N", help="STAMP Session Identifier (none)")
     add(
         "--reflector-mode",
@@ -290,6 +299,11 @@ def ping_parser() -> Parser:
     return parser
 
 
+def _parse_reconnect(text: str, field: str) -> int:
+    """`off` or a duration; 0 is off."""
+    return 0 if text == "off" else units.parse_duration_ns(text, field)
+
+
 def sending_from(options: PingArguments) -> tuple[str | None, str | None]:
     """Interface and source address, options that exclude each other refused. Raises `ConfigError`."""
     interface, source = options.interface, options.source
@@ -312,6 +326,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         ("--sessions", options.sessions != 1),
         ("--receiver-port", options.receiver_port),
         ("--direction", options.direction != "both"),
+        ("--reconnect", options.reconnect_ns is not None),
     ):
         if given:
             raise ConfigError(option, f"--protocol {options.protocol} negotiates nothing")

@@ -62,6 +62,9 @@ SAMPLE_CAPACITY = 1 << 17
 REPORT_INTERVAL_NS = NANOS
 """Between the summaries that `twoway.stream` yields."""
 
+RECONNECT_NS = NANOS
+"""Between two attempts to reach a Server again."""
+
 LISTEN = (("0.0.0.0", PORT, 0), ("::", PORT, 0))  # noqa: S104  (a reflector answers on every address unless told)
 """Where a Session-Reflector listens: (address, port, scope id); both families."""
 MAX_WORKERS = 4

@@ -312,7 +312,7 @@ class Server(Connection[ClientMessage]):
                 self._step(Step.RECEIVE_SET_UP_RESPONSE)
                 self._authenticate(message)
             case UnknownCommand():
-                self._refuse_command(f"number {message.number}", Rule.COMMAND_UNKNOWN)
+                self._outbound.add_segments(AcceptSession(Accept.NOT_SUPPORTED).segments())
                 self._fail(remote_error(Rule.COMMAND_UNKNOWN, f"number {message.number}"))
             case codec.RequestTwSession() if self._receives(Step.RECEIVE_REQUEST):
                 self._judge(self._judge_twamp(message))

@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
@@ -56,13 +55,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from twoway.analysis.result import Result
     from twoway.control.configuration import Address
     from twoway.drivers.control_stream import Clock
-    from twoway.drivers.managed_plane import Recorded, SampleBatch
+    from twoway.drivers.managed_plane import Recorded
     from twoway.drivers.resolve import Address as Resolved
 
-__all__ = ["ControlClient", "ManagedResult", "SessionRequest", "TestSession", "measure_managed"]
+__all__ = ["ControlClient", "SessionRequest", "TestSession"]
 
 MODE_BITS = {
     "unauthenticated": Mode.UNAUTHENTICATED,
@@ -97,15 +95,25 @@ def mode_name(mode: Mode) -> str:
 class ControlClient:
     """A control connection, made by `connect`. Leaving its context closes it and ends its sessions."""
 
-    def __init__(self, options: ControlOptions, address: Resolved, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: ControlOptions,
+        address: Resolved,
+        clock: Clock,
+        plane: SenderPlane | None = None,
+        receivers: ReceiverPlane | None = None,
+    ) -> None:
         self._options = options
         self._address = address
         self._peer = f"[{address.host}]:{address.port}" if address.family == 6 else f"{address.host}:{address.port}"
         self._target = self._peer
         self._clock = clock
-        self._plane = SenderPlane()
-        self._receivers: ReceiverPlane | None = None
+        self._plane = plane
+        self._receivers = receivers
+        self._own: list[SenderPlane | ReceiverPlane] = []
+        """Planes that are not shared: they end with this connection."""
         self._sessions: dict[bytes, TestSession] = {}
+        self._opened: list[TestSession] = []
         self._lock = asyncio.Lock()
         self._waiter: asyncio.Future[events.Event] | None = None
         self._unanswered: set[bytes] = set()
@@ -133,11 +141,14 @@ class ControlClient:
         family: int | None = None,
         interface: str | None = None,
         dscp: int = 0,
+        plane: SenderPlane | None = None,
+        receivers: ReceiverPlane | None = None,
     ) -> Self:
         """Connect and negotiate. `target` is as everywhere; its TCP port is 862, OWAMP's 861, unless written.
 
-        `options` hold all that follows them and more. Raises `ConfigError`, `ResolveError`, `ControlConnectionError`,
-        `SessionRefusedError` and `RemoteProtocolError`.
+        `options` hold all that follows them and more. `plane` and `receivers` are threads to share with other
+        connections: a connection without them makes its own, one for each of the two that it needs. Raises
+        `ConfigError`, `ResolveError`, `ControlConnectionError`, `SessionRefusedError` and `RemoteProtocolError`.
         """
         chosen = options or ControlOptions(
             protocol=protocol,
@@ -153,7 +164,7 @@ class ControlClient:
             dscp=dscp,
         )
         address = await resolve_async(parse_endpoint(target), PORTS[chosen.protocol], chosen.family)
-        client = cls(chosen, address, LoopClock())
+        client = cls(chosen, address, LoopClock(), plane, receivers)
         client._target = target
         try:
             await client._connect()
@@ -275,15 +286,21 @@ class ControlClient:
                     raise self._refusal("request a test-session", event)
             session = self._open(event.session, request)
             self._sessions[session.sid] = session
+            self._opened = [opened for opened in self._opened if not opened.at_rest]
+            self._opened.append(session)
             return session
 
     def _open(self, agreed: negotiated.NegotiatedSession, request: SessionRequest) -> TestSession:
         """Our end of a session, on the packet plane."""
         if not agreed.request.server_sends:
+            if self._plane is None:
+                self._plane = SenderPlane()
+                self._own.append(self._plane)
             sender = self._plane.open(agreed, request, self._target, interface=self._options.interface)
             return TestSession(self.check, agreed, request, sender.description, sender)
         if self._receivers is None:
             self._receivers = ReceiverPlane()
+            self._own.append(self._receivers)
         settings = ReceiverSettings(
             interface=self._options.interface,
             timestamps=request.timestamps,
@@ -372,13 +389,12 @@ class ControlClient:
 
     def close(self) -> None:
         """Close the connection without a word; sessions that run are aborted. Idempotent."""
-        for session in self._sessions.values():
-            session.abort()
         if hasattr(self, "_stream"):
             self._stream.close()
-        self._plane.close()
-        if self._receivers is not None:
-            self._receivers.close()
+        for session in self._opened:
+            session.close()
+        for plane in self._own:
+            plane.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -543,72 +559,3 @@ def _address(text: str | None) -> Address | None:
         return ip_address(text)
     except ValueError:
         raise ConfigError("address", f"{text!r} is no numeric address") from None
-
-
-@dataclass(frozen=True, slots=True)
-class ManagedResult:
-    """What one test-session of `measure_managed` came to."""
-
-    sid: bytes
-    direction: str
-    """`two-way`, `forward` or `backward`."""
-    mode: str
-    """Security mode of its connection."""
-    result: Result
-    batches: tuple[SampleBatch, ...]
-    """Its samples, in order of arrival."""
-    recorded: Recorded | None = None
-    """OWAMP: every packet's record."""
-    failure: Exception | None = None
-    """What ended it before its time: the result is what was measured until then."""
-
-
-async def measure_managed(
-    target: str,
-    requests: Sequence[SessionRequest],
-    options: ControlOptions | None = None,
-    *,
-    keep_samples: bool = False,
-    on_samples: Callable[[TestSession, SampleBatch], None] | None = None,
-) -> list[ManagedResult]:
-    """Connect, request every session, start them together, wait until all have ended, stop them.
-
-    A connection that is lost while sessions run ends them; their results say so. Raises what `ControlClient.connect`
-    and `request_session` raise.
-    """
-    async with await ControlClient.connect(target, options) as client:
-        wanted = (
-            requests
-            if keep_samples or on_samples is not None
-            else [replace(request, sample_capacity=0) for request in requests]
-        )
-        sessions = [await client.request_session(request) for request in wanted]
-        await client.start()
-        kept: list[list[SampleBatch]] = [[] for _ in sessions]
-
-        async def follow(session: TestSession, batches: list[SampleBatch]) -> Exception | None:
-            try:
-                async for batch in session:
-                    if on_samples is not None:
-                        on_samples(session, batch)
-                    if keep_samples:
-                        batches.append(batch)
-            except (ControlConnectionError, SessionRefusedError) as error:
-                return error
-            return None
-
-        failures = await asyncio.gather(*map(follow, sessions, kept))
-        if not any(failures):
-            await client.stop()
-        return [
-            ManagedResult(
-                session.sid,
-                session.direction,
-                client.mode,
-                session.result(),
-                tuple(batches),
-                session.recorded,
-                failure or session.refusal,
-            )
-            for session, batches, failure in zip(sessions, kept, failures, strict=True)
-        ]

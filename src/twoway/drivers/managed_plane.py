@@ -141,7 +141,10 @@ class _Watch:
 
 
 class SenderPlane:
-    """Session-Senders: all of one control connection, or all of a Server's."""
+    """Session-Senders: of one control connection, of any number that share it, or of a Server.
+
+    It is made on a running loop, whose it stays.
+    """
 
     def __init__(self, *, busy_poll: bool = False) -> None:
         self._plane = _native.Plane(workers=1, busy_poll=busy_poll)
@@ -181,7 +184,7 @@ class ReceiverSettings:
 
 
 class ReceiverPlane:
-    """Session-Reflectors (TWAMP) and Session-Receivers (OWAMP)."""
+    """Session-Reflectors (TWAMP) and Session-Receivers (OWAMP). Made on a running loop."""
 
     def __init__(self, *, workers: int = 1) -> None:
         self._plane = _native.ManagedPlane(workers=workers)
@@ -422,6 +425,8 @@ class SessionSender:
         """The samples since the last call."""
         # In this order: what `finished` promises is in this batch.
         self._finished = self._native.finished
+        if self._finished:
+            self.forget()
         return self._native.drain()
 
     def take_events(self) -> list[Event]:

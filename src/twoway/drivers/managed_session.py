@@ -80,6 +80,16 @@ class TestSession:
         return self._end.finished if isinstance(self._end, SessionSender) else self._end.decided
 
     @property
+    def broken(self) -> bool:
+        """Whether its connection was lost before it had ended."""
+        return self._broken
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether its own end does nothing any more. `finished` may be earlier: a lost connection ends a session."""
+        return self._end.finished if isinstance(self._end, SessionSender) else not self._end.running
+
+    @property
     def coalesce_ns(self) -> int:
         """How long to let samples gather before the next `take`: 0 where they come slowly enough one by one."""
         return self._end.coalesce_ns if isinstance(self._end, SessionSender) else 0
@@ -105,6 +115,12 @@ class TestSession:
         if self._recorded is not None:
             return self._recorded.summary(self._started_ns)
         return self._end.summary()
+
+    def take_interval(self) -> IntervalSummary | None:
+        """What came since the last call; None with OWAMP, whose numbers are known at the end."""
+        if isinstance(self._end, SessionSender) and self.direction == "two-way":
+            return self._end.take_interval()
+        return None
 
     def stop(self) -> None:
         """Send no more; replies are still awaited. `ControlClient.stop` tells the Server."""
@@ -157,6 +173,13 @@ class TestSession:
 
     # What the Control-Client does with it.
 
+    def close(self) -> None:
+        """The connection is over: end it at once. What was measured stays."""
+        if isinstance(self._end, SessionReceiver):
+            self._broken = self._broken or self._recorded is None
+        self._end.close()
+        self._news.set()
+
     def prepare(self) -> None:
         """Start-Sessions is about to be sent: a Session-Receiver must be there before the first packet."""
         self._started_ns = self._request.start_ns or time.time_ns()
@@ -180,6 +203,16 @@ class TestSession:
             self._broken = True
             self._end.abort()
         self._news.set()
+
+    @property
+    def slots_passed(self) -> int:
+        """How far its schedule has come, in packets, sent or not; where the Server sends, as far as that is known."""
+        if isinstance(self._end, SessionSender):
+            if self.direction == "forward":
+                return self._end.progress()[0]
+            summary = self._end.summary()
+            return summary.counter("sent") + summary.counter("not_sent")
+        return self._recorded.next_seqno if self._recorded is not None else 0
 
     def progress(self) -> SendRecord | None:
         """OWAMP: what we have sent, now that it ends; None where the Server sends."""

@@ -14,7 +14,7 @@ from twoway.analysis.timestamps import SOURCES, STAMPS, fell_back
 
 if TYPE_CHECKING:
     from twoway.analysis.reading import Spread
-    from twoway.analysis.result import Event, Result, SessionDescription, Summary
+    from twoway.analysis.result import Event, Outage, Result, SessionDescription, Summary
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 """What `json.dumps` takes."""
@@ -149,8 +149,23 @@ EVENT: tuple[Field[Event], ...] = (
         lambda e: e.errno or None,
         optional=True,
     ),
+    Field("detail", "string", "text", "What the name cannot say; empty where it says all.", lambda e: e.detail),
 )
 """One thing that happened while measuring."""
+
+OUTAGE: tuple[Field[Outage], ...] = (
+    Field("began_ns", "integer", "ns", "Wall time at which the control connection was lost.", lambda o: o.began_ns),
+    Field(
+        "ended_ns",
+        "integer",
+        "ns",
+        "Wall time at which the sessions ran again; null if they did not.",
+        lambda o: o.ended_ns,
+        optional=True,
+    ),
+    Field("reason", "string", "text", "What ended the connection.", lambda o: o.reason),
+)
+"""A time without control connection."""
 
 CLOCK_STEP: tuple[Field[tuple[int, int]], ...] = (
     Field("at_ns", "integer", "ns", "Wall time.", lambda step: step[0]),

@@ -62,6 +62,7 @@ def outcome(result: Result, *, buckets: bool) -> dict[str, JsonValue]:
         **measurements(result.session, result.summary, result.percentiles, buckets=buckets),
         "local_clock": document_of(fields.LOCAL_CLOCK, result.clock),
         "events": [document_of(fields.EVENT, event) for event in result.events],
+        "outages": [document_of(fields.OUTAGE, outage) for outage in result.outages],
     }
 
 

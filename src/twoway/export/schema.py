@@ -148,11 +148,17 @@ def _session() -> Schema:
 
 def _outcome() -> dict[str, JsonValue]:
     events = _object("One event.", _described(fields.EVENT))
+    outages = _object("One outage.", _described(fields.OUTAGE))
     return {
         **_described(fields.RUN),
         **_measurements(),
         "local_clock": _object("The clock here at the end, by adjtimex.", _described(fields.LOCAL_CLOCK)),
         "events": {"type": "array", "description": "What happened while measuring, in order.", "items": events},
+        "outages": {
+            "type": "array",
+            "description": "When there was no control connection, and so no test packet: in no counter.",
+            "items": outages,
+        },
     }
 
 

@@ -115,7 +115,17 @@ def _head(result: Result) -> list[str]:
     details = [f"SSID {session.ssid}"] if session.ssid else []
     if session.format.endswith("authenticated"):
         details.append("authenticated")
-    return [*lines, *([", ".join(details)] if details else [])]
+    return [*lines, *([", ".join(details)] if details else []), *_outages(result)]
+
+
+def _outages(result: Result) -> list[str]:
+    """How long there was no control connection, and why the first time."""
+    if not result.outages:
+        return []
+    total_ns = sum((outage.ended_ns or result.ended_ns) - outage.began_ns for outage in result.outages)
+    still = "" if result.outages[-1].ended_ns is not None else ", the last one to the end"
+    many = f"in {plural(len(result.outages), 'outage')}{still}"
+    return [f"nothing sent for {setting(_rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
 
 
 def _rounded(value_ns: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twoway.analysis.result import CONTROL_EVENTS
 from twoway.cli.capabilities import REMEDIES
 from twoway.cli.live import EVENTS
 from twoway.config import defaults
@@ -26,4 +27,4 @@ def test_every_feature_has_a_remedy() -> None:
 
 
 def test_every_event_has_words() -> None:
-    assert set(EVENTS) == set(_native.catalogue()["events"])
+    assert set(EVENTS) == {*_native.catalogue()["events"], *CONTROL_EVENTS}

@@ -10,61 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from twoway.config.managed import ControlOptions, SessionRequest
+from twoway.config.managed import ControlOptions
 from twoway.config.server import ServerOptions
 from twoway.drivers import control_client
-from twoway.drivers.control_client import ControlClient, measure_managed
+from twoway.drivers.control_client import ControlClient
+from twoway.drivers.managed_measurement import measure_managed
 from twoway.drivers.server import Server
 from twoway.errors import ConfigError, ControlConnectionError, RemoteProtocolError, SessionRefusedError
 
+from .serving import (
+    FEATURES,
+    MODES,
+    MS,
+    PATIENCE_S,
+    SECRET,
+    SET_UP,
+    FakeClock,
+    eventually,
+    options,
+    received,
+    request,
+    serving,
+    target,
+    up_to_ready,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-SECRET = b"correct horse"
-MODES = ("unauthenticated", "authenticated", "encrypted", "mixed")
-MS = 1_000_000
-PATIENCE_S = 20
-FEATURES = ("individual-session-control", "reflect-octets", "symmetrical-size", "dscp-ecn-monitoring")
-
-
-@asynccontextmanager
-async def serving(protocol: str = "twamp", host: str = "127.0.0.1", **changes: object) -> AsyncIterator[Server]:
-    settings: dict[str, object] = {
-        "listen": ((protocol, host, 0, 0),),
-        "modes": MODES,
-        "secrets": (("alice", SECRET),),
-        **changes,
-    }
-    async with Server(ServerOptions(**settings)) as server:  # type: ignore[arg-type]  # fields by name
-        yield server
-
-
-def target(server: Server) -> str:
-    _, host, port = server.local_addresses[0]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def options(mode: str = "unauthenticated", protocol: str = "twamp", *features: str) -> ControlOptions:
-    return ControlOptions(
-        protocol=protocol,
-        modes=(mode,),
-        features=features,
-        required=features,
-        key_id="alice",
-        passphrase=lambda: SECRET,
-    )
-
-
-def request(**changes: object) -> SessionRequest:
-    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 100 * MS, **changes}
-    return SessionRequest(**settings)  # type: ignore[arg-type]  # fields by name
-
-
-async def eventually(what: Callable[[], bool]) -> None:
-    """Poll until it holds, which must be soon."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not what():  # noqa: ASYNC110  (what is awaited is another end's state, which has no event)
-            await asyncio.sleep(0.005)
+    from collections.abc import AsyncIterator
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -236,28 +208,6 @@ async def test_a_wrong_secret_is_refused_and_told_nowhere(
             assert "staple" not in text
 
 
-def up_to_ready(server: Server) -> socket.socket:
-    """A client in the clear, by hand."""
-    _, host, port = server.local_addresses[0]
-    connection = socket.create_connection((host, port), PATIENCE_S)
-    connection.setblocking(False)
-    return connection
-
-
-async def received(connection: socket.socket, count: int) -> bytes:
-    octets = b""
-    async with asyncio.timeout(PATIENCE_S):
-        while len(octets) < count:
-            piece = await asyncio.get_running_loop().sock_recv(connection, count - len(octets))
-            if not piece:
-                break
-            octets += piece
-    return octets
-
-
-SET_UP = struct.pack("!I80x64x16x", 1)
-
-
 @pytest.mark.parametrize(
     ("octets", "answer", "counted"),
     [
@@ -327,42 +277,6 @@ async def test_a_session_without_packets_ends_by_refwait() -> None:
 async def test_only_one_of_two_lengths() -> None:
     with pytest.raises(ConfigError):
         control_client.SessionRequest(padding_length=1, payload_len=20)
-
-
-class FakeClock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self._now_ns = 0
-        self._calls: list[FakeCall] = []
-
-    def now_ns(self) -> int:
-        return self._now_ns
-
-    def call_at(self, deadline_ns: int, callback: Callable[[], None]) -> FakeCall:
-        call = FakeCall(deadline_ns, callback)
-        self._calls.append(call)
-        return call
-
-    def pass_by(self, seconds: int) -> None:
-        """So much later, having called what was due."""
-        self._now_ns += seconds * 1000 * MS
-        for call in [call for call in self._calls if call.deadline_ns <= self._now_ns]:
-            self._calls.remove(call)
-            if not call.cancelled:
-                call.callback()
-
-
-class FakeCall:
-    """One call that is due."""
-
-    def __init__(self, deadline_ns: int, callback: Callable[[], None]) -> None:
-        self.deadline_ns = deadline_ns
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 @asynccontextmanager
