@@ -151,6 +151,10 @@ class IntervalSummary:
     def clock_steps(self) -> list[tuple[int, int]]: ...
     """(wall time in ns, step in ns) of each step of the local clock; at most 16 are kept, all are counted."""
     def merge(self, other: IntervalSummary, /) -> IntervalSummary: ...
+    def coarsened(self, max_buckets: int, /) -> IntervalSummary:
+        """The same with histograms of fewer buckets: the resolution is halved until the range of either sign fits into
+        `max_buckets`, but not below scale 2 (`relative_error` 8.6 %). All else stays exact. Coarse summaries merge, with
+        others too, and the order of coarsening and merging does not matter once the whole is coarsened."""
     def pack(self) -> bytes:
         """All of it: about 60 octets for one packet, a few for an idle span."""
     @staticmethod

@@ -174,6 +174,15 @@ impl IntervalSummary {
         merged.merge(&other.0);
         Self(merged)
     }
+
+    /// The same with coarser histograms.
+    #[pyo3(signature = (max_buckets, /))]
+    fn coarsened(&self, max_buckets: usize) -> Self {
+        let mut coarse = self.0.clone();
+        coarse.coarsen(max_buckets);
+        Self(coarse)
+    }
+
     /// All of it in few octets.
     fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &packed::pack_summary(&self.0))

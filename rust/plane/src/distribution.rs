@@ -77,6 +77,12 @@ impl Distribution {
         (u128::from(self.sum[1]) << 64 | u128::from(self.sum[0])) as i128
     }
 
+    /// Keep at most so many buckets of each sign, for as far as [`ExponentialHistogram::coarsen`] goes. Count, extremes,
+    /// mean and deviation stay exact.
+    pub fn coarsen(&mut self, most: usize) {
+        self.histogram.coarsen(most);
+    }
+
     /// Values counted.
     pub fn count(&self) -> u64 {
         self.count

@@ -381,6 +381,21 @@ impl ExponentialHistogram {
         index_of(value_ns.unsigned_abs()) >> (MAX_SCALE - self.scale)
     }
 
+    /// Halve the resolution until the occupied range of either sign fits into `most` buckets, but not below the scale
+    /// [`MIN_SCALE`]. The state is then still a function of the set of values.
+    pub fn coarsen(&mut self, most: usize) {
+        let range = |window: &Window, halvings: u8| {
+            if window.is_empty() { 0 } else { (window.last() >> halvings) - (window.first >> halvings) + 1 }
+        };
+        let mut halvings = 0;
+        while self.scale - halvings > MIN_SCALE
+            && range(&self.positive, halvings).max(range(&self.negative, halvings)) as usize > most
+        {
+            halvings += 1;
+        }
+        self.downscale(halvings);
+    }
+
     fn downscale(&mut self, halvings: u8) {
         self.positive.downscale(halvings);
         self.negative.downscale(halvings);

@@ -387,6 +387,13 @@ impl Summary {
         }
     }
 
+    /// Keep at most so many buckets of each sign of each distribution ([`Distribution::coarsen`]).
+    pub fn coarsen(&mut self, most: usize) {
+        for distribution in &mut self.distributions {
+            distribution.coarsen(most);
+        }
+    }
+
     pub(crate) fn add(&mut self, counter: Counter, n: u64) {
         self.counters[counter as usize] += n;
     }
