@@ -32,7 +32,8 @@ _COMMANDS = {
         "capabilities",
         "show what this machine can measure with, and what to do about what it cannot",
     ),
-    "schema NAME": ("schema", "print the JSON Schema of an output"),
+    "check FILE": ("check", "say all that is wrong with a configuration, or print a sample of one"),
+    "schema NAME": ("schema", "print the JSON Schema of an output, or of the configuration"),
 }
 """Each module has `run(arguments) -> exit code`."""
 _MODULES = {shown.partition(" ")[0]: module for shown, (module, _) in _COMMANDS.items()}

@@ -7,17 +7,19 @@ exist, that must be there, and values where statements should be.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from twoway.config.model import Configuration
+from twoway.config.model.description import Shape, statements_of
 from twoway.config.model.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twoway.config.document import Data, Path
+    from twoway.config.model.statements import Statements
 
 INSTEAD = {
     "source-routing": "segment-routed probes are not supported yet",
@@ -131,59 +133,39 @@ def _unknown(path: Path) -> str:
     if name in INSTEAD:
         return f"no such statement here: {INSTEAD[name]}"
     model = _model_at(path[:-1])
-    known = [] if model is None else [field.alias or "" for field in model.model_fields.values()]
-    near = get_close_matches(name.lower().replace("_", "-"), known, n=1, cutoff=0.6)
+    known = [] if model is None else [statement.name for statement in statements_of(model)]
+    near = get_close_matches(name.lower().replace("_", "-"), known, n=1)
     if near:
         return f"no such statement here: did you mean {near[0]}?"
-    elsewhere = _homes(name)
-    if elsewhere:
-        return f"no such statement here: it belongs to {' or '.join(elsewhere[:3])}"
+    homes = list(dict.fromkeys(_homes(name, Configuration, "")))
+    if homes:
+        return f"no such statement here: it belongs to {' or '.join(homes[:3])}"
     return "no such statement here"
 
 
-def _model_at(path: Path) -> type[BaseModel] | None:
+def _model_at(path: Path) -> type[Statements] | None:
     """The model of what stands at a path."""
-    model: type[BaseModel] | None = Configuration
-    skip = False
+    model: type[Statements] | None = Configuration
+    named = False
     for part in path:
-        if skip or isinstance(part, int):
-            skip = False
+        if named or isinstance(part, int):
+            named = False
             continue
-        field = next((f for f in (model.model_fields if model else {}).values() if f.alias == part), None)
-        if field is None:
+        statement = next((one for one in (statements_of(model) if model else ()) if one.name == part), None)
+        if statement is None:
             return None
-        models = models_in(field.annotation)
-        model = models[0] if models else None
-        # A name chosen by people comes next.
-        skip = getattr(field.annotation, "__origin__", None) is dict
+        model = statement.model
+        named = statement.shape is Shape.NAMED  # a name that people chose comes next
     return model
 
 
-def models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401  (an annotation can be anything)
-    """The models that an annotation speaks of."""
-    if _is_model(annotation):
-        return [annotation]
-    inner = (*getattr(annotation, "__args__", ()),)
-    return [model for part in inner for model in models_in(part)]
-
-
-def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _homes(name: str) -> list[str]:
-    """Where in the model a statement of this name is, by the statements around it."""
-    found: list[str] = []
-
-    def look(model: type[BaseModel], path: str) -> None:
-        for field in model.model_fields.values():
-            if field.alias == name and path:
-                found.append(path)
-            for inner in models_in(field.annotation):
-                look(inner, f"{path}.{field.alias}" if path else field.alias or "")
-
-    look(Configuration, "")
-    return list(dict.fromkeys(home.rpartition(".")[2] for home in found))
+def _homes(name: str, model: type[Statements], inside: str) -> list[str]:
+    """The statements that hold one of this name."""
+    found = [inside] if inside and any(one.name == name for one in statements_of(model)) else []
+    for statement in statements_of(model):
+        if statement.model is not None:
+            found += _homes(name, statement.model, statement.name)
+    return found
 
 
 def without(data: Data, mistakes: list[Mistake]) -> Data:

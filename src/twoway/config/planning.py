@@ -18,7 +18,7 @@ from twoway.config.managed import SECURE_MODES, ControlOptions, SessionRequest
 from twoway.config.measurement import Measurement
 from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.client import Limit as LimitModel
-from twoway.config.model.values import Credential
+from twoway.config.model.file_values import Credential
 from twoway.config.secret import SecretOf
 from twoway.errors import ConfigError, KeyFileError
 

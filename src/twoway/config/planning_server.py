@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from twoway.config.document import Path as Place
     from twoway.config.keyfile import Key
+    from twoway.config.model.file_values import Credential
     from twoway.config.model.server import ClientList, Light, Managed, Server
     from twoway.config.model.surroundings import Api, Notifications, Snmp, Store, Syslog
-    from twoway.config.model.values import Credential
     from twoway.config.planning import Planner
 
 _SYSLOG_PORT = 514

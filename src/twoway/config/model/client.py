@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from pathlib import PurePath  # noqa: TC003  (pydantic reads annotations)
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from twoway.config import defaults
 from twoway.config.managed import CONTROL_DSCP, KEEP_COUNT, KEEP_IDLE_S, KEEP_INTERVAL_S, MODES
+from twoway.config.model.file_values import Credential, Secret
+from twoway.config.model.network_values import DEVICE, NAMESPACE, CodePoint, Host, Source
 from twoway.config.model.statements import Presence, Short, Statements
-from twoway.config.model.values import (
-    DEVICE,
-    NAME,
-    NAMESPACE,
-    Choice,
-    CodePoint,
-    Credential,
-    Duration,
-    Host,
-    Integer,
-    ListOf,
-    Secret,
-    Source,
-    Switch,
-    Text,
-)
+from twoway.config.model.values import NAME, Choice, Duration, Integer, ListOf, Switch, Text
 
 _MS = 1_000_000
 _DAY_NS = 86_400 * defaults.NANOS
@@ -69,9 +56,9 @@ _LIMIT = Duration(1_000, 60 * defaults.NANOS, bare="us", off=True)
 class RoutingInstance(Statements):
     """Where in this host's network something lives. Alone, a name is that of a VRF."""
 
-    vrf: Annotated[str | None, DEVICE] = None
+    vrf: Annotated[str | None, DEVICE] = Field(default=None, examples=["blue"])
     """VRF device, or any other interface, to which sockets are bound."""
-    netns: Annotated[str | None, NAMESPACE] = None
+    netns: Annotated[str | None, NAMESPACE] = Field(default=None, examples=["blue"])
     """Network namespace in which sockets are opened; names resolve outside of it."""
 
 
@@ -81,16 +68,16 @@ Routing = Annotated[RoutingInstance | None, Short("vrf", DEVICE)]
 class Target(Statements):
     """A Session-Reflector."""
 
-    address: Annotated[str | None, Host()] = None
+    address: Annotated[str | None, Host()] = Field(default=None, examples=["fe80::1"])
     """Name or numeric address. Names are resolved when the session starts, and again when it fails."""
-    local_link: Annotated[str | None, DEVICE] = None
+    local_link: Annotated[str | None, DEVICE] = Field(default=None, examples=["eth0"])
     """Interface of a link-local address; the same as ADDRESS%INTERFACE."""
 
 
 class Limit(Statements):
     """A threshold for a time. Alone, a value is its limit-value."""
 
-    limit_value: Annotated[int, _LIMIT] = 0
+    limit_value: Annotated[int, _LIMIT] = Field(default=0, examples=["50ms"])
     """What is met or exceeded; 0: off. A bare number is microseconds, as in Junos."""
     average: Annotated[bool, Switch()] = False
     """Compare the mean of a test with it, not its worst."""
@@ -99,32 +86,33 @@ class Limit(Statements):
 _Limit = Annotated[Limit, Short("limit-value", _LIMIT)]
 
 
-def _off() -> Limit:
-    return Limit()
+def _limit(example: str) -> Any:  # noqa: ANN401  (as pydantic's own Field)
+    """A threshold that is off."""
+    return Field(default_factory=Limit, examples=[example])
 
 
 class Thresholds(Statements):
     """When a probe, and when a test, has failed."""
 
-    rtt: _Limit = Field(default_factory=_off)
+    rtt: _Limit = _limit("20ms")
     """Round-trip time; at each probe, unless average."""
-    max_rtt: _Limit = Field(default_factory=_off)
+    max_rtt: _Limit = _limit("50ms")
     """Greatest round-trip time of a test, at its end."""
-    egress_time: _Limit = Field(default_factory=_off)
+    egress_time: _Limit = _limit("10ms")
     """Delay from us to the Session-Reflector."""
-    ingress_time: _Limit = Field(default_factory=_off)
+    ingress_time: _Limit = _limit("10ms")
     """Delay from the Session-Reflector to us."""
-    jitter_rtt: _Limit = Field(default_factory=_off)
+    jitter_rtt: _Limit = _limit("5ms")
     """Greatest minus least round-trip time of a test; with average, the mean difference between neighbours."""
-    jitter_egress: _Limit = Field(default_factory=_off)
+    jitter_egress: _Limit = _limit("2ms")
     """The same of the delays to the Session-Reflector."""
-    jitter_ingress: _Limit = Field(default_factory=_off)
+    jitter_ingress: _Limit = _limit("2ms")
     """The same of the delays from the Session-Reflector."""
-    std_dev_rtt: _Limit = Field(default_factory=_off)
+    std_dev_rtt: _Limit = _limit("5ms")
     """Standard deviation of a test's round-trip times."""
-    std_dev_egress: _Limit = Field(default_factory=_off)
+    std_dev_egress: _Limit = _limit("2ms")
     """The same of the delays to the Session-Reflector."""
-    std_dev_ingress: _Limit = Field(default_factory=_off)
+    std_dev_ingress: _Limit = _limit("2ms")
     """The same of the delays from the Session-Reflector."""
     successive_loss: Annotated[int, Integer(0, _MANY)] = 1
     """Probes lost in a row that make a probe failure; 0: off."""
@@ -177,15 +165,17 @@ class TestSession(Statements):
     """Format of the timestamps in probes."""
     reflector_mode: Annotated[str, Choice(("auto", "stateless", "stateful"))] = defaults.REFLECTOR_MODE
     """Whether the Session-Reflector numbers its replies, which tells loss there from loss back; auto learns it."""
-    key_file: Annotated[PurePath | Credential | None, Secret()] = None
+    key_file: Annotated[PurePath | Credential | None, Secret()] = Field(
+        default=None, examples=["/etc/twoway/stamp-keys"]
+    )
     """Keys of authenticated STAMP. Light only."""
     key_id: Annotated[str | None, KEY_ID] = Field(default=None, examples=["fra"])
     """Which key of key-file; a file with one key needs none."""
     ssid: Annotated[int, Integer(0, 65535)] = defaults.SSID
     """STAMP Session-Sender Identifier (RFC 8972 section 3); 0: none. Light only."""
-    history_size: Annotated[int | None, Integer(0, 65_536)] = None
+    history_size: Annotated[int | None, Integer(0, 65_536)] = Field(default=None, examples=[100])
     """Probes remembered one by one; that of the control-connection unless written."""
-    moving_average_size: Annotated[int | None, Integer(0, 65_536)] = None
+    moving_average_size: Annotated[int | None, Integer(0, 65_536)] = Field(default=None, examples=[60])
     """Newest probes in the moving average; that of the control-connection unless written."""
     thresholds: Thresholds = Field(default_factory=Thresholds)
     """When a probe, and when a test, has failed."""
@@ -231,7 +221,7 @@ class ControlConnection(Statements):
     """From the last probe of a test to the first of the next, and between two attempts to reach the Server."""
     test_count: Annotated[int, Integer(0, _MANY)] = 0
     """Tests to run; 0: no end."""
-    history_size: Annotated[int | None, Integer(0, 65_536)] = None
+    history_size: Annotated[int | None, Integer(0, 65_536)] = Field(default=None, examples=[100])
     """Probes of each session remembered one by one: 50 unless written, or a whole test if that is more."""
     moving_average_size: Annotated[int, Integer(0, 65_536)] = 0
     """Newest probes of each session in the moving average; 0: none."""

@@ -10,20 +10,10 @@ from pydantic import Field
 from twoway.config import defaults, server
 from twoway.config.managed import KEEP_COUNT, KEEP_IDLE_S, KEEP_INTERVAL_S
 from twoway.config.model.client import MODE, OFFLOAD, Routing
+from twoway.config.model.file_values import Credential, Secret
+from twoway.config.model.network_values import CodePoint, Network, Numeric, PortRange
 from twoway.config.model.statements import Presence, Short, Statements
-from twoway.config.model.values import (
-    NAME,
-    CodePoint,
-    Credential,
-    Duration,
-    Integer,
-    ListOf,
-    Network,
-    Numeric,
-    PortRange,
-    Secret,
-    Switch,
-)
+from twoway.config.model.values import NAME, Duration, Integer, ListOf, Switch
 
 _HOUR_NS = 3_600 * defaults.NANOS
 _PORTS = ListOf(Integer(1, 65535), longest=64)
@@ -46,13 +36,13 @@ class Managed(Statements):
 
     port: Annotated[tuple[int, ...], _PORTS] = (862,)
     """TCP ports of TWAMP-Control."""
-    owamp_port: Annotated[tuple[int, ...], _PORTS] = Field(default=(), examples=[861])
+    owamp_port: Annotated[tuple[int, ...], _PORTS] = Field(default=(), examples=[[861]])
     """TCP ports of OWAMP-Control; none unless written."""
     address: Annotated[tuple[str, ...], ListOf(Numeric(), longest=64)] = ("0.0.0.0", "::")  # noqa: S104  (a server answers on every address unless told)
     """Addresses to listen on."""
     routing_instance: Routing = Field(default=None, examples=["blue"])
     """VRF or network namespace of listeners and test packets."""
-    client_list: _Clients = Field(default_factory=dict)
+    client_list: _Clients = Field(default_factory=dict, examples=[{"noc": ["192.0.2.0/24"]}])
     """Who is served, as lists of networks by name; at least one."""
     mode: Annotated[tuple[str, ...], ListOf(MODE)] = Field(default=(), examples=[["encrypted", "authenticated"]])
     """Security modes offered: unauthenticated unless written, and with a key-file all others instead."""
@@ -112,13 +102,15 @@ class Light(Statements):
     """Addresses to answer on; all of them unless written."""
     routing_instance: Routing = Field(default=None, examples=["blue"])
     """VRF or network namespace of its sockets."""
-    client_list: _Clients = Field(default_factory=dict)
+    client_list: _Clients = Field(default_factory=dict, examples=[{"noc": ["192.0.2.0/24"]}])
     """Who is answered, as lists of networks by name; everyone unless written."""
     stateful_sequence: Annotated[StatefulSequence | None, Presence(switch=True)] = None
     """Number the replies of each test-session, `on` will do. Unless written, a reply has its request's number."""
     session_timeout: Annotated[int, Duration(defaults.NANOS, 24 * _HOUR_NS)] = defaults.SESSION_TIMEOUT_NS
     """Silence after which a test-session is forgotten."""
-    key_file: Annotated[PurePath | Credential | None, Secret()] = None
+    key_file: Annotated[PurePath | Credential | None, Secret()] = Field(
+        default=None, examples=["/etc/twoway/stamp-keys"]
+    )
     """Keys of authenticated STAMP."""
     require_authentication: Annotated[bool, Switch()] = False
     """Answer authenticated probes only."""

@@ -81,7 +81,7 @@ class Short:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"anyOf": [self.kind.schema(), handler(schema)]}
+        return {"anyOf": [self.kind.schema(), handler(schema)], "not": {"type": "null"}}
 
     def _widened(self, value: object) -> object:
         return value if isinstance(value, dict) else {self.statement: value}

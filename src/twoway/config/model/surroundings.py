@@ -8,20 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from twoway.config import defaults
+from twoway.config.model.file_values import Credential, Mode, Secret, Where
+from twoway.config.model.network_values import Listening
 from twoway.config.model.statements import Statements
-from twoway.config.model.values import (
-    Choice,
-    Credential,
-    Duration,
-    Integer,
-    Listening,
-    Mode,
-    Octets,
-    Secret,
-    Switch,
-    Text,
-    Where,
-)
+from twoway.config.model.values import Choice, Duration, Integer, Octets, Switch, Text
 from twoway.config.plan import NoticePlan, StorePlan, SyslogPlan
 
 _DAY_NS = 86_400 * defaults.NANOS
@@ -66,7 +56,9 @@ class Snmp(Statements):
     """Of SNMP."""
     inform: Annotated[bool, Switch()] = False
     """Send what has to be acknowledged, and again if it is not."""
-    community_file: Annotated[PurePath | Credential | None, Secret()] = None
+    community_file: Annotated[PurePath | Credential | None, Secret()] = Field(
+        default=None, examples=["/etc/twoway/community"]
+    )
     """Holds the community of v2c; `public` unless written."""
     user: Annotated[str | None, Text(r"[!-~]{1,32}", "a name of 1 to 32 characters")] = Field(
         default=None, examples=["twoway"]
@@ -76,13 +68,19 @@ class Snmp(Statements):
         default=None, examples=["sha256"]
     )
     """Of v3; no authentication unless written."""
-    auth_key_file: Annotated[PurePath | Credential | None, Secret()] = None
+    auth_key_file: Annotated[PurePath | Credential | None, Secret()] = Field(
+        default=None, examples=["/etc/twoway/snmp-auth"]
+    )
     """Holds the passphrase of auth-protocol."""
     priv_protocol: Annotated[str | None, Choice(("aes", "aes192", "aes256"))] = Field(default=None, examples=["aes"])
     """Of v3; no privacy unless written."""
-    priv_key_file: Annotated[PurePath | Credential | None, Secret()] = None
+    priv_key_file: Annotated[PurePath | Credential | None, Secret()] = Field(
+        default=None, examples=["/etc/twoway/snmp-priv"]
+    )
     """Holds the passphrase of priv-protocol."""
-    engine_id: Annotated[str | None, Text(r"(?:0x)?(?:[0-9a-fA-F]{2}){5,32}", "5 to 32 octets in hexadecimal")] = None
+    engine_id: Annotated[str | None, Text(r"(?:0x)?(?:[0-9a-fA-F]{2}){5,32}", "5 to 32 octets in hexadecimal")] = Field(
+        default=None, examples=["0x80007ed9057477"]
+    )
     """Of v3, our own; made from this machine's identity unless written."""
     juniper: Annotated[bool, Switch()] = False
     """Send Juniper's notifications beside DISMAN-PING-MIB's, for an NMS that has rules for a router."""
@@ -119,7 +117,7 @@ class Store(Statements):
 
     path: Annotated[PurePath, Where()] = Field(examples=["/var/lib/twoway/results.db"])
     """File of the database. Must be there."""
-    max_size: Annotated[int, Octets(1 << 20, 1 << 50)] = _STORE.max_octets
+    max_size: Annotated[int, Octets(1 << 20, 1 << 44)] = _STORE.max_octets
     """Largest size of the file; the oldest and finest results make room."""
     retention: Retention = Field(default_factory=Retention)
     """How long results are kept."""
@@ -136,7 +134,7 @@ class Api(Statements):
     """Group of the socket; that of the process unless written."""
     listen: Annotated[tuple[str, int] | None, Listening()] = Field(default=None, examples=["127.0.0.1:8620"])
     """Address and port of the API over TCP; none unless written. Needs a token-file."""
-    token_file: Annotated[PurePath | Credential | None, Secret()] = None
+    token_file: Annotated[PurePath | Credential | None, Secret()] = Field(default=None, examples=["/etc/twoway/token"])
     """Holds the token that who asks over TCP must have."""
     metrics_listen: Annotated[tuple[str, int] | None, Listening()] = Field(default=None, examples=["127.0.0.1:9862"])
     """Address and port that answer GET /metrics for Prometheus, without a token; none unless written."""
