@@ -61,8 +61,11 @@ class FakeDaemon:
     failure: Exception | None = None
     """Raised by `health`."""
 
+    def __post_init__(self) -> None:
+        self._numbers = {key: number for number, key in enumerate(self.sessions)}
+
     def _check(self, key: SessionKey) -> None:
-        if key not in self.sessions or key in self.gone:
+        if key not in self._numbers or key in self.gone:
             raise KeyError(key)
 
     def keys(self) -> Sequence[SessionKey]:
@@ -201,7 +204,7 @@ class FakeDaemon:
 
     def glance(self, key: SessionKey) -> GlanceView:
         self._check(key)
-        number, loss = self.sessions.index(key), self.loss.get(key, 0.0)
+        number, loss = self._numbers[key], self.loss.get(key, 0.0)
         return GlanceView(
             connection=key[0],
             session=key[1],
