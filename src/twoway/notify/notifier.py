@@ -53,8 +53,9 @@ class Notifier:
         Raises `ConfigError` before anything changed.
         """
         outlets = _outlets(plan, self._clock)
-        for key in [key for key in self._receivers if key not in outlets]:
-            leaving = asyncio.get_running_loop().create_task(self._receivers.pop(key).close(CLOSE_S))
+        gone = [self._receivers.pop(key) for key in list(self._receivers) if key not in outlets]
+        for receiver in gone:
+            leaving = asyncio.get_running_loop().create_task(receiver.close(CLOSE_S))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
         for key, outlet in outlets.items():
@@ -64,6 +65,8 @@ class Notifier:
                 self._receivers[key] = Receiver(outlet, plan.rate_limit, self._changed)
                 self._receivers[key].start()
         self._plan = plan
+        if any(each.degraded for each in gone) and not any(each.degraded for each in self._receivers.values()):
+            self._tell(State.CLEARED, "no receiver that did not take notices is left in the configuration")
 
     def post(self, notice: Notice) -> None:
         """Tell everybody whom it is for. Never blocks and never raises; what cannot be told is counted."""
@@ -80,20 +83,19 @@ class Notifier:
         return [receiver.state() for receiver in self._receivers.values()]
 
     def _changed(self, receiver: Receiver, degraded: bool) -> None:
+        """One receiver went or came back. The condition is the daemon's: it ends when all of them take notices."""
+        if receiver not in self._receivers.values():
+            return  # on its way out
+        away = [each.label for each in self._receivers.values() if each.degraded]
         if degraded:
-            message = f"{receiver.label} does not take notices: {receiver.last_error}"
+            self._tell(State.RAISED, f"{receiver.label} does not take notices: {receiver.last_error}")
+        elif away:
+            self._tell(State.RAISED, f"{receiver.label} takes notices again, but not {', '.join(away)}")
         else:
-            message = f"{receiver.label} takes notices again"
-        self._on_notice(
-            Notice(
-                at_ns=time.time_ns(),
-                name="receiver-degraded",
-                state=State.RAISED if degraded else State.CLEARED,
-                message=message,
-                connection=None,
-                session=None,
-            )
-        )
+            self._tell(State.CLEARED, f"{receiver.label} takes notices again")
+
+    def _tell(self, state: State, message: str) -> None:
+        self._on_notice(Notice(at_ns=time.time_ns(), name="receiver-degraded", state=state, message=message))
 
 
 def _outlets(plan: NoticePlan, clock: EngineClock) -> dict[_Key, SyslogOutlet | SnmpOutlet]:

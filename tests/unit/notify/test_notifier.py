@@ -13,7 +13,7 @@ import pytest
 from twoway.analysis.notices import Notice, State
 from twoway.config.plan import NoticePlan, SyslogPlan, TrapPlan
 from twoway.errors import ConfigError
-from twoway.notify import receiver
+from twoway.notify import link, receiver
 from twoway.notify.notifier import Notifier
 
 from .made import NOTICE, notice, until
@@ -21,6 +21,12 @@ from .made import NOTICE, notice, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On loopback, bad news comes at once."""
+    monkeypatch.setattr(link, "SETTLE_S", 0.05)
 
 
 @pytest.fixture
@@ -136,6 +142,26 @@ async def test_a_receiver_that_restarts_between_two_notices_is_not_worth_a_notic
 def _ended(notifier: Notifier) -> bool:
     (only,) = notifier._receivers.values()  # noqa: SLF001  (to see what asyncio told its link)
     return only._outlet._link._end is not None  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
+
+
+async def test_the_condition_ends_when_every_receiver_is_well_or_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(receiver, "LONGEST_PAUSE_S", 0.05)
+    told: list[Notice] = []
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        plans = tuple(SyslogPlan("tcp", address(each)) for each in (first, second))
+        async with running(NoticePlan(syslog=plans), told) as notifier:
+            notifier.post(NOTICE)
+            await until(lambda: len(told) == 2, "both are away")
+            first.listen()
+            await until(lambda: len(told) == 3, "one is back")
+            assert [each.state for each in told] == [State.RAISED] * 3
+            labels = [f"syslog tcp {each.address}" for each in plans]
+            assert told[2].message == f"{labels[0]} takes notices again, but not {labels[1]}"
+            notifier.reconfigure(NoticePlan(syslog=plans[:1]))
+            assert [each.state for each in told[3:]] == [State.CLEARED]
 
 
 async def test_another_plan_leaves_what_is_equal_undisturbed(far: socket.socket) -> None:
