@@ -28,6 +28,7 @@ _COMMANDS = {
     "ping TARGET": ("ping", "measure the path to a Session-Reflector, or to a Server"),
     "reflector": ("reflector", "be a Session-Reflector"),
     "server": ("server", "be a Server of TWAMP and OWAMP"),
+    "run CONFIG": ("run", "run the daemon that a configuration asks for"),
     "capabilities [IFACE]": (
         "capabilities",
         "show what this machine can measure with, and what to do about what it cannot",

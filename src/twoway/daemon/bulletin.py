@@ -51,6 +51,10 @@ class Bulletin:
         """(name, state) -> how often, since the daemon started."""
         return dict(self._counts)
 
+    def remember(self, kept: Sequence[Notice]) -> None:
+        """Notices of before the daemon started, oldest first, which are shown and not told again."""
+        self._last.extendleft(reversed(kept[-(REMEMBERED - len(self._last)) :]))
+
     def clear(self) -> int:
         """Forget those remembered; how many they were. What counts goes on."""
         forgotten = len(self._last)

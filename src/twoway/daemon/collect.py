@@ -94,7 +94,7 @@ class Collector:
             self._faults.of_sessions(faults)
         if seen:
             # The span ends in this second of the clock; most of it was in the one before.
-            self._store.put_second(end_ns // NANOS - 1, seen)
+            self._store.put_second(max(0, end_ns // NANOS - 1), seen)
 
     def _look(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
         if what & News.EVENTS:

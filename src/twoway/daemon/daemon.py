@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from twoway.analysis.views import HealthView, RequestView
 from twoway.config.plan import Plan
 from twoway.daemon import probes, showing
-from twoway.daemon.bulletin import Bulletin
+from twoway.daemon.bulletin import REMEMBERED, Bulletin
 from twoway.daemon.collect import Collector
 from twoway.daemon.connection import Iterations, LightConnection, Shared, connection_notice, test_view
 from twoway.daemon.managed import ManagedConnection
@@ -29,7 +29,8 @@ from twoway.daemon.reload import difference
 from twoway.daemon.roles import Roles, RolesError
 from twoway.daemon.seams import NoStore, NoTeller
 from twoway.drivers.plane import version
-from twoway.drivers.session_plane import SessionPlane, empty_summary
+from twoway.drivers.session_plane import SessionPlane, merge_packed
+from twoway.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ class Daemon:
         store: Store | None = None,
         teller: Teller | None = None,
         clocks: Clocks | None = None,
-        beat: Callable[[], object] | None = None,
+        beat: Callable[[Daemon], object] | None = None,
     ) -> None:
         """`read_plan` reads the configuration again: the plan, or a line for each error. `beat` is called each second.
 
@@ -96,7 +97,7 @@ class Daemon:
             Names(),
             self._bulletin,
             self._clocks,
-            kept=await self._store.collections(),
+            kept=await self._kept(),
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
         self._faults.lag.start()
@@ -105,6 +106,14 @@ class Daemon:
         await self._begin(self.plan.connections)
         self._task = asyncio.create_task(self._run())
         self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
+
+    async def _kept(self) -> Mapping[SessionKey, bytes]:
+        """What survived the last end; nothing if the store cannot be read now, which it says itself."""
+        try:
+            self._bulletin.remember(await self._store.notices(REMEMBERED))
+            return await self._store.collections()
+        except StoreError:
+            return {}
 
     async def close(self) -> None:
         """End every session and role, having saved what survives. Idempotent."""
@@ -138,7 +147,7 @@ class Daemon:
             except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
                 self._faults.internal(error)
             if self._beat is not None:
-                self._beat()
+                self._beat(self)
 
     def _add(self, plan: ConnectionPlan) -> None:
         shared = self._running
@@ -183,8 +192,13 @@ class Daemon:
                 return self._refuse(read)
             change = difference(self.plan, read)
             try:
+                self._teller.reconfigure(read.notices)
+            except ConfigError as error:
+                return self._refuse((str(error),))
+            try:
                 await self._roles.change(self.plan, read)
             except RolesError as error:
+                self._teller.reconfigure(self.plan.notices)
                 return self._refuse(error.reasons)
             await self._apply(read, change)
             self._reload_errors = ()
@@ -213,8 +227,6 @@ class Daemon:
         for name in order:
             self._connections[name] = self._connections.pop(name)
         await self._begin(change.start)
-        if change.notices:
-            await self._teller.reconfigure(plan.notices)
         self.plan = plan
 
     # Requests.
@@ -260,6 +272,10 @@ class Daemon:
             affected = [f"{session.plan.connection} {session.plan.name}" for session in sessions]
             return RequestView(ok=True, message=f"cleared the {what} of {len(sessions)}", affected=affected)
         if what == "events":
+            try:
+                await self._store.clear(what)
+            except StoreError as error:
+                return RequestView(ok=False, message=str(error))
             return RequestView(ok=True, message=f"forgot {self._bulletin.clear()} events")
         if what == "server-control":
             return self._close_server_connections(name)
@@ -318,7 +334,7 @@ class Daemon:
 
     def summary(self, key: SessionKey) -> Summary:
         """Everything since the daemon started. Raises `KeyError`."""
-        return self._session(key).summary() or empty_summary()
+        return self._session(key).summary() or merge_packed(())
 
     def notices(self, since_ns: int | None, limit: int) -> Sequence[Notice]:
         """The last notices, oldest first."""
@@ -335,6 +351,12 @@ class Daemon:
     def server_counters(self) -> Mapping[str, int]:
         """Of the Server, empty without one."""
         return self._roles.server_counters()
+
+    def alarms_raised(self) -> int:
+        """Test-sessions with an alarm."""
+        return sum(
+            bool(session.alarms.raised) for one in self._connections.values() for session in one.sessions.values()
+        )
 
     def health(self) -> HealthView:
         """The daemon's own state."""

@@ -48,7 +48,6 @@ class Difference:
     start_reflections: tuple[Reflection, ...]
     server: bool
     """Whether the Server differs."""
-    notices: bool
     next_start: tuple[str, ...]
     """Parts that differ and wait for the next start."""
 
@@ -111,7 +110,6 @@ def difference(old: Plan, new: Plan) -> Difference:
         stop_reflections=tuple(one for one in old.reflections if one not in new.reflections),
         start_reflections=tuple(one for one in new.reflections if one not in old.reflections),
         server=old.server != new.server,
-        notices=old.notices != new.notices,
         next_start=tuple(part for part in NEXT_START if getattr(old, part) != getattr(new, part)),
     )
 

@@ -15,27 +15,33 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """Where results are kept. Nothing here waits for a disk, but what is asynchronous; nothing here raises."""
+    """Where results are kept: `twoway.store.store.Store`. Nothing waits for a disk, but what is asynchronous."""
 
-    def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> None:
+    def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> object:
         """What each session saw in a second of the wall clock."""
 
-    def put_collections(self, key: SessionKey, packed: bytes, /) -> None:
+    def put_collections(self, key: SessionKey, packed: bytes, /) -> object:
         """The state of a session that survives a restart; the last one counts."""
 
-    def put_notice(self, notice: Notice, /) -> None: ...
+    def put_notice(self, notice: Notice, /) -> object: ...
     async def collections(self) -> Mapping[SessionKey, bytes]:
-        """What `put_collections` kept."""
+        """What `put_collections` kept. Raises `StoreError`."""
+
+    async def notices(self, limit: int, /) -> Sequence[Notice]:
+        """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
+
+    async def clear(self, what: str, /) -> None:
+        """Forget `events`. Raises `StoreError`."""
 
     def state(self) -> Mapping[str, int | str | bool]: ...
 
 
 class Teller(Protocol):
-    """Who tells others of notices. Nothing here waits or raises."""
+    """Who tells others of notices: `twoway.notify.notifier.Notifier`. Nothing here waits."""
 
     def post(self, notice: Notice, /) -> None: ...
-    async def reconfigure(self, plan: NoticePlan, /) -> None:
-        """Receivers that are equal in both plans are undisturbed."""
+    def reconfigure(self, plan: NoticePlan, /) -> None:
+        """Receivers that are equal in both plans are undisturbed. Raises `ConfigError`, and then nothing changed."""
 
     def state(self) -> Sequence[Mapping[str, int | str]]: ...
 
@@ -56,6 +62,13 @@ class NoStore:
         """Nothing was kept."""
         return {}
 
+    async def notices(self, _limit: int, /) -> Sequence[Notice]:
+        """Nothing was kept."""
+        return ()
+
+    async def clear(self, _what: str, /) -> None:
+        """There is nothing to forget."""
+
     def state(self) -> Mapping[str, int | str | bool]:
         """That there is none."""
         return {"state": "off"}
@@ -67,7 +80,7 @@ class NoTeller:
     def post(self, _notice: Notice, /) -> None:
         """Nobody is told."""
 
-    async def reconfigure(self, _plan: NoticePlan, /) -> None:
+    def reconfigure(self, _plan: NoticePlan, /) -> None:
         """Still nobody."""
 
     def state(self) -> Sequence[Mapping[str, int | str]]:
