@@ -165,7 +165,10 @@ class NoticePlan:
 
 @dataclass(frozen=True, slots=True)
 class StorePlan:
-    """Where results are kept, and how long. Ages are in seconds; 0: not kept."""
+    """Where results are kept, and how long. Ages are in seconds; 0: not kept.
+
+    Ages are upper bounds: where the size does not allow for them, the finest goes first (`store.retention`).
+    """
 
     path: Path | None
     """None: nothing survives a restart."""
@@ -173,6 +176,7 @@ class StorePlan:
     seconds_age_s: int = 3600 * 6
     minutes_age_s: int = 86400 * 14
     hours_age_s: int = 86400 * 400
+    days_age_s: int = 86400 * 1200
     history_age_s: int = 86400 * 7
     events_age_s: int = 86400 * 400
 
