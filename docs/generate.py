@@ -3,13 +3,15 @@
     generate.py            write them
     generate.py --check    change nothing; fail and name the documents that differ
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`, and NAME is a function's name in `PARTS`. What is
-written by hand stays by hand; what is copied by hand goes stale, so nothing is.
+Some documents are generated as a whole (`FILES`). In the others a part stands between `<!-- generated: NAME -->` and
+`<!-- end -->`, and NAME is a function's name in `PARTS`. What is written by hand stays by hand; what is copied by hand
+goes stale, so nothing is.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import re
 import sys
 from functools import partial
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.conditions import SUBJECTS
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
+from twoway.analysis.notices import NOTICES
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
@@ -27,6 +30,8 @@ from twoway.cli.server import server_parser
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
+from twoway.notify.message import PARAMETERS
+from twoway.notify.notifications import NOTIFICATIONS
 
 if TYPE_CHECKING:
     import argparse
@@ -199,6 +204,36 @@ def _session_states() -> str:
     return _diagram(SESSION, next(iter(SESSION)))
 
 
+def _notices() -> str:
+    rows = (
+        (f"`{kind.name}`", kind.scope.value, kind.severity.name.lower(), "yes" if kind.trap else "", kind.meaning)
+        for kind in NOTICES.values()
+    )
+    return _table(("Notice", "About", "Severity", "In `traps`", "Meaning"), rows)
+
+
+def _structured_data() -> str:
+    return _table(("Parameter", "Meaning"), ((f"`{name}`", words) for name, words in PARAMETERS.items()))
+
+
+def _dotted(oid: Sequence[int]) -> str:
+    return f"`{'.'.join(map(str, oid))}`"
+
+
+def _notifications() -> str:
+    rows = (
+        (f"`{notice}`", sent.name, sent.module, _dotted(sent.oid), ", ".join(each.name for each in sent.objects))
+        for notice, sent in NOTIFICATIONS.items()
+    )
+    return _table(("Notice", "Notification", "Module", "OID", "Objects, in order"), rows)
+
+
+def _notification_objects() -> str:
+    objects = {each.oid: each for sent in NOTIFICATIONS.values() for each in sent.objects}
+    rows = ((each.name, _dotted(oid), each.syntax) for oid, each in sorted(objects.items()))
+    return _table(("Object", "OID without instance", "Type"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "ping-options": _ping_options,
     "reflector-options": _reflector_options,
@@ -223,7 +258,23 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,
+    "notices": _notices,
+    "structured-data": _structured_data,
+    "notifications": _notifications,
+    "notification-objects": _notification_objects,
 }
+
+
+def _openapi() -> str:
+    from twoway.api.openapi import document  # here: it needs FastAPI
+
+    return json.dumps(document(), indent=2) + "\n"
+
+
+FILES: Mapping[str, Callable[[], str]] = {
+    "api/openapi.json": _openapi,
+}
+"""Documents that are generated as a whole."""
 
 
 def generated(text: str) -> str:
@@ -238,12 +289,13 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: generate.py [--check]\n")
         return 2
     stale = []
-    for path in sorted(DOCS.rglob("*.md")):
-        text = path.read_text()
-        wanted = generated(text)
-        if wanted != text:
+    texts = {path: generated(path.read_text()) for path in sorted(DOCS.rglob("*.md"))}
+    texts |= {DOCS / name: make() for name, make in FILES.items()}
+    for path, wanted in texts.items():
+        if not path.exists() or path.read_text() != wanted:
             stale.append(path.relative_to(DOCS.parent))
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(wanted)
     for path in stale:
         sys.stdout.write(f"{path}: {'stale: run `make docs`' if check else 'written'}\n")

@@ -15,11 +15,12 @@ from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from twoway.analysis.views import HealthView, RequestView, ResultsView
 from twoway.api import answers, selection
 from twoway.api.guard import PROBLEM, Problem, failure, problem_document
+from twoway.api.openapi import API_VERSION, describe
 from twoway.api.pace import chunks
 from twoway.api.queries import (
     ClearBody,
@@ -98,7 +99,7 @@ def _answering(answer: type[Any], *statuses: int) -> dict[str, Any]:
     """How a request's answers stand in the OpenAPI document; all may be refused with 400, 401 or 503."""
     problems = {"content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemView"}}}}
     refused = {code: {"description": "See `detail`.", **problems} for code in (400, 401, *statuses)}
-    return {"response_model": answer, "response_class": Response, "responses": refused}
+    return {"response_model": answer, "response_class": JSONResponse, "responses": refused}
 
 
 def metrics_application(asked: Asked) -> FastAPI:
@@ -109,14 +110,15 @@ def metrics_application(asked: Asked) -> FastAPI:
     return app
 
 
-def application(asked: Asked, version: str) -> FastAPI:
+def application(asked: Asked) -> FastAPI:
     """All of it."""
     app = FastAPI(
         title="twoway",
-        version=version,
+        version=API_VERSION,
         summary="The management API of the twoway daemon.",
         description="Wall times are ns since the epoch, delays ns; what cannot be known is null.",
         openapi_url="/v1/openapi.json",
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
     )
@@ -127,6 +129,7 @@ def application(asked: Asked, version: str) -> FastAPI:
     _add_actions(app, asked.watched)
     _add_metrics(app, asked)
     _add_problems(app)
+    describe(app)
     return app
 
 

@@ -64,7 +64,7 @@ class ManagementApi:
             reason = f"{error.name} is not installed: pip install 'twoway[daemon]'"
             raise ConfigError("api", reason) from None
         asked = Asked(self._watched, self.counters, self._window, self._capabilities)
-        app = application(asked, self._watched.health().version)
+        app = application(asked)
         plan = self._plan
         try:
             token = None
