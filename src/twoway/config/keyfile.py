@@ -9,7 +9,8 @@ KEY-ID is a name of letters, digits, `.`, `_` and `-`. `ssid=N` ties the key to 
 octets. Shared secrets of control connections stand in such files too (`read_secret_file`).
 
 The file must belong to the user who runs twoway, or to root, and nobody else may read it (mode 0600 or less); a pipe of
-the same sort, such as a shell's `<(…)`, will do. No message, representation or log ever holds a key.
+the same sort, such as a shell's `<(…)`, will do, and so will a credential of systemd, which has access lists of its
+own. No message, representation or log ever holds a key.
 """
 
 from __future__ import annotations
