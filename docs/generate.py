@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from twoway.analysis.conditions import SUBJECTS
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
 from twoway.analysis.notices import NOTICES
-from twoway.analysis.notices import NOTICES
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
@@ -31,8 +30,6 @@ from twoway.cli.server import server_parser
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
-from twoway.notify.message import PARAMETERS
-from twoway.notify.notifications import NOTIFICATIONS
 from twoway.notify.message import PARAMETERS
 from twoway.notify.notifications import NOTIFICATIONS
 
@@ -237,36 +234,6 @@ def _notification_objects() -> str:
     return _table(("Object", "OID without instance", "Type"), rows)
 
 
-def _notices() -> str:
-    rows = (
-        (f"`{kind.name}`", kind.scope.value, kind.severity.name.lower(), "yes" if kind.trap else "", kind.meaning)
-        for kind in NOTICES.values()
-    )
-    return _table(("Notice", "About", "Severity", "In `traps`", "Meaning"), rows)
-
-
-def _structured_data() -> str:
-    return _table(("Parameter", "Meaning"), ((f"`{name}`", words) for name, words in PARAMETERS.items()))
-
-
-def _dotted(oid: Sequence[int]) -> str:
-    return f"`{'.'.join(map(str, oid))}`"
-
-
-def _notifications() -> str:
-    rows = (
-        (f"`{notice}`", sent.name, sent.module, _dotted(sent.oid), ", ".join(each.name for each in sent.objects))
-        for notice, sent in NOTIFICATIONS.items()
-    )
-    return _table(("Notice", "Notification", "Module", "OID", "Objects, in order"), rows)
-
-
-def _notification_objects() -> str:
-    objects = {each.oid: each for sent in NOTIFICATIONS.values() for each in sent.objects}
-    rows = ((each.name, _dotted(oid), each.syntax) for oid, each in sorted(objects.items()))
-    return _table(("Object", "OID without instance", "Type"), rows)
-
-
 PARTS: Mapping[str, Callable[[], str]] = {
     "ping-options": _ping_options,
     "reflector-options": _reflector_options,
@@ -291,10 +258,6 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,
-    "notices": _notices,
-    "structured-data": _structured_data,
-    "notifications": _notifications,
-    "notification-objects": _notification_objects,
     "notices": _notices,
     "structured-data": _structured_data,
     "notifications": _notifications,
