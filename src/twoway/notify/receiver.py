@@ -51,6 +51,38 @@ class Outlet(Protocol):
         """Let go of everything; may be called at any time."""
 
 
+class Waiting:
+    """Notices in order, of which a full queue gives up the oldest that is no end of a condition, else the oldest."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._number = 0
+        self._ends: deque[tuple[int, Notice]] = deque()
+        self._others: deque[tuple[int, Notice]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._ends) + len(self._others)
+
+    def put(self, notice: Notice) -> Notice | None:
+        """Add the newest. Returns the one that was given up for it, if any."""
+        given_up = None
+        if len(self) >= self._most:
+            _, given_up = (self._others or self._ends).popleft()
+        self._number += 1
+        (self._ends if notice.state is State.CLEARED else self._others).append((self._number, notice))
+        return given_up
+
+    def take(self) -> Notice:
+        """Remove the oldest. Raises `IndexError` if there is none."""
+        ends_first = self._ends and (not self._others or self._ends[0][0] < self._others[0][0])
+        return (self._ends if ends_first else self._others).popleft()[1]
+
+    def clear(self) -> None:
+        """Remove them all."""
+        self._ends.clear()
+        self._others.clear()
+
+
 class Receiver:
     """See the module. `on_change` is called with True when it becomes degraded and False when it is well again."""
 
@@ -63,8 +95,8 @@ class Receiver:
         self.last_error = ""
         self._outlet = outlet
         self._on_change = on_change
-        self._most = queue
-        self._queue: deque[Notice] = deque()
+        self._queue = Waiting(queue)
+        self._at_hand: Notice | None = None
         self._news = asyncio.Event()
         self._closing = False
         self._sent = self._dropped = self._failures = 0
@@ -93,8 +125,14 @@ class Receiver:
             self._task.cancel()
             await asyncio.wait((self._task,))
         self._outlet.close()
-        self._dropped += len(self._queue)
+        self._dropped += self.queued
         self._queue.clear()
+        self._at_hand = None
+
+    @property
+    def queued(self) -> int:
+        """Notices that are not delivered yet."""
+        return len(self._queue) + (self._at_hand is not None)
 
     def state(self) -> Mapping[str, int | str]:
         """For `twoway show health`."""
@@ -102,7 +140,7 @@ class Receiver:
             "receiver": self.label,
             "state": "degraded" if self.degraded else "ok",
             "sent": self._sent,
-            "queued": len(self._queue),
+            "queued": self.queued,
             "suppressed": self.limit.suppressed,
             "dropped": self._dropped,
             "failures": self._failures,
@@ -110,29 +148,29 @@ class Receiver:
         }
 
     def _put(self, notice: Notice) -> None:
-        if len(self._queue) >= self._most:
-            # The head may be on its way at this moment; whatever else goes, it stays.
-            others = range(1, len(self._queue))
-            victim = next((i for i in others if self._queue[i].state is not State.CLEARED), 1)
-            self.limit.lost(self._queue[victim])
-            del self._queue[victim]
-            self._dropped += 1
-        self._queue.append(notice)
+        given_up = self._queue.put(notice)
+        if given_up is not None:
+            self._drop(given_up)
+
+    def _drop(self, notice: Notice) -> None:
+        self._dropped += 1
+        self.limit.lost(notice)
 
     async def _run(self) -> None:
         opened = proven = False
         pause_s = FIRST_PAUSE_S
         while True:
             await self._something_to_say()
-            if not self._queue:
+            if not self.queued:
                 return
-            notice = self._queue[0]
+            if self._at_hand is None:
+                self._at_hand = self._queue.take()
             try:
                 if not opened:
                     await self._outlet.open()
                     opened = True
                     proven = False
-                await self._outlet.deliver(notice, careful=not proven)
+                await self._outlet.deliver(self._at_hand, careful=not proven)
             except (OSError, TwowayError) as error:
                 self._outlet.close()
                 opened = False
@@ -142,16 +180,16 @@ class Receiver:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 continue
             except Exception as error:  # noqa: BLE001  (a notice that cannot be said must not silence those after it)
-                self._queue.popleft()
-                self._dropped += 1
-                self.limit.lost(notice)
+                self._drop(self._at_hand)
+                self._at_hand = None
                 self._failed(error)
                 continue
             pause_s = FIRST_PAUSE_S
             proven = True
-            self._queue.popleft()
+            self._at_hand = None
             self._sent += 1
             self._recovered()
+            await asyncio.sleep(0)  # a queue full of notices is worked off between other things, not before them
 
     async def _something_to_say(self) -> None:
         """Until there is a notice in the queue, or the end has come. Summaries of what was left out come up here."""
@@ -161,7 +199,7 @@ class Receiver:
             left_out = self.limit.take_summary(now_ns)
             if left_out is not None:
                 self._summarise(left_out)
-            if self._queue or self._closing:
+            if self.queued or self._closing:
                 return
             due_ns = self.limit.summary_due_ns()
             try:

@@ -10,7 +10,7 @@ import pytest
 from twoway.analysis.notices import Notice, State
 from twoway.errors import OutputError
 from twoway.notify import limit, receiver
-from twoway.notify.receiver import Receiver
+from twoway.notify.receiver import Receiver, Waiting
 
 from .made import notice, until
 
@@ -132,21 +132,29 @@ async def test_a_dead_receivers_troubles_are_kept_from_it() -> None:
 async def test_a_full_queue_gives_up_its_oldest_but_no_end() -> None:
     outlet = FakeOutlet()
     outlet.gate.clear()
-    under_test = made(outlet, queue=4)
+    under_test = made(outlet, queue=3)
     head, end = notice("probe-failure"), notice("jitter-exceeded", State.CLEARED)
-    for each in (head, end, *[notice(session=str(number)) for number in range(5)]):
+    under_test.post(head)
+    await until(lambda: outlet.opened == 1, "the first is on its way")
+    for each in (end, *[notice(session=str(number)) for number in range(5)]):
         under_test.post(each)
     assert counters(under_test) == {"sent": 0, "queued": 4, "suppressed": 0, "dropped": 3}
-    for number in range(5):
-        under_test.post(notice("egress-time-exceeded", State.CLEARED, str(number)))
-    assert counters(under_test)["queued"] == 4
     outlet.gate.set()
     await until(lambda: len(outlet.delivered) == 4, "what was kept arrived")
-    assert outlet.delivered[0] is head
-    assert {each.state for each in outlet.delivered[1:]} == {State.CLEARED}
-    assert outlet.delivered[-1].session == "4"
+    assert outlet.delivered[:2] == [head, end]
+    assert [each.session for each in outlet.delivered[2:]] == ["3", "4"]
     await under_test.close(5)
-    assert counters(under_test) == {"sent": 4, "queued": 0, "suppressed": 0, "dropped": 8}
+    assert counters(under_test) == {"sent": 4, "queued": 0, "suppressed": 0, "dropped": 3}
+
+
+def test_a_queue_of_ends_gives_up_the_oldest_end() -> None:
+    waiting = Waiting(2)
+    ends = [notice(state=State.CLEARED, session=str(number)) for number in range(3)]
+    other = notice(session="other")
+    assert [waiting.put(each) for each in (*ends, other)] == [None, None, ends[0], ends[1]]
+    assert waiting.put(ends[0]) is other
+    assert [waiting.take(), waiting.take()] == [ends[2], ends[0]]
+    assert len(waiting) == 0
 
 
 async def test_what_is_over_the_limit_is_summed_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
