@@ -39,7 +39,8 @@ class SyslogOutlet:
             self._resolver = Resolver(parse_endpoint(plan.address, "syslog address"), PORT, kind)
 
     def wants(self, notice: Notice) -> bool:
-        return notice.severity <= self._plan.min_severity
+        # An end is as important as its beginning, though it is sent as a NOTICE: who was told of one gets the other.
+        return notice.kind.severity <= self._plan.min_severity
 
     async def open(self) -> None:
         self.close()

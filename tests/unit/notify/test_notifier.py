@@ -66,11 +66,12 @@ async def test_each_receiver_gets_what_is_important_enough_for_it(far: socket.so
         async with running(plan) as notifier:
             notifier.post(notice("test-failure"))
             notifier.post(notice("test-completion", State.ONCE))
-        assert [message.split()[5] for message in taken(far)] == [b"test-failure"]
+            notifier.post(notice("test-failure", State.CLEARED))
+        assert [message.split()[5] for message in taken(far)] == [b"test-failure", b"test-failure"]
         messages = taken(other)
-        assert [message.split()[0] for message in messages] == [b"<131>1", b"<134>1"]
-        assert [message.split()[2] for message in messages] == [b"gw7", b"gw7"]
-        assert [message.rpartition(b"sequenceId=")[2][:3] for message in messages] == [b'"1"', b'"2"']
+        assert [message.split()[0] for message in messages] == [b"<131>1", b"<134>1", b"<133>1"]
+        assert [message.split()[2] for message in messages] == [b"gw7"] * 3
+        assert [message.rpartition(b"sequenceId=")[2][:3] for message in messages] == [b'"1"', b'"2"', b'"3"']
 
 
 async def test_a_receiver_that_is_away_is_told_of_once_and_not_told_itself(
