@@ -6,13 +6,12 @@ been explained once is not explained again: a second test-session shows only wha
 
 from __future__ import annotations
 
-import json
-import re
 import textwrap
 from typing import TYPE_CHECKING
 
 from twoway.config.model import Configuration
 from twoway.config.model.description import Shape, Statement, statements_of
+from twoway.config.yaml_text import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,29 +157,3 @@ def explanation(statement: Statement) -> str:
     if statement.default not in (None, []):
         notes.append(f"default {written(statement.default)}")
     return f"{statement.meaning} [{'; '.join(notes)}]" if notes else statement.meaning
-
-
-_PLAIN = re.compile(
-    r"[A-Za-z/][A-Za-z0-9_./%+-]*(?: [A-Za-z0-9_./%+-]+)*"  # words, names, paths
-    r"|[0-9]+(?:ns|us|ms|s|min|m|h|d|[kMG])"  # with a unit
-    r"|[0-9]+-[0-9]+|[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?"  # ranges and addresses
-)
-_NOT_TEXT = ("true", "false", "null", "on", "off", "yes", "no", "y", "n")
-"""What this or another version of YAML does not take for text."""
-
-
-def written(value: object) -> str:
-    """A value on one line of YAML."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "on" if value else "off"
-        case str():
-            plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT
-            return value if plain else json.dumps(value, ensure_ascii=False)
-        case dict():
-            return "{" + ", ".join(f"{written(name)}: {written(inner)}" for name, inner in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(written(item) for item in value) + "]"
-    return str(value)
