@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _STATE_VERSION = 1
 _STATE_HEAD = struct.Struct("<BI")
 """Version, octets of the JSON that follows; the collections' own state is the rest."""
-_DISTURBED = ("late_departures", "clock_steps", "missed_slots")
+_DISTURBED = ("late_departures", "clock_steps")
 """Counters of a test that say that this host disturbed it."""
 _SILENT_RUN = 3
 """Losses in a row after which the way to the target is looked at again."""
