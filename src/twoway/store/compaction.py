@@ -8,6 +8,7 @@ was set back) goes through the journal again and is merged into the block and th
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from twoway.store import blocks
@@ -54,37 +55,44 @@ def roll_up(
     """
     first = group * tier.units
     fresh, unreadable = _journal(connection, tier, range(first, first + tier.units), chunk)
+    # First, so that what follows is written into the pages that this sets free.
+    connection.execute(
+        f"DELETE FROM {tier.word}_journal WHERE chunk = ? AND unit BETWEEN ? AND ?",
+        (chunk, first, first + tier.units - 1),
+    )
     if not keep:
         connection.execute(
             "UPDATE tier SET kept_since_s = max(kept_since_s, ?) WHERE level = ?",
             ((group + 1) * tier.block_s, tier.level),
         )
+    coarser = TIERS[tier.level + 1] if tier.level + 1 < len(TIERS) else None
     rows, rolled = [], []
     there = _blocks(connection, tier, group, chunk) if keep else {}
     for session, units in fresh.items():
-        merged, lost = pack_readable([packed for summary in units.values() for packed in summary], summaries)
-        unreadable += lost
-        if merged is not None:
-            rolled.append((session, merged))
+        if coarser is not None:
+            merged, lost = pack_readable(list(chain.from_iterable(units.values())), coarser.max_buckets, summaries)
+            unreadable += lost
+            if merged is not None:
+                rolled.append((session, merged))
         if keep:
             key = block_key(group, session)
             if key in there:
                 unreadable += _add_block(units, there[key], first)
             entries = []
             for unit in sorted(units):
-                packed, _ = pack_readable(units[unit], summaries)
-                if packed is not None:
-                    entries.append((unit - first, packed))
+                one, _ = (
+                    (units[unit][0], 0)
+                    if len(units[unit]) == 1
+                    else pack_readable(units[unit], tier.max_buckets, summaries)
+                )
+                if one is not None:
+                    entries.append((unit - first, one))
             rows.append((key, blocks.deflate(blocks.pack(entries))))
     if rows:
         statement = f"INSERT OR REPLACE INTO {tier.word}_block (key, data) VALUES (?, ?)"
         connection.executemany(statement, rows)
-    if rolled and tier.level + 1 < len(TIERS):
-        write_journal(connection, TIERS[tier.level + 1], group, rolled)
-    connection.execute(
-        f"DELETE FROM {tier.word}_journal WHERE chunk = ? AND unit BETWEEN ? AND ?",
-        (chunk, first, first + tier.units - 1),
-    )
+    if coarser is not None:
+        write_journal(connection, coarser, group, rolled)
     return unreadable
 
 

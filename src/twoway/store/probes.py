@@ -88,9 +88,12 @@ def unpack(data: bytes) -> Probes:
         raise UnreadableError(f"version {version} with {count} probes")
     names = COLUMNS[version]
     try:
-        body = zlib.decompressobj().decompress(data[_HEAD.size :], len(names) * (1 + 8 * count) + 1)
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(data[_HEAD.size :], len(names) * (1 + 8 * count) + 1)
     except zlib.error as error:
         raise UnreadableError(str(error)) from None
+    if not inflater.eof:
+        raise UnreadableError("it is cut short, or too large")
     formats, place = body[: len(names)].decode("latin-1"), len(names)
     columns = {}
     for name, code in zip(names, formats, strict=False):
@@ -98,11 +101,12 @@ def unpack(data: bytes) -> Probes:
             raise UnreadableError("a column is of no known width")
         width = _OCTETS[code]
         octets = bytearray(width * count)
-        if len(body) < place + len(octets):
+        place += len(octets)
+        if len(body) < place:
             raise UnreadableError("its columns are cut short")
         for octet in range(width):
-            octets[octet::width] = body[place + octet * count : place + (octet + 1) * count]
-        place += len(octets)
+            begin = place - (width - octet) * count
+            octets[octet::width] = body[begin : begin + count]
         columns[name] = array(code, bytes(octets))
     if place != len(body) or len(columns) != len(names):
         raise UnreadableError("its columns do not add up")

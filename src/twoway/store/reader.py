@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from twoway.store.summaries import Summaries
     from twoway.store.tiers import Tier
 
-_POINTS = 1500
-"""Most points of a window whose resolution nobody chose."""
+_UNITS = 1500
+"""A day has 1440 minutes: some 25 ms of merging. Windows of more units of a tier are made of coarser ones, whose
+histograms may be coarser, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Reader:
         with self._snapshot():
             session = self._session(key)
             if session is not None:
-                pieces = list(cover(start_s, end_s, self.kept_since_s()))
+                pieces = list(cover(start_s, end_s, self.kept_since_s(), self._tier(start_s, end_s).level))
                 if pieces:
                     covered = (pieces[0].start_s, pieces[-1].end_s)
                 for piece in pieces:
@@ -133,7 +134,7 @@ class Reader:
         steps: defaultdict[int, list[bytes]] = defaultdict(list)
         with self._snapshot():
             session = self._session(key)
-            step_s = self._resolution(start_s, end_s) if resolution_ns is None else resolution_ns // NANOS
+            step_s = self._tier(start_s, end_s).unit_s if resolution_ns is None else resolution_ns // NANOS
             if session is not None and start_s < end_s:
                 tier = tier_for(step_s)
                 first_s, last_s = start_s // step_s * step_s, -(-end_s // step_s) * step_s
@@ -147,12 +148,11 @@ class Reader:
                 points.append(Point(step * step_s * NANOS, (step + 1) * step_s * NANOS, merged))
         return points
 
-    def _resolution(self, start_s: int, end_s: int) -> int:
+    def _tier(self, start_s: int, end_s: int) -> Tier:
+        """The finest tier that still holds the start of a window and does not make too many units of it."""
         since = self.kept_since_s()
-        for tier in TIERS:
-            if start_s >= since[tier.level] and (end_s - start_s) // tier.unit_s <= _POINTS:
-                return tier.unit_s
-        return TIERS[-1].unit_s
+        fitting = (t for t in TIERS if start_s >= since[t.level] and (end_s - start_s) // t.unit_s <= _UNITS)
+        return next(fitting, TIERS[-1])
 
     def _units(self, tier: Tier, first: int, end: int, session: int) -> Units:
         """The units from `first` up to `end` in which there is something."""

@@ -1,8 +1,9 @@
 """What is deleted, by age and by size: the oldest first, a bounded number of rows at a time.
 
 By age each kind of data has its own bound. By size the finest goes first: per-probe rows, then seconds down to their
-last hour, minutes down to their last day, hours; only if that does not do are the last hour and day taken too, and in
-the end events. So a store that is too small for its test-sessions becomes coarse before it forgets.
+last hour, minutes down to their last day, hours down to their last 30 days, days; only if that does not do is what was
+spared taken too, and in the end events. So a store that is too small for its test-sessions becomes coarse before it
+forgets.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 _ROWS = 2000
 """Rows deleted in one transaction: some ten milliseconds."""
-FLOOR_S = (3600, 86400, 0)
+_LARGE_ROWS = 50
+FLOOR_S = (3600, 86400, 30 * 86400, 0)
 """What the size bound leaves of each tier before it turns to the next."""
-_TRIM_ABOVE, _TRIM_TO = 0.97, 0.95
-"""Shares of the size bound: the free pages between them and the bound are what a transaction writes into."""
+_ROOM = 16 << 20
+"""Octets below the size bound that are kept free, for transactions to write into."""
 _STEADY_NS = 3600 * NANOS
 
 
@@ -99,23 +101,24 @@ def expire(connection: sqlite3.Connection, plan: StorePlan, now_ns: int) -> int:
             (now_ns - age_s * NANOS,),
         ).rowcount
     statement = "DELETE FROM collections WHERE saved_s < ?"
-    return deleted + connection.execute(statement, (now_s - plan.hours_age_s,)).rowcount
+    return deleted + connection.execute(statement, (now_s - max(ages_s(plan)),)).rowcount
 
 
-def ages_s(plan: StorePlan) -> tuple[int, int, int]:
+def ages_s(plan: StorePlan) -> tuple[int, int, int, int]:
     """How long each tier is kept, finest first."""
-    return (plan.seconds_age_s, plan.minutes_age_s, plan.hours_age_s)
+    return (plan.seconds_age_s, plan.minutes_age_s, plan.hours_age_s, plan.days_age_s)
 
 
 def too_large(connection: sqlite3.Connection, max_octets: int, *, trimming: bool) -> bool:
-    """Whether something must go; once it must (`trimming`), until there is room."""
-    return size(connection).used > max_octets * (_TRIM_TO if trimming else _TRIM_ABOVE)
+    """Whether something must go; once it must (`trimming`), until there is twice the room."""
+    room = min(_ROOM, max_octets // 8)
+    return size(connection).used > max_octets - room * (2 if trimming else 1)
 
 
 def trim(connection: sqlite3.Connection, now_s: int) -> int:
     """Delete some of what the size bound takes next, within the caller's transaction. Returns rows deleted."""
     deleted = _drop_oldest(connection, "history")
-    for floors_s in (FLOOR_S, (0, 0, 0)):
+    for floors_s in (FLOOR_S, (0,) * len(TIERS)):
         for tier, floor_s in zip(TIERS, floors_s, strict=True):
             if deleted:
                 return deleted
@@ -129,7 +132,7 @@ def trim(connection: sqlite3.Connection, now_s: int) -> int:
 
 def _drop_oldest(connection: sqlite3.Connection, table: str) -> int:
     return connection.execute(
-        f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {_ROWS // 10})"
+        f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {_LARGE_ROWS})"
     ).rowcount
 
 

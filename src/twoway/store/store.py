@@ -84,7 +84,7 @@ class Store:
     def put_second(self, second: int, summaries: Sequence[tuple[SessionKey, bytes]]) -> bool:
         """Keep the packed summaries of all test-sessions for one second of the wall clock. Of a second that was
         already put (the clock was set back) both are kept, merged. False if there was no room.
-        Raises `ValueError` for a second before 1970 or after the year 4000."""
+        Raises `ValueError` for a second before 1970 or after the year 2255."""
         if not 0 <= second < MAX_SECOND:
             raise ValueError(f"second {second} is of no clock")
         return self._queue.put(queued.Second(second, tuple(summaries)))
@@ -204,6 +204,7 @@ class Store:
             "disk_free_octets": writer.free_octets,
             "queue_items": len(self._queue),
             "queue_octets": self._queue.octets,
+            "pending_spans": writer.pending_spans,
             **{f"written_{kind}": count for kind, count in writer.written.items()},
             **{f"lost_queue_full_{kind}": count for kind, count in self._queue.refused.items()},
             **{f"lost_{why}": count for why, count in writer.lost.items()},

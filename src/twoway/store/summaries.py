@@ -17,16 +17,19 @@ _Merged = TypeVar("_Merged")
 class Summaries(Protocol):
     """Packed summaries, as `drivers.summaries` handles them. Both raise `TwowayError` for octets that are none."""
 
-    def pack_merged(self, packed: Sequence[bytes], /) -> bytes:
-        """One packed summary with everything in `packed`, which is not empty."""
+    def pack_merged(self, packed: Sequence[bytes], max_buckets: int | None, /) -> bytes:
+        """One packed summary with everything in `packed`, which is not empty, its histograms cut to `max_buckets` of
+        each sign."""
 
     def merged(self, packed: Sequence[bytes], /) -> Summary:
         """The same, to be read."""
 
 
-def pack_readable(packed: Sequence[bytes], summaries: Summaries) -> tuple[bytes | None, int]:
+def pack_readable(packed: Sequence[bytes], max_buckets: int | None, summaries: Summaries) -> tuple[bytes | None, int]:
     """Everything that can be read as one packed summary, None if nothing can; and how many could not."""
-    return (packed[0], 0) if len(packed) == 1 else _readable(packed, summaries.pack_merged, summaries)
+    if len(packed) == 1 and max_buckets is None:
+        return packed[0], 0
+    return _readable(packed, lambda good: summaries.pack_merged(good, max_buckets), summaries)
 
 
 def merge_readable(packed: Sequence[bytes], summaries: Summaries) -> tuple[Summary | None, int]:

@@ -1,4 +1,4 @@
-"""The three tiers of time, and which of their units a window is made of. Pure: nothing here knows of SQLite.
+"""The tiers of time, and which of their units a window is made of. Pure: nothing here knows of SQLite.
 
 Times are whole seconds of the wall clock since 1970-01-01 00:00 UTC. A tier's *unit* number n covers the seconds from
 n * unit_s up to (n + 1) * unit_s; a *block* holds so many consecutive units of one test-session.
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NANOS = 1_000_000_000
-MAX_SECOND = 1 << 36
-"""Beyond the year 4000: no clock of ours says so, and a block's number stays within its 39 bits."""
+MAX_SECOND = 9_000_000_000
+"""In the year 2255: in nanoseconds it still is a number of 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Tier:
     unit_s: int
     units: int
     """Units in a block."""
+    max_buckets: int | None
+    """Buckets of each sign that its histograms are cut to, None for all: what is kept for long is kept coarser."""
 
     @property
     def block_s(self) -> int:
@@ -37,9 +39,10 @@ class Tier:
 
 
 TIERS = (
-    Tier(0, "1s", "second", 1, 60),
-    Tier(1, "1min", "minute", 60, 60),
-    Tier(2, "1h", "hour", 3600, 24),
+    Tier(0, "1s", "second", 1, 60, None),
+    Tier(1, "1min", "minute", 60, 60, None),
+    Tier(2, "1h", "hour", 3600, 24, 64),
+    Tier(3, "1d", "day", 86400, 32, 64),
 )
 """Finest first. A block of one tier is a unit of the next."""
 
@@ -66,12 +69,12 @@ class Piece:
         return self.end * self.tier.unit_s
 
 
-def cover(start_s: int, end_s: int, kept_since_s: Sequence[int], coarsest: int = 2) -> Iterator[Piece]:
+def cover(start_s: int, end_s: int, kept_since_s: Sequence[int], coarsest: int = len(TIERS) - 1) -> Iterator[Piece]:
     """The fewest units that make up the window from `start_s` up to `end_s`, in order, none twice.
 
-    Whole hours come from hours, the rest at either end from minutes and seconds. `kept_since_s` has, for each tier,
-    the second from which on it still holds everything: where the finer tier no longer does, the unit at the edge is
-    taken whole, and the pieces reach beyond the window.
+    Whole units of the tier `coarsest` come from it, the rest at either end from finer ones. `kept_since_s` has, for
+    each tier, the second from which on it still holds everything: where the finer tier no longer does, the unit at the
+    edge is taken whole, and the pieces reach beyond the window.
     """
     if start_s < end_s:
         yield from _cover(TIERS[coarsest], start_s, end_s, kept_since_s)

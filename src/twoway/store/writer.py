@@ -95,6 +95,11 @@ class Writer:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    @property
+    def pending_spans(self) -> int:
+        """Spans that are in journals: what goes on, and what is still to be rolled up."""
+        return sum(len(spans) for spans in self._pending.values())
+
     def damaged(self, what: str) -> None:
         """A reader found the file damaged."""
         self._damage = what
@@ -332,6 +337,8 @@ class Writer:
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.Error) and file.is_damage(error):
                 self._damage = str(error)
+            with contextlib.suppress(sqlite3.Error):
+                self._make_room(connection, error)
             self._chore_pause_s = min(max(_FIRST_PAUSE_S, 2 * self._chore_pause_s), _LONGEST_PAUSE_S)
             self._next_chore = now + self._chore_pause_s
             self._fail(_reason(error))
@@ -344,7 +351,7 @@ class Writer:
         if now >= self._next_sizes:
             self._next_sizes = now + _SIZES_S
             self._look(connection)
-            self._trimming = retention.too_large(connection, self._plan.max_octets, trimming=self._trimming)
+        self._trimming = retention.too_large(connection, self._plan.max_octets, trimming=self._trimming)
         if self._trimming:
             return self._trim(connection)
         return self._roll_up(connection) or self._expire(connection, now) or self._shrink(connection)
@@ -378,7 +385,6 @@ class Writer:
     def _trim(self, connection: sqlite3.Connection) -> bool:
         with _transaction(connection):
             deleted = retention.trim(connection, self._highest_s)
-        self._trimming = deleted > 0 and retention.too_large(connection, self._plan.max_octets, trimming=True)
         return deleted > 0
 
     def _shrink(self, connection: sqlite3.Connection) -> bool:
@@ -386,6 +392,7 @@ class Writer:
         if self.file_octets <= self._plan.max_octets or self.file_octets == self.used_octets:
             return False
         connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._look(connection)
         return True
 
