@@ -139,10 +139,10 @@ async def _store(plan: Plan, posted: Callable[[Notice], None], stack: contextlib
     if plan.store.path is None:
         return None
     from twoway.daemon.kept import DaemonStore
-    from twoway.drivers import summaries
+    from twoway.drivers.summaries import PackedSummaries
     from twoway.store.store import Store
 
-    store = Store(plan.store, summaries, posted)
+    store = Store(plan.store, PackedSummaries(), posted)
     await store.open()
     stack.push_async_callback(store.close)
     return DaemonStore(store)

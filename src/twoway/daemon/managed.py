@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from twoway.drivers.managed_session import TestSession
     from twoway.drivers.resolve import Address
 
+_LEAST_PAUSE_S = 1.0
+"""Between two attempts, however short a test-interval."""
 _LONGEST_PAUSE_S = 60.0
 """Between two attempts for sessions that the Server refuses."""
 _GOODBYE_S = 3.0
@@ -251,7 +253,7 @@ class Link:
         await asyncio.sleep(self._pause_s())
 
     def _pause_s(self) -> float:
-        pause_s = max(1.0, self._owner.plan.test_interval_ns / NANOS)
+        pause_s = max(_LEAST_PAUSE_S, self._owner.plan.test_interval_ns / NANOS)
         if self._refusals:
             pause_s = max(pause_s, min(pause_s * 2**self._refusals, _LONGEST_PAUSE_S))
         return pause_s * random.uniform(0.9, 1.1)  # noqa: S311  (it spreads load and guards nothing)
