@@ -125,7 +125,7 @@ class Daemon:
             self._task = None
         if shared is not None and self._collector is not None:
             self._bulletin.say("stopping", "the daemon ends")
-            await self._collector.second()  # what this second has seen is kept, too
+            await self._second(self._collector)  # what it has seen so far is kept, too
             await asyncio.gather(*(connection.stop("the daemon ends") for connection in self._connections.values()))
             self._collector.last()
             shared.plane.close()
@@ -140,14 +140,16 @@ class Daemon:
         while True:
             due = max(due + _SECOND_S, loop.time())
             await asyncio.sleep(due - loop.time())
-            if self._collector is None:
-                return
-            try:
-                await self._collector.second()
-            except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
-                self._faults.internal(error)
+            if self._collector is not None:
+                await self._second(self._collector)
             if self._beat is not None:
                 self._beat(self)
+
+    async def _second(self, collector: Collector) -> None:
+        try:
+            await collector.second()
+        except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
+            self._faults.internal(error)
 
     def _add(self, plan: ConnectionPlan) -> None:
         shared = self._running
