@@ -72,7 +72,7 @@ class Link:
         self.up = False
         self.mode = "none"
         self.server: Address | None = None
-        self.client_address = ""
+        self.client = ("", 0)
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     # What others tell it.
@@ -160,7 +160,7 @@ class Link:
         senders = ManagedSenders(self._shared.plane)
         client = await ControlClient.connect(_numeric(self.server), options, plane=senders)
         try:
-            self.mode, self.client_address = client.mode, str(client.local_address)
+            self.mode, self.client = client.mode, (str(client.local_address), client.local_port)
             await self._negotiate(client, senders)
             await self._start(client)
         except BaseException:
@@ -355,8 +355,8 @@ class ManagedConnection:
         server = None if link is None else link.server
         return ControlView(
             name=self.plan.name,
-            client_address="" if link is None else link.client_address,
-            client_port=0,
+            client_address="" if link is None else link.client[0],
+            client_port=0 if link is None else link.client[1],
             server_address="" if server is None else server.host,
             server_port=0 if server is None else server.port,
             active_tests=sum(session.sender is not None for session in self.sessions.values()),

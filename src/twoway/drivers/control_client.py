@@ -121,6 +121,8 @@ class ControlClient:
         self._failure: Exception | None = None
         self._machine: Machine
         self._stream: ControlStream
+        self.local_port = 0
+        """TCP port of our end, once it is connected."""
 
     # Making a connection.
 
@@ -179,6 +181,7 @@ class ControlClient:
 
         def make() -> ControlStream:
             local, peer = connection.getsockname(), connection.getpeername()
+            self.local_port = local[1]
             self._machine = Machine(
                 configuration, local_address=address_of(local), peer_address=address_of(peer), random_octets=os.urandom
             )
