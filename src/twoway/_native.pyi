@@ -345,8 +345,8 @@ class Collection:
         """A name of `catalogue()["collection_counters"]`."""
     def counters(self) -> dict[str, int]: ...
     def distribution(self, name: str, /) -> Distribution:
-        """A name of `catalogue()["collection_distributions"]`: rtt, rtt_jitter, egress, …; positive_rtt_jitter and
-        its like hold the magnitudes of one sign. Jitter is the absolute difference from the probe received before."""
+        """A name of `catalogue()["collection_distributions"]`: rtt, rtt_jitter, egress, … Jitter is the absolute
+        difference from the probe received before."""
     def interarrival_jitter_ns(self, name: str, /) -> int | None:
         """RFC 3550 jitter at the end; `name`: rtt, egress or ingress."""
 
@@ -402,7 +402,10 @@ class Collections:
         the newest of which a probe is known, and has the probes that are known."""
     @property
     def tests(self) -> int:
-        """Tests that ended, over restarts."""
+        """Tests that ended, over restarts; the number of the last of them."""
+    @property
+    def untaken(self) -> int:
+        """Tests that nobody took before there were too many."""
     def history(self, since_ns: int | None, limit: int | None, /) -> HistoryBatch:
         """The last probes, those that left since `since_ns`, at most the `limit` last ones."""
     def last_probe(self) -> HistoryBatch:

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use twoway_plane::collections::{Quantity, Tally, Which};
 use twoway_plane::managed;
 use twoway_plane::reflector::counters::OwnCounter;
 use twoway_plane::reflector::dispositions::Disposition;
@@ -51,6 +52,9 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("summary_counters", Summary::COUNTERS)?;
     catalogue.set_item("summary_distributions", Summary::DISTRIBUTIONS)?;
     catalogue.set_item("summary_facts", Summary::FACTS)?;
+    catalogue.set_item("collections", Which::NAMES)?;
+    catalogue.set_item("collection_counters", Tally::NAMES)?;
+    catalogue.set_item("collection_distributions", Quantity::NAMES)?;
     catalogue.set_item("sample_status", SampleStatus::NAMES)?;
     catalogue.set_item("sample_flags", SampleFlag::NAMES)?;
     catalogue.set_item("timestamp_source", TimestampSource::NAMES)?;

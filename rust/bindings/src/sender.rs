@@ -292,7 +292,7 @@ impl Sender {
 
     /// Takes the samples gathered so far.
     fn drain(&self, py: Python<'_>) -> PyResult<SampleBatch> {
-        SampleBatch::new(py, &self.0.take_samples())
+        SampleBatch::new(py, self.0.take_samples())
     }
 
     /// The whole session so far.

@@ -6,6 +6,7 @@
 
 pub mod capabilities;
 pub mod clock;
+pub mod collections;
 pub mod distribution;
 pub mod error;
 pub mod histogram;

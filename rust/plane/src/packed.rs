@@ -32,17 +32,14 @@ mod bits;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use self::bits::{Reader, Writer};
+pub(crate) use self::bits::{Reader, Writer};
 use crate::distribution::{Distribution, Moments};
 use crate::histogram::{ExponentialHistogram, MAX_BUCKETS, MAX_SCALE, MIN_SCALE};
 use crate::summary::{CLOCK_STEPS_KEPT, ClockQuality, Counter, Measure, OctetCounts, Summary};
 use crate::u192::{U192, widening_mul};
 
 /// Version of the encoding that is written.
-const VERSION: u8 = 1;
-/// Greatest count of anything: what is above was never counted.
-const MOST: u64 = 1 << 56;
-
+pub(crate) const VERSION: u8 = 1;
 /// Octets that are not what they were taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackedError {
@@ -161,7 +158,7 @@ pub(crate) fn take_distribution(from: &mut Reader<'_>) -> Result<Distribution, P
     if count == 2 {
         return Ok([min, max].into_iter().collect());
     }
-    if count > MOST {
+    if count > bits::MOST {
         return Err(contradiction);
     }
     let (above, above_squares) = (from.wide()?, from.wide()?);
@@ -390,8 +387,7 @@ fn take_bool(from: &mut Reader<'_>, part: &'static str) -> Result<Option<bool>, 
 
 /// A count of at least one.
 fn take_count(from: &mut Reader<'_>, part: &'static str) -> Result<u64, PackedError> {
-    let count = from.small(0)?.checked_add(1);
-    count.filter(|count| *count <= MOST).ok_or(PackedError::Contradiction(part))
+    Ok(from.count(part)? + 1)
 }
 
 pub(crate) fn take_summary(from: &mut Reader<'_>) -> Result<Summary, PackedError> {
@@ -468,7 +464,7 @@ fn take_octets(from: &mut Reader<'_>, replies: u64) -> Result<OctetCounts, Packe
     for _ in 0..from.small(0)? {
         let octet = from.bits(8)? as u8;
         let n = if from.flag()? { replies } else { from.small(0)? };
-        if before.is_some_and(|before| before >= octet) || n == 0 || n > 2 * MOST {
+        if before.is_some_and(|before| before >= octet) || n == 0 || n > 2 * (bits::MOST + 1) {
             return Err(contradiction);
         }
         counts.add(octet, n);

@@ -3,6 +3,8 @@
 use super::PackedError;
 use crate::u192::U192;
 
+/// Greatest count of anything: what is above was never counted.
+pub(super) const MOST: u64 = 1 << 56;
 /// Length that says that the real one follows.
 const LONG: u32 = 63;
 
@@ -139,6 +141,11 @@ impl<'a> Reader<'a> {
             return Err(PackedError::Contradiction("length of a number"));
         }
         Ok(above << order | self.bits(order)?)
+    }
+
+    /// A count that was written as `small(0)`.
+    pub(crate) fn count(&mut self, part: &'static str) -> Result<u64, PackedError> {
+        Some(self.small(0)?).filter(|count| *count <= MOST).ok_or(PackedError::Contradiction(part))
     }
 
     pub(crate) fn wide(&mut self) -> Result<U192, PackedError> {
