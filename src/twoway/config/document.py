@@ -217,7 +217,13 @@ class _Node(Protocol):
 
 
 class _TooLargeError(Exception):
-    """The document grows out of bounds; the message is the reader's last problem."""
+    """The document grows out of bounds."""
+
+    def __init__(self, line: int, path: Path, message: str) -> None:
+        super().__init__(line, path, message)
+        self.line = line
+        self.path = path
+        self.message = message
 
 
 class _Reader:
@@ -233,17 +239,16 @@ class _Reader:
         """The value of a node; what is wrong with it is noted, and the walk goes on. Raises `ConfigurationError`."""
         try:
             return self._value(node, path, line)
-        except _TooLargeError:
-            raise ConfigurationError(self.problems[-1:]) from None
+        except _TooLargeError as error:
+            at = self.lines.get(error.path, error.line)
+            raise ConfigurationError([Problem(self.source, at, error.path, error.message)]) from None
 
     def _value(self, node: _Node, path: Path, line: int) -> Data:
         self._count += 1
         if self._count > MAX_VALUES:
-            self._refuse(line, path[:1], f"aliases make this more than {MAX_VALUES} values")
-            raise _TooLargeError
+            raise _TooLargeError(line, path[:1], f"aliases make this more than {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
-            self._refuse(line, path[:1], f"nested deeper than {MAX_DEPTH} levels")
-            raise _TooLargeError
+            raise _TooLargeError(line, path[:1], f"nested deeper than {MAX_DEPTH} levels")
         kind, tag = node.id, str(node.tag)
         if not tag.startswith(_TAG) or tag.removeprefix(_TAG) not in _KNOWN_TAGS:
             self._refuse(line, path, f"the tag {one_line(tag.replace(_TAG, '!!'))} means nothing here")

@@ -58,6 +58,8 @@ class ControlOptions:
     """Numeric address to connect and to send from."""
     interface: str | None = None
     """Device or VRF for the connection and the test packets."""
+    netns: str | None = None
+    """Network namespace of both, as a name of `ip netns` or a path. Names are resolved outside."""
     dscp: int = CONTROL_DSCP
     """Code point of the control connection's packets."""
     tcp_keepidle_s: int = KEEP_IDLE_S

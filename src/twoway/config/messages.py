@@ -29,7 +29,7 @@ INSTEAD = {
     "destination-interface": "Linux has no services interfaces: routing-instance binds to an interface",
     "client-limit": "clients are not counted: maximum-connections bounds all of them",
     "control-per-client-limit": "write maximum-connections-per-client",
-    "test-per-client-limit": "write maximum-sessions-per-connection",
+    "test-per-client-limit": "write maximum-sessions-per-client",
     "control-maximum-duration": "write max-connection-duration",
     "control-inactivity-timeout": "write server-inactivity-timeout",
     "routing-instance-list": "write routing-instance, and port",

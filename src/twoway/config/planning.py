@@ -153,6 +153,7 @@ def planned(configuration: Configuration, surroundings: Surroundings, refuse: Re
         made = _Connection(planner, name, connection).plan()
         if made is not None:
             connections.append(made)
+    _refuse_collisions(connections, planner)
     server, reflections = plan_server(planner, configuration.server)
     return plan.Plan(
         connections=tuple(connections),
@@ -164,6 +165,33 @@ def planned(configuration: Configuration, surroundings: Surroundings, refuse: Re
         workers=configuration.workers,
         variables=dict(configuration.variables),
     )
+
+
+def _refuse_collisions(connections: list[plan.ConnectionPlan], planner: Planner) -> None:
+    """Two sessions cannot send from one port: the second could not be opened."""
+    taken: dict[tuple[object, ...], str] = {}
+    for connection in connections:
+        for session in connection.sessions:
+            port, bound = _bound(connection, session)
+            if not port:
+                continue
+            name = f"{connection.name}.{session.name}"
+            other = taken.setdefault((port, *bound), name)
+            if other != name:
+                place = ("client", "control-connection", connection.name, "test-session", session.name, "source-port")
+                planner.refuse(place, f"{port} is that of {other} already")
+
+
+def _bound(connection: plan.ConnectionPlan, session: plan.SessionPlan) -> tuple[int, tuple[str | None, ...]]:
+    """The port a session asks for, and where it is to be."""
+    if session.light is not None:
+        light = session.light
+        return light.source_port, (light.source, light.interface, light.netns)
+    if session.managed is not None and connection.control is not None:
+        control = connection.control
+        source = session.managed.sender_address or control.source
+        return session.managed.sender_port, (source, control.interface, control.netns)
+    return 0, ()
 
 
 def bound_to(routing: RoutingInstance | None, planner: Planner, place: Place) -> tuple[str | None, str | None]:
@@ -256,8 +284,6 @@ class _Connection:
 
     def _control(self) -> ControlOptions | None:
         model = self.model
-        if self.netns is not None:
-            self.refuse("routing-instance", "a network namespace is for control-type light; use a VRF here")
         with self.planner.refusing(self.place, "authentication"):
             modes, key_id, passphrase = self._security(model.authentication)
             return ControlOptions(
@@ -266,6 +292,7 @@ class _Connection:
                 passphrase=passphrase,
                 source=model.source_address,
                 interface=self.interface,
+                netns=self.netns,
                 dscp=model.dscp_code_points,
                 tcp_keepidle_s=model.tcp_keepidle,
                 tcp_keepintvl_s=model.tcp_keepintvl,

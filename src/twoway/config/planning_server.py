@@ -66,8 +66,6 @@ def _managed(planner: Planner, model: Managed) -> ServerOptions | None:
         if port in model.port:
             planner.refuse((*place, "owamp-port"), f"{port} is a port of TWAMP already")
     interface, netns = bound_to(model.routing_instance, planner, place)
-    if netns is not None:
-        planner.refuse((*place, "routing-instance"), "a network namespace is for server.light; use a VRF here")
     keys = _keys(planner, place, model.key_file, secrets=True)
     if model.key_file is not None and not keys:
         return None  # the key file was refused; that modes lack secrets would be said for nothing
@@ -87,6 +85,7 @@ def _managed(planner: Planner, model: Managed) -> ServerOptions | None:
             maximum_connections=model.maximum_connections,
             maximum_connections_per_client=model.maximum_connections_per_client,
             maximum_sessions=model.maximum_sessions,
+            maximum_sessions_per_client=model.maximum_sessions_per_client,
             maximum_sessions_per_connection=model.maximum_sessions_per_connection,
             max_connection_duration_ns=model.max_connection_duration,
             server_inactivity_timeout_ns=model.server_inactivity_timeout,
@@ -95,6 +94,7 @@ def _managed(planner: Planner, model: Managed) -> ServerOptions | None:
             tcp_keepintvl_s=model.tcp_keepintvl,
             tcp_keepcnt=model.tcp_keepcnt,
             interface=interface,
+            netns=netns,
             workers=model.workers,
             timestamps=TIMESTAMPS[model.offload_type],
         )

@@ -36,6 +36,8 @@ MAXIMUM_CONNECTIONS = 64
 MAXIMUM_CONNECTIONS_PER_CLIENT = 64
 MAXIMUM_SESSIONS = 64
 MAXIMUM_SESSIONS_PER_CONNECTION = 64
+MAXIMUM_SESSIONS_PER_CLIENT = 65_536
+"""As many as there can be: Junos has no such limit, Junos Evolved has."""
 SERVER_INACTIVITY_TIMEOUT_NS = 900 * defaults.NANOS
 """SERVWAIT (RFC 5357 section 3.1)."""
 REFLECTOR_INACTIVITY_TIMEOUT_NS = 900 * defaults.NANOS
@@ -78,6 +80,8 @@ class ServerOptions:
     maximum_connections: int = MAXIMUM_CONNECTIONS
     maximum_connections_per_client: int = MAXIMUM_CONNECTIONS_PER_CLIENT
     maximum_sessions: int = MAXIMUM_SESSIONS
+    maximum_sessions_per_client: int = MAXIMUM_SESSIONS_PER_CLIENT
+    """Of one address (Junos Evolved: test-per-client-limit)."""
     maximum_sessions_per_connection: int = MAXIMUM_SESSIONS_PER_CONNECTION
     max_connection_duration_ns: int = MAX_CONNECTION_DURATION_NS
     """0: no limit."""
@@ -100,6 +104,8 @@ class ServerOptions:
     """OWAMP: packet records kept for Fetch-Session."""
     interface: str | None = None
     """Device or VRF of listeners and test packets."""
+    netns: str | None = None
+    """Network namespace of both, as a name of `ip netns` or a path."""
     workers: int = 1
     """Threads for test packets."""
     timestamps: str = defaults.TIMESTAMPS
@@ -130,6 +136,7 @@ class ServerOptions:
         _within("maximum_connections", self.maximum_connections, 1, 10_000)
         _within("maximum_connections_per_client", self.maximum_connections_per_client, 1, 10_000)
         _within("maximum_sessions", self.maximum_sessions, 1, 65_536)
+        _within("maximum_sessions_per_client", self.maximum_sessions_per_client, 1, 65_536)
         _within("maximum_sessions_per_connection", self.maximum_sessions_per_connection, 1, 65_536)
         _within("max_connection_duration_ns", self.max_connection_duration_ns, 0, 120 * _HOUR_NS)
         _within("server_inactivity_timeout_ns", self.server_inactivity_timeout_ns, 0, 24 * _HOUR_NS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -29,12 +28,21 @@ def written(value: object) -> str:
             return "on" if value else "off"
         case str():
             plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT
-            return value if plain else json.dumps(value)
+            return value if plain else f'"{"".join(_escaped(c) for c in value)}"'
         case dict():
             return "{" + ", ".join(f"{written(name)}: {written(inner)}" for name, inner in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(written(item) for item in value) + "]"
     return str(value)
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def block(data: dict[str, Data], depth: int = 0) -> Iterator[str]:

@@ -19,6 +19,7 @@ from twoway.config.junos.tables import (
     EVO_LIMITS,
     LIGHT,
     MANAGED,
+    MOST,
     NO_EQUIVALENT,
     SERVER,
     SESSION,
@@ -285,6 +286,8 @@ def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> 
             )
         case (limit, number) if evo and limit in EVO_LIMITS and path[-1] == "managed":
             name, unit = EVO_LIMITS[limit]
+            if number == "0" and not unit:
+                number = MOST[name]  # Junos's word for no limit
             yield (*path, name), f"{number}{unit}" if unit and number != "0" else _number(number)
         case _:
             yield _by_rule(path, words, rules)
@@ -298,6 +301,8 @@ def _mode(mode: str, rest: list[str]) -> str:
 
 
 def _by_rule(path: Path, words: _Words, rules: dict[str, Rule]) -> tuple[Path, Data]:
+    if not words:
+        return path, {}
     rule = rules.get(words[0])
     if rule is None:
         raise _NotUsedError(NO_EQUIVALENT.get(words[0], "no such statement is known"))

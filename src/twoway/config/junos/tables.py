@@ -56,10 +56,13 @@ SERVER = {
 LIGHT = {"port": Rule("port", several=True), "offload-type": Rule("offload-type")}
 EVO_LIMITS = {
     "control-per-client-limit": ("maximum-connections-per-client", ""),
+    "test-per-client-limit": ("maximum-sessions-per-client", ""),
     "control-maximum-duration": ("max-connection-duration", "s"),
     "control-inactivity-timeout": ("server-inactivity-timeout", "s"),
 }
 """Limits of Junos OS Evolved -> ours, and the unit of their numbers."""
+MOST = {"maximum-connections-per-client": "10000", "maximum-sessions-per-client": "65536"}
+"""Ours where Junos's number is 0, for no limit."""
 
 _SECRETS = "a secret: write it into a file of mode 0600 and name that as key-file"
 _SERVICES = "Linux has no services interfaces"
@@ -69,7 +72,6 @@ NO_EQUIVALENT = {
     "authentication-key-chain": _SECRETS,
     "destination-interface": _SERVICES,
     "client-limit": "clients are not counted: maximum-connections bounds all of them",
-    "test-per-client-limit": "maximum-sessions-per-connection is what comes next to it",
     "stateful-sequence": "replies of negotiated test-sessions are always numbered",
     "routing-instance-list": "one Server listens in one VRF: routing-instance",
     "inactivity-timeout": "server-inactivity-timeout took its place",

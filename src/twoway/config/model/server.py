@@ -58,6 +58,8 @@ class Managed(Statements):
     """Control connections of one address."""
     maximum_sessions: Annotated[int, Integer(1, 65_536)] = server.MAXIMUM_SESSIONS
     """Test-sessions at a time."""
+    maximum_sessions_per_client: Annotated[int, Integer(1, 65_536)] = server.MAXIMUM_SESSIONS_PER_CLIENT
+    """Test-sessions of one address."""
     maximum_sessions_per_connection: Annotated[int, Integer(1, 65_536)] = server.MAXIMUM_SESSIONS_PER_CONNECTION
     """Test-sessions of one control connection."""
     max_connection_duration: Annotated[int, Duration(defaults.NANOS, 120 * _HOUR_NS, bare=None, off=True)] = (
