@@ -10,7 +10,9 @@ use twoway_plane::reflector::counters::OwnCounter;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::{DISTRIBUTIONS, OWN_GAUGES};
 use twoway_plane::sample::{SampleFlag, SampleStatus, TimestampSource};
+use twoway_plane::sender::bulk::OwnFault;
 use twoway_plane::sender::event::EventKind;
+use twoway_plane::sender::handle::Notable;
 use twoway_plane::session_receiver::Outcome;
 use twoway_plane::summary::Summary;
 use twoway_wire::{PacketFormat, TlvType};
@@ -59,6 +61,8 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("sample_flags", SampleFlag::NAMES)?;
     catalogue.set_item("timestamp_source", TimestampSource::NAMES)?;
     catalogue.set_item("events", EventKind::NAMES)?;
+    catalogue.set_item("news", Notable::NAMES)?;
+    catalogue.set_item("own_faults", OwnFault::NAMES)?;
     catalogue.set_item("capabilities", twoway_plane::capabilities::NAMES)?;
     let dispositions: Vec<_> = Disposition::ALL.iter().map(|disposition| disposition.name()).collect();
     catalogue.set_item("dispositions", dispositions)?;

@@ -78,6 +78,13 @@ pub fn pack_summary(summary: &Summary) -> Vec<u8> {
     out.finish()
 }
 
+/// Write a summary behind other octets.
+pub(crate) fn append_summary(octets: &mut Vec<u8>, summary: &Summary) {
+    let mut out = Writer::after(std::mem::take(octets), VERSION);
+    put_summary(&mut out, summary);
+    *octets = out.finish();
+}
+
 /// Read a summary, all of `octets`.
 pub fn unpack_summary(octets: &[u8]) -> Result<Summary, PackedError> {
     let mut from = Reader::new(octets, VERSION)?;

@@ -212,6 +212,11 @@ impl SessionSender {
         }
     }
 
+    /// It has not been started.
+    pub fn is_waiting(&self) -> bool {
+        self.state == State::Waiting
+    }
+
     /// Nothing more will happen.
     pub fn is_finished(&self) -> bool {
         self.state == State::Finished

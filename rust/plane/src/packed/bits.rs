@@ -19,7 +19,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(version: u8) -> Self {
-        let mut octets = Vec::with_capacity(128);
+        Self::after(Vec::with_capacity(128), version)
+    }
+
+    /// Goes on behind what is there.
+    pub(crate) fn after(mut octets: Vec<u8>, version: u8) -> Self {
         octets.push(version);
         Self { octets, rest: 0, rest_len: 0 }
     }
