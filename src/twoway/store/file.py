@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from twoway.errors import StoreError
 from twoway.store import schema
+from twoway.store.tiers import TIERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MODE = 0o640
-_SALVAGED = ("session", "collections", "event")
-"""What is small, and worth most: the roll-ups stay in the file that was set aside."""
+_SALVAGED = ("session", "collections", "event", *(f"{tier.word}_journal" for tier in TIERS))
+"""What is small, and worth most: blocks and per-probe rows stay in the file that was set aside."""
 
 
 class Lock:
@@ -53,7 +54,10 @@ def open_checked(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):  # SQLite would make it for all to read
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
-    connection = schema.connect(path)
+    try:
+        connection = schema.connect(path)
+    except UnicodeDecodeError as error:  # in what SQLite says of the schema
+        raise DamagedError(str(error)) from None
     try:
         schema.migrate(connection)
         _check(connection)
@@ -77,10 +81,13 @@ class DamagedError(sqlite3.DatabaseError):
     """SQLite's own check found something. Its argument says what."""
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether the file is damaged or no database at all, so that trying again is of no use."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, DamagedError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, (DamagedError, UnicodeDecodeError)) or code in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
 
 
 def set_aside(path: Path) -> Path:
@@ -101,7 +108,10 @@ def set_aside(path: Path) -> Path:
 def salvage(aside: Path, connection: sqlite3.Connection) -> int:
     """Copy what can still be read of the small tables into a new store. Returns how many rows came over."""
     rescued = 0
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(schema.connect_read_only(aside)) as damaged:
+    with (
+        contextlib.suppress(sqlite3.Error, UnicodeDecodeError),
+        contextlib.closing(schema.connect_read_only(aside)) as damaged,
+    ):
         for table in _SALVAGED:
             columns = len(connection.execute(f"SELECT * FROM {table} LIMIT 0").description)
             insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * columns)})"

@@ -238,7 +238,15 @@ class Reader:
             query += f" AND name IN ({', '.join('?' * len(names))})"
         query += " ORDER BY at_ns DESC, id DESC LIMIT ?"
         rows = self._connection.execute(query, (*bounds, *names, limit)).fetchall()
-        return [KeptEvent(number, at_ns, name, json.loads(data)) for number, at_ns, name, data in reversed(rows)]
+        events = []
+        for number, at_ns, name, data in reversed(rows):
+            try:
+                fields = json.loads(data)
+            except ValueError:
+                self.unreadable += 1
+            else:
+                events.append(KeptEvent(number, at_ns, name, fields))
+        return events
 
 
 def _seconds(start_ns: int, end_ns: int) -> tuple[int, int]:

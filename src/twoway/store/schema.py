@@ -14,6 +14,7 @@ its own with the new version.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ class NewerError(Exception):
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file for writing, made if it is not there. Raises `sqlite3.Error`."""
-    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    connection = _connect(path.absolute().as_uri())
     try:
         # The page size and the vacuum can only be chosen for a file that has no page yet.
         connection.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
@@ -94,7 +95,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open the file for reading beside whoever writes it. Raises `sqlite3.Error`."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, check_same_thread=False)
+    connection = _connect(uri)
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -103,10 +104,16 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         if path.with_name(f"{path.name}-wal").exists() or not path.exists():
             raise
         # Nobody writes it, and we may not make the files beside it that WAL wants: then nothing can change under us.
-        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+        return _connect(f"{uri}&immutable=1")
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, check_same_thread=False)
+    connection.text_factory = lambda octets: octets.decode("utf-8", "replace")  # a damaged name is no reason to fail
     return connection
 
 
@@ -130,9 +137,18 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def damage(connection: sqlite3.Connection) -> str | None:
-    """What SQLite finds wrong with the small tables, None if nothing."""
+    """What is wrong with the schema or, as SQLite finds, with the small tables; None if nothing."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as pristine:
+        migrate(pristine)
+        ours = _statements(pristine)
+    if _statements(connection) != ours:
+        return "its schema is not ours"
     for table in SMALL:
         (found,) = connection.execute(f"PRAGMA quick_check({table})").fetchone()
         if found != "ok":
             return f"{table}: {found}"
     return None
+
+
+def _statements(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").fetchall()

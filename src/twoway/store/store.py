@@ -176,7 +176,7 @@ class Store:
                 self._reader_generation = self._writer.generation
                 self._reader = Reader(schema.connect_read_only(self._path), self._summaries)
             answer = question(self._reader)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._close_reader()
             if is_damage(error):
                 self._writer.damaged(str(error))

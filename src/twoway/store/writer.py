@@ -183,7 +183,7 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 connection.rollback()
                 self._make_room(connection, error)
-        if isinstance(error, sqlite3.Error) and file.is_damage(error):
+        if file.is_damage(error):
             self._close()
             try:
                 self._begin_anew()
@@ -335,7 +335,7 @@ class Writer:
         try:
             busy = self._chore(connection, now)
         except (sqlite3.Error, OSError) as error:
-            if isinstance(error, sqlite3.Error) and file.is_damage(error):
+            if file.is_damage(error):
                 self._damage = str(error)
             with contextlib.suppress(sqlite3.Error):
                 self._make_room(connection, error)
