@@ -158,6 +158,8 @@ class Link:
         endpoint = parse_endpoint(plan.target)
         self.server = await self._shared.names.find(endpoint, PORTS[options.protocol], options.family)
         senders = ManagedSenders(self._shared.plane)
+        # Without it a session that a reload takes away cannot be ended alone (RFC 5938).
+        options = replace(options, features=tuple({*options.features, "individual-session-control"}))
         client = await ControlClient.connect(_numeric(self.server), options, plane=senders)
         try:
             self.mode, self.client = client.mode, (str(client.local_address), client.local_port)
@@ -286,6 +288,8 @@ class ManagedConnection:
         """Begin: `tests` tests of each session, None for as many as the plan has."""
         self._tests = tests
         self._down = None
+        for session in self.sessions.values():
+            session.be("connecting")
         self.link(self.sessions.values(), tests)
 
     async def stop(self, reason: str) -> None:

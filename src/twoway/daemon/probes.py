@@ -25,6 +25,7 @@ _BY_ERRNO = {
     errno.ENODEV: "interface-inactive-to-target",
     errno.EINVAL: "invalid-host-address",
     errno.EADDRNOTAVAIL: "interface-inactive-to-target",
+    errno.ECONNREFUSED: "request-timed-out",  # nobody listens: the refusal of one probe is told when the next is sent
 }
 
 

@@ -1,8 +1,8 @@
 """The roles that answer others: the Server and the light Session-Reflectors.
 
 A role that cannot begin ends the daemon's start with a line for each. At a reload nothing is given up before what comes
-instead is there: new reflectors are opened beside the old ones (their sockets share a port), a new Server likewise if
-its addresses are free. If they are the old one's own, that has to go first, and comes back if the new one fails.
+instead is there, if its addresses are free. If they are those of the role that runs, that has to go first, and it comes
+back if the new one fails; its clients negotiate anew, and what it counted begins anew.
 """
 
 from __future__ import annotations
@@ -58,43 +58,49 @@ class Roles:
 
     async def change(self, old: Plan, new: Plan) -> None:
         """Go on under another plan. Raises `RolesError`, and then everything is as before."""
-        fresh: list[tuple[Reflection, Reflector]] = []
         kept = [pair for pair in self._reflectors if pair[0] in new.reflections]
+        gone = [pair for pair in self._reflectors if pair[0] not in new.reflections]
         known = [reflection for reflection, _ in kept]
+        wanted = [reflection for reflection in new.reflections if reflection not in known]
+        before, differs = self.server, old.server != new.server
+        opened: list[tuple[Reflection, Reflector]] = []
+        server: Server | None = None
+        # First beside what runs; what is in the way of that may only go if nothing else fails.
+        in_the_way: list[TwowayError] = []
+        hopeless: list[TwowayError] = []
         try:
-            fresh.extend((wanted, Reflector(wanted)) for wanted in new.reflections if wanted not in known)
-            if old.server != new.server:
-                await self._change_server(old.server, new.server)
+            opened = _opened(wanted)
         except TwowayError as error:
-            for _, reflector in fresh:
-                reflector.stop(0)
-            raise RolesError([str(error)]) from None
-        for _, reflector in fresh:
-            reflector.start()
-        for pair in self._reflectors:
-            if pair not in kept:
-                pair[1].stop()
-        self._reflectors = kept + fresh
-
-    async def _change_server(self, old: ServerOptions | None, new: ServerOptions | None) -> None:
-        before = self.server
-        if new is None or old is None or before is None:
-            self.server = None if new is None else await _serving(new)
-            if before is not None:
-                await before.close()
-            return
+            (in_the_way if gone else hopeless).append(error)
         try:
-            self.server = await _serving(new)
-        except TwowayError:
-            # Its addresses may be those of the one that runs.
-            await before.close()
-            try:
-                self.server = await _serving(new)
-            except TwowayError:
-                self.server = await _serving(old)
-                raise
-        else:
-            await before.close()
+            server = await _serving(new.server) if differs and new.server is not None else None
+        except TwowayError as error:
+            (in_the_way if before is not None else hopeless).append(error)
+        try:
+            if hopeless:
+                raise hopeless[0]
+            if in_the_way:
+                _end(gone)
+                if differs and before is not None:
+                    await before.close()
+                opened = opened or _opened(wanted)
+                if server is None and differs and new.server is not None:
+                    server = await _serving(new.server)
+        except TwowayError as error:
+            _end(opened)
+            if server is not None:
+                await server.close()
+            if not hopeless:
+                self._reflectors = kept + _opened([reflection for reflection, _ in gone])
+                if differs:
+                    self.server = None if old.server is None else await _serving(old.server)
+            raise RolesError([str(one) for one in hopeless] or [str(error)]) from None
+        if not in_the_way:
+            _end(gone)
+            if differs and before is not None:
+                await before.close()
+        self._reflectors = kept + opened
+        self.server = server if differs else before
 
     async def close(self) -> None:
         """End every role. Idempotent."""
@@ -102,8 +108,7 @@ class Roles:
         reflectors, self._reflectors = self._reflectors, []
         if server is not None:
             await server.close()
-        for _, reflector in reflectors:
-            reflector.stop()
+        _end(reflectors)
 
     # What they are doing.
 
@@ -170,6 +175,25 @@ class Roles:
             )
             for session in self.server.sessions()
         ]
+
+
+def _opened(reflections: Sequence[Reflection]) -> list[tuple[Reflection, Reflector]]:
+    """Reflectors that run: all or, where one cannot be opened, none. Raises `TwowayError`."""
+    opened: list[tuple[Reflection, Reflector]] = []
+    try:
+        for reflection in reflections:
+            opened.append((reflection, Reflector(reflection)))  # noqa: PERF401  (those before one that fails are ended)
+    except TwowayError:
+        _end(opened)
+        raise
+    for _, reflector in opened:
+        reflector.start()
+    return opened
+
+
+def _end(reflectors: Sequence[tuple[Reflection, Reflector]]) -> None:
+    for _, reflector in reflectors:
+        reflector.stop()
 
 
 async def _serving(options: ServerOptions) -> Server:
