@@ -243,6 +243,7 @@ def plan_store(planner: Planner, model: Store | None) -> plan.StorePlan:
         seconds_age_s=retention.seconds // defaults.NANOS,
         minutes_age_s=retention.minutes // defaults.NANOS,
         hours_age_s=retention.hours // defaults.NANOS,
+        days_age_s=retention.days // defaults.NANOS,
         history_age_s=retention.history // defaults.NANOS,
         events_age_s=retention.events // defaults.NANOS,
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from twoway.config.model import Configuration
-from twoway.config.model.description import statements_of
+from twoway.config.model.description import Shape, statements_of
+from twoway.config.model.values import NAME
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
@@ -54,5 +55,8 @@ def _complete(schema: dict[str, Any], model: type[Statements]) -> None:
     for statement in statements_of(model):
         part = schema["properties"][statement.name]
         part.pop("title", None)
+        part["description"] = statement.meaning
+        if statement.shape in (Shape.NAMED, Shape.WORDS):
+            part["propertyNames"] = {"pattern": f"^(?:{NAME.pattern})$"}
         if statement.default is not None:
             part["default"] = statement.default

@@ -78,9 +78,9 @@ class Snmp(Statements):
         default=None, examples=["/etc/twoway/snmp-priv"]
     )
     """Holds the passphrase of priv-protocol."""
-    engine_id: Annotated[str | None, Text(r"(?:0x)?(?:[0-9a-fA-F]{2}){5,32}", "5 to 32 octets in hexadecimal")] = Field(
-        default=None, examples=["0x80007ed9057477"]
-    )
+    engine_id: Annotated[
+        str | None, Text(r"(?:0x)?(?:[0-9a-fA-F]{2}){5,32}", "5 to 32 octets in hexadecimal, in quotes", numbers=False)
+    ] = Field(default=None, examples=["0x80007ed9057477"])
     """Of v3, our own; made from this machine's identity unless written."""
     juniper: Annotated[bool, Switch()] = False
     """Send Juniper's notifications beside DISMAN-PING-MIB's, for an NMS that has rules for a router."""
@@ -106,6 +106,8 @@ class Retention(Statements):
     """Summaries of each minute."""
     hours: Annotated[int, _AGE] = _STORE.hours_age_s * defaults.NANOS
     """Summaries of each hour."""
+    days: Annotated[int, _AGE] = _STORE.days_age_s * defaults.NANOS
+    """Summaries of each day."""
     history: Annotated[int, _AGE] = _STORE.history_age_s * defaults.NANOS
     """Single probes."""
     events: Annotated[int, _AGE] = _STORE.events_age_s * defaults.NANOS

@@ -266,9 +266,12 @@ class Text(Kind[str]):
     pattern: str
     """Regular expression of the whole, understood by ECMA-262 too."""
     meaning: str
+    numbers: bool = True
+    """Whether what looks like a number is taken for its digits."""
 
     def read(self, value: object) -> str:
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        number = self.numbers and isinstance(value, int) and not isinstance(value, bool)
+        text = str(value) if number else value
         if not isinstance(text, str) or re.fullmatch(self.pattern, text) is None:
             raise self.refuse(value)
         return text
@@ -278,7 +281,8 @@ class Text(Kind[str]):
         return self.meaning
 
     def schema(self) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string", "pattern": f"^(?:{self.pattern})$"}, {"type": "integer"}]}
+        text = {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+        return {"anyOf": [text, {"type": "integer"}]} if self.numbers else text
 
 
 NAME = Text(r"[!-~]{1,32}", "a name: 1 to 32 letters, digits and signs of ASCII without blanks")
