@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import resource
 import sys
 from functools import partial
@@ -132,6 +133,9 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
     api = ManagementApi(plan.api, daemon, None if store is None else store.summary, capabilities)
     stack.push_async_callback(api.close)
     await api.start()
+    # What is there now stays: the collector of garbage need not look at it again, which would hold up the loop.
+    gc.collect()
+    gc.freeze()
     return daemon
 
 

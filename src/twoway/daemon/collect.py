@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from twoway.daemon.seams import Store
     from twoway.daemon.session import WatchedSession
 
+_AT_ONCE = 500
+"""Sessions that are looked at before others get a turn on the event loop."""
 _SAVES = 100
 """Sessions saved in one second at most."""
 _DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
@@ -65,11 +67,13 @@ class Collector:
         intervals = await asyncio.to_thread(plane.take_intervals, None, late_ns=LATE_NS)
         self._keep(intervals, start_ns, end_ns)
         host_disturbed = self._faults.host.overlap(start_ns, end_ns)
-        for sender, what in news:
+        for number, (sender, what) in enumerate(news, 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # whoever asks the daemon gets an answer in between
             known = self._shared.running.get(sender.number)
             if known is not None and known[1].sender is sender:
                 self._look(*known, what, host_disturbed)
-        for connection in self._connections.values():
+        for connection in list(self._connections.values()):
             connection.look()
         self.save(_SAVES)
 

@@ -45,6 +45,8 @@ _LOOK_AGAIN_NS = 30 * NANOS
 _SAMPLES_S = 10
 """So long the event loop may be held up before samples are lost."""
 _LEAST_SAMPLES = 256
+_AT_ONCE = 200
+"""Sessions that are opened before others get a turn on the event loop: some 10 ms."""
 
 
 class Starts:
@@ -217,6 +219,7 @@ class LightConnection:
         self._retry: dict[str, asyncio.TimerHandle] = {}
         self._pause_s: dict[str, float] = {}
         self._look_after_ns: dict[str, int] = {}
+        self._later: asyncio.Handle | None = None
 
     @property
     def status(self) -> str:
@@ -227,10 +230,20 @@ class LightConnection:
         """Begin: `tests` tests of each session, None for as many as the plan has."""
         self._tests = tests
         for session in self.sessions.values():
-            self._open(session)
+            session.be("connecting")
+        self._open_some(list(self.sessions.values()))
+
+    def _open_some(self, sessions: list[WatchedSession]) -> None:
+        """Open these: some now, the rest when the event loop has had a turn."""
+        for session in sessions[:_AT_ONCE]:
+            if session.status == "connecting" and self.sessions.get(session.plan.name) is session:
+                self._open(session)
+        rest = sessions[_AT_ONCE:]
+        self._later = asyncio.get_running_loop().call_soon(self._open_some, rest) if rest else None
 
     async def stop(self, reason: str) -> None:
         """End its tests at once; `start` may follow."""
+        self._open_no_more()
         for session in self.sessions.values():
             self._halt(session)
             session.recovered()
@@ -238,6 +251,7 @@ class LightConnection:
 
     async def close(self, why: str) -> None:
         """End for good."""
+        self._open_no_more()
         for session in self.sessions.values():
             self._halt(session)
             session.close(why)
@@ -389,6 +403,11 @@ class LightConnection:
     def _halt(self, session: WatchedSession) -> None:
         self._forget_retry(session)
         self._shared.end(session)
+
+    def _open_no_more(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     def _forget_retry(self, session: WatchedSession) -> None:
         handle = self._retry.pop(session.plan.name, None)

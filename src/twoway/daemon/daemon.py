@@ -100,10 +100,10 @@ class Daemon:
             kept=await self._kept(),
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
-        self._faults.lag.start()
         for connection in self.plan.connections:
             self._add(connection)
         await self._begin(self.plan.connections)
+        self._faults.lag.start()  # what the start took is no fault of any second
         self._task = asyncio.create_task(self._run())
         self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
 
