@@ -61,7 +61,7 @@ class OwnFault(IntFlag):
 
 
 PackedInterval = tuple[int, bytes, int]
-"""What one session saw in a span: its number, the summary for the store (`unpack_summary` opens it), `OwnFault` bits."""
+"""What one session saw in a span: its number, the packed summary (`unpack_summary` opens it), `OwnFault` bits."""
 
 
 def collections(*, probe_count: int, moving_average_size: int, history_size: int) -> Collections:

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import FakeDistribution
 
 from twoway.analysis.notices import NOTICES
 from twoway.analysis.thresholds import Alarms, Judge, judge_of
 from twoway.config.plan import Limit, Thresholds
+
+from ..measured import Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +49,8 @@ class Finished:
     def counter(self, name: str, /) -> int:
         return self._counters[name]
 
-    def distribution(self, name: str, /) -> FakeDistribution:
-        return FakeDistribution(self._values.get(name, []))
+    def distribution(self, name: str, /) -> Numbers:
+        return Numbers(self._values.get(name, []))
 
 
 @dataclass
