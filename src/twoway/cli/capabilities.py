@@ -39,13 +39,17 @@ def run(arguments: list[str]) -> int:
     from twoway.drivers.plane import capabilities
 
     found = capabilities(options.interface)
-    # In the order of what matters most, not of the alphabet.
-    found = {name: found[name] for name in sorted(found, key=lambda name: [*REMEDIES, name].index(name))}
+    found = ordered(found)
     if options.json:
         sys.stdout.write(json.dumps(_document(found, options.interface), indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _table(found)))
+        sys.stdout.write("".join(f"{line}\n" for line in table(found)))
     return 0
+
+
+def ordered(found: dict[str, tuple[bool, str]]) -> dict[str, tuple[bool, str]]:
+    """In the order of what matters most, not of the alphabet."""
+    return {name: found[name] for name in sorted(found, key=lambda name: [*REMEDIES, name].index(name))}
 
 
 def _document(found: dict[str, tuple[bool, str]], interface: str | None) -> dict[str, object]:
@@ -56,7 +60,7 @@ def _document(found: dict[str, tuple[bool, str]], interface: str | None) -> dict
     return {"type": "capabilities", "schema": 1, "interface": interface, "features": features}
 
 
-def _table(found: dict[str, tuple[bool, str]]) -> list[str]:
+def table(found: dict[str, tuple[bool, str]]) -> list[str]:
     """A row for each feature; under a "no", what to do about it."""
     import textwrap
 

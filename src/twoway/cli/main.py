@@ -29,6 +29,11 @@ _COMMANDS = {
     "reflector": ("reflector", "be a Session-Reflector"),
     "server": ("server", "be a Server of TWAMP and OWAMP"),
     "run CONFIG": ("run", "run the daemon that a configuration asks for"),
+    "show WHAT": ("show", "show what the daemon measures and how it is"),
+    "top": ("top", "show all its test-sessions as they are now"),
+    "request ACTION": ("request", "start or stop its tests, or have it read its configuration again"),
+    "clear WHAT [NAME]": ("clear", "make it forget results, histories or events"),
+    "export [SESSION]...": ("export", "write what the store kept as CSV, NDJSON or Parquet"),
     "capabilities [IFACE]": (
         "capabilities",
         "show what this machine can measure with, and what to do about what it cannot",
