@@ -142,6 +142,7 @@ class Collector:
             for session in connection.sessions.values():
                 self.take_tests(connection, session)
                 if session.plan.persistent and not session.dirty:
+                    session.dirty = True
                     self._unsaved.append(session)
         self.save(None)
 
@@ -150,5 +151,6 @@ class Collector:
         count = len(self._unsaved) if most is None else min(most, len(self._unsaved))
         for _ in range(count):
             session = self._unsaved.popleft()
-            session.dirty = False
-            self._store.put_collections(session.key, session.pack())
+            if session.dirty:  # else a reload has ended it
+                session.dirty = False
+                self._store.put_collections(session.key, session.pack())

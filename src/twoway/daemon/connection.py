@@ -26,7 +26,7 @@ from twoway.drivers.resolve import numeric_family
 from twoway.errors import TwowayError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Coroutine, Iterable
 
     from twoway.config.plan import ConnectionPlan, SessionKey, SessionPlan
     from twoway.daemon.bulletin import Bulletin
@@ -70,8 +70,8 @@ class Shared:
     names: Names
     bulletin: Bulletin
     clocks: Clocks
-    kept: Mapping[SessionKey, bytes] = field(default_factory=dict)
-    """States of sessions as the store kept them."""
+    kept: dict[SessionKey, bytes] = field(default_factory=dict)
+    """States of sessions that do not run: as the store kept them, or as a reload left them."""
     running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
     """Number of a Session-Sender -> whose it is."""
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
@@ -99,10 +99,17 @@ class Shared:
     def session(self, plan: SessionPlan) -> WatchedSession:
         """A session that has not begun, with what survived of it."""
         session = WatchedSession(plan, self.bulletin, self.clocks)
-        kept = self.kept.get(plan.key) if plan.persistent else None
-        if kept is not None:
+        kept = self.kept.pop(plan.key, None)
+        if kept is not None and plan.persistent:
             session.restore(kept)
         return session
+
+    def retire(self, session: WatchedSession, why: str) -> None:
+        """A session is no longer configured, or as another one, which may take up its results."""
+        session.close(why)
+        session.dirty = False
+        if session.plan.persistent:
+            self.kept[session.key] = session.pack()
 
 
 class Connection(Protocol):
@@ -254,7 +261,7 @@ class LightConnection:
         self._open_no_more()
         for session in self.sessions.values():
             self._halt(session)
-            session.close(why)
+            self._shared.retire(session, why)
         for task in list(self._tasks):
             task.cancel()
 
@@ -265,7 +272,7 @@ class LightConnection:
         for old in stop:
             session = self.sessions.pop(old.name)
             self._halt(session)
-            session.close("it is no longer configured")
+            self._shared.retire(session, "it is no longer configured")
         fresh = {new.name: self._shared.session(new) for new in start}
         self.sessions = {
             wanted.name: fresh[wanted.name] if wanted.name in fresh else self.sessions[wanted.name]
@@ -362,6 +369,7 @@ class LightConnection:
             sample_capacity=samples_kept(plan.light.interval_ns),
         )
         shared = self._shared
+        shared.end(session)
         sender = shared.plane.open(session_spec(measurement, address), group=group_of(plan), into=session.collections)
         session.recovered()
         shared.begin(self, session, sender, (address.host, address.port))

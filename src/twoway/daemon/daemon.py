@@ -97,7 +97,7 @@ class Daemon:
             Names(),
             self._bulletin,
             self._clocks,
-            kept=await self._kept(),
+            kept=dict(await self._kept()),
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
         for connection in self.plan.connections:

@@ -138,6 +138,8 @@ class Link:
             try:
                 self._came_up(client)
                 reason = await self._until_over(client)
+            except Exception as error:  # noqa: BLE001  (as above)
+                reason = f"internal error: {type(error).__name__}: {error}"
             finally:
                 self._client = None
                 self.up = False
@@ -303,7 +305,7 @@ class ManagedConnection:
         """End for good."""
         await self.stop(why)
         for session in self.sessions.values():
-            session.close(why)
+            self.shared.retire(session, why)
 
     async def change(self, plan: ConnectionPlan, stop: Iterable[SessionPlan], start: Iterable[SessionPlan]) -> None:
         """Go on under another plan, with fewer and more sessions."""
@@ -314,7 +316,7 @@ class ManagedConnection:
             for link in self._links:
                 if old.name in link.sessions:
                     await link.remove(old.name)
-            session.close("it is no longer configured")
+            self.shared.retire(session, "it is no longer configured")
         fresh = {new.name: self.shared.session(new) for new in start}
         self.sessions = {
             wanted.name: fresh[wanted.name] if wanted.name in fresh else self.sessions[wanted.name]

@@ -265,7 +265,7 @@ class WatchedSession:
 
     def failed(self, reason: str) -> None:
         """It could not be started; told once until it is."""
-        if self.status != "failed" or self.reason != reason:
+        if self.status != "failed":
             self._post("session-failed", State.RAISED, reason)
         self.be("failed", reason)
 

@@ -294,6 +294,22 @@ async def test_a_name_that_is_unknown_is_a_failure_with_its_status(
         assert scene.daemon.client_tests()[0].reason == "resolve far.example: no such name"
 
 
+async def test_a_name_that_is_found_twice_is_measured_once(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asyncio.Event()
+
+    async def find(_names: object, _endpoint: object, port: int, _family: int | None) -> Address:
+        await found.wait()
+        return Address("127.0.0.9", port, 0, 4)
+
+    monkeypatch.setattr(names_module.Names, "find", find)
+    async with running(plan(connection(light(target="far.example"))), plane) as scene:
+        assert (await scene.daemon.stop("near")).ok
+        assert (await scene.daemon.start("near", None)).ok
+        found.set()
+        await eventually(lambda: len(plane.senders) == 2)
+        assert [sender.aborted for sender in plane.senders] == [True, False]
+
+
 async def test_a_silent_target_that_has_moved_is_followed(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
     where = ["127.0.0.8"]
 
@@ -422,6 +438,20 @@ async def test_results_of_another_target_and_octets_that_make_no_sense_are_not_t
         again.kept = {KEY: octets}
         async with running(asked, plane, again) as scene:
             assert scene.daemon.results(KEY).tests_run == 0
+
+
+async def test_a_persistent_session_that_a_reload_begins_anew_goes_on_from_what_it_was_then(plane: FakePlane) -> None:
+    old = light(persistent=True)
+    async with running(plan(connection(old)), plane) as scene:
+        for number in (1, 2):
+            await scene.ends(FakeCollection(number))
+        scene.next = plan(connection(light(persistent=True, interval_ns=30 * MS)))
+        assert (await scene.daemon.reload()).ok
+        assert scene.into(1) is not scene.into(0)
+        assert scene.daemon.results(KEY).tests_passed == 2
+        scene.next = plan(connection(light(persistent=True, probe_count=7)))
+        assert (await scene.daemon.reload()).ok
+        assert scene.daemon.results(KEY).tests_run == 0
 
 
 async def test_clearing_begins_anew(plane: FakePlane) -> None:
