@@ -220,9 +220,9 @@ async def test_what_is_worth_most_is_salvaged_from_a_damaged_file(tmp_path: Path
     assert kept.state()["set_aside"] == 1
     assert await kept.collections() == {KEY: b"state"}
     assert len(await kept.events(limit=1000)) == 200
-    kept.put_second(NOON_S, [(KEY, packed(7))])
+    kept.put_second(NOON_S, [(KEY, packed(10**6))])
     await kept.flush()
-    assert await sent(kept) == [7]
+    assert 10**6 in await sent(kept)
     await kept.close()
 
 
