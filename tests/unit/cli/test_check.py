@@ -7,12 +7,12 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from twoway.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 GOOD = "client: {control-connection: {a: {control-type: light, test-session: {s: {target: ref.example.net%s}}}}}\n"
 
