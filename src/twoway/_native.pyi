@@ -153,8 +153,8 @@ class IntervalSummary:
     def merge(self, other: IntervalSummary, /) -> IntervalSummary: ...
     def coarsened(self, max_buckets: int, /) -> IntervalSummary:
         """The same with histograms of fewer buckets: the resolution is halved until the range of either sign fits into
-        `max_buckets`, but not below scale 2 (`relative_error` 8.6 %). All else stays exact. Coarse summaries merge, with
-        others too, and the order of coarsening and merging does not matter once the whole is coarsened."""
+        `max_buckets`, but not below scale 2 (`relative_error` 8.6 %). All else stays exact. Coarse summaries merge,
+        with others too, and the order of coarsening and merging does not matter once the whole is coarsened."""
     def pack(self) -> bytes:
         """All of it: about 60 octets for one packet, a few for an idle span."""
     @staticmethod

@@ -204,6 +204,8 @@ impl Collections {
             }
         }
         self.cuts.clear();
+        // Who has not looked yet still sees how it ended.
+        self.seen.loss_run = self.running_loss();
         (self.head, self.next_first, self.answered, self.run) = (0, 0, None, Run::default());
         self.all.restart();
     }
@@ -422,8 +424,13 @@ impl Collections {
     /// What probes showed since the last call.
     pub fn take_seen(&mut self) -> Seen {
         self.met = false;
-        let loss_run = self.run.newer_than(self.answered);
+        let loss_run = self.running_loss();
         Seen { loss_run, ..std::mem::take(&mut self.seen) }
+    }
+
+    fn running_loss(&self) -> u32 {
+        let begun = self.answered.is_some() || self.run != Run::default();
+        if begun { self.run.newer_than(self.answered) } else { self.seen.loss_run }
     }
 
     /// A collection, if there is one.
