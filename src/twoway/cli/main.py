@@ -115,9 +115,7 @@ def _dispatch(arguments: list[str]) -> int:
     if not command:
         sys.stderr.write(_USAGE)
         return EXIT_ERROR
-    *others, last = _MODULES
-    known = f"{', '.join(others)} or {last}"
-    sys.stderr.write(f"twoway: no command {one_line(command)!r}: use {known} (see twoway --help)\n")
+    sys.stderr.write(f"twoway: no command {one_line(command)!r}: `twoway --help` lists those there are\n")
     return EXIT_ERROR
 
 
