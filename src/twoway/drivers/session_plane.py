@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twoway._native import Sender, SenderSpec
     from twoway.session import SessionSpec
 
+_GRID_NS = 1_000_000
 LATE_NS = 1_000_000
 """A departure this much after its moment is a fault of this host, not of the network."""
 
@@ -97,8 +98,9 @@ class PlaneSession:
         self.native.start()
 
     def start_at_monotonic(self, monotonic_ns: int) -> None:
-        """Send the first packet then, so that many sessions do not send at the same moment."""
-        self.native.start_at_monotonic(monotonic_ns)
+        """Send the first packet then, or up to a millisecond later: those that share a whole millisecond share a wake,
+        without which ten thousand sessions of 1 packet/s take twice the processor time."""
+        self.native.start_at_monotonic(-(-monotonic_ns // _GRID_NS) * _GRID_NS)
 
     def stop(self) -> None:
         """Send no more, and go on waiting for replies as long as they may be in time."""

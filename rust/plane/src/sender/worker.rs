@@ -64,6 +64,8 @@ pub(super) struct Session {
     dirty: bool,
     /// It ended before its last interval was taken.
     last_interval_taken: bool,
+    /// Which state of the clock it knows, by when that was read.
+    clock_told_ns: i64,
     rebind_after_ns: i64,
 }
 
@@ -86,6 +88,7 @@ impl Session {
             unread: false,
             dirty: false,
             last_interval_taken: false,
+            clock_told_ns: 0,
             rebind_after_ns: 0,
         }
     }
@@ -290,8 +293,16 @@ impl Worker {
         self.clock_read_ns = now;
         let state = clock_state();
         (self.clock_error_ns, self.clock_synchronized) = (state.error_ns, state.synchronized);
-        for session in self.sessions.iter_mut().flatten() {
-            session.engine.clock_state(state.error_ns, state.synchronized);
+    }
+
+    /// Tells the session what the kernel says of the clock, when it is its turn: to tell all at once would hold up packets
+    /// for milliseconds if they are thousands.
+    fn tell_clock_state(&mut self, at: usize) {
+        if let Some(session) = &mut self.sessions[at]
+            && session.clock_told_ns != self.clock_read_ns
+        {
+            session.clock_told_ns = self.clock_read_ns;
+            session.engine.clock_state(self.clock_error_ns, self.clock_synchronized);
         }
     }
 
@@ -375,6 +386,7 @@ impl Worker {
 
     /// Sends the packets of one session that are due, in one call; returns how many left.
     fn transmit(&mut self, at: usize, now: i64) -> usize {
+        self.tell_clock_state(at);
         let Some(session) = &mut self.sessions[at] else { return 0 };
         let len = session.engine.payload_len();
         let stride = self.receive_len;
@@ -492,6 +504,7 @@ impl Worker {
 
     /// Whether the socket may hold more.
     fn collect_from(&mut self, at: usize) -> bool {
+        self.tell_clock_state(at);
         let Some(session) = &mut self.sessions[at] else { return false };
         let wall = self.clock.wall();
         let gap = &mut self.gap;
