@@ -27,6 +27,7 @@ from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.ping_arguments import ping_parser
 from twoway.cli.reflector import reflector_parser
 from twoway.cli.server import server_parser
+from twoway.config.privileges import PRIVILEGES
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
@@ -94,6 +95,14 @@ def _remedies() -> str:
         for (operation, number), text in REMEDIES.items()
     )
     return _table(("Operation", "Error", "What to do"), rows)
+
+
+def _privileges() -> str:
+    rows = (
+        (f"`{row.feature}`", f"`{row.capability}`", row.purpose, "where needed" if row.given else "never", row.instead)
+        for row in PRIVILEGES
+    )
+    return _table(("Feature", "Capability", "Asked for", "In the unit", "Without it"), rows)
 
 
 def _metrics() -> str:
@@ -240,6 +249,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "server-options": _server_options,
     "dispositions": _dispositions,
     "features": _features,
+    "privileges": _privileges,
     "remedies": _remedies,
     "metrics": _metrics,
     "conditions": _conditions,
@@ -271,10 +281,21 @@ def _openapi() -> str:
     return json.dumps(document(), indent=2) + "\n"
 
 
+def _systemd_unit() -> str:
+    from twoway.config.document import read_document  # here: they need the extra `daemon`
+    from twoway.config.model import Configuration
+    from twoway.config.sample import sample
+    from twoway.config.unit import unit
+
+    configuration = Configuration.model_validate(read_document(sample(), "the sample").data)
+    return unit(configuration, of="the sample of a configuration (`twoway check --sample`)").text
+
+
 FILES: Mapping[str, Callable[[], str]] = {
     "api/openapi.json": _openapi,
+    "../packaging/systemd/twoway.service": _systemd_unit,
 }
-"""Documents that are generated as a whole."""
+"""Files that are generated as a whole; paths begin in this folder."""
 
 
 def generated(text: str) -> str:
@@ -290,12 +311,12 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     stale = []
     texts = {path: generated(path.read_text()) for path in sorted(DOCS.rglob("*.md"))}
-    texts |= {DOCS / name: make() for name, make in FILES.items()}
+    texts |= {(DOCS / name).resolve(): make() for name, make in FILES.items()}
     for path, wanted in texts.items():
         if not path.exists() or path.read_text() != wanted:
             stale.append(path.relative_to(DOCS.parent))
             if not check:
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(wanted)
     for path in stale:
         sys.stdout.write(f"{path}: {'stale: run `make docs`' if check else 'written'}\n")

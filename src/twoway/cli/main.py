@@ -39,6 +39,7 @@ _COMMANDS = {
         "show what this machine can measure with, and what to do about what it cannot",
     ),
     "check FILE": ("check", "say all that is wrong with a configuration, or print a sample of one"),
+    "unit CONFIG": ("unit", "print the systemd unit that a configuration needs"),
     "import junos FILE": ("import_", "turn a Junos configuration into ours, and list what has no equivalent"),
     "schema NAME": ("schema", "print the JSON Schema of an output, or of the configuration"),
 }
