@@ -206,9 +206,10 @@ class SenderSpec:
         "stateless" | "stateful". `sample_capacity`: samples kept until drained (0: none; more are dropped and counted).
         """
 
-    def negotiated(self, *, symmetrical_size: bool, server_octets: bytes | None) -> SenderSpec:
+    def negotiated(self, *, symmetrical_size: bool, server_octets: bytes | None, reflected: int) -> SenderSpec:
         """The same with what a control connection negotiated for the padding (RFC 6038): zeros where the reply has its
-        longer header, and the Server octets first in the padding. Without this call TWAMP packets have those zeros."""
+        longer header, the Server octets first in the padding, and how much of it replies must bring back. Without this
+        call TWAMP packets have those zeros."""
     def grouped(self, count: int, pause_ns: int, /) -> SenderSpec:
         """The same with a pause: after each `count` packets the next gap is `pause_ns`. A packet that could not be sent
         counts as one of its group."""
@@ -723,6 +724,10 @@ def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tu
 def clock_state() -> dict[str, int | None]:
     """`adjtimex`: synchronized (0 or 1), error_ns (maximum error or None), estimated_error_ns, offset_ns,
     frequency_ppb, tai_offset_s."""
+
+def open_socket(netns: str, /, *, ipv6: bool, stream: bool) -> int:
+    """The descriptor of a new TCP (`stream`) or UDP socket of a network namespace (name or path), non-blocking, which
+    is the caller's. Only a thread of its own enters the namespace."""
 
 def capabilities(interface: str | None, /) -> dict[str, tuple[bool, str]]:
     """Feature -> (available, what was seen). Sends real packets on loopback (and on `interface`) to see which stamps

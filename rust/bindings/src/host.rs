@@ -1,6 +1,7 @@
-//! The host: its clock and what it can do.
+//! The host: its clock, its network namespaces, and what it can do.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::IntoRawFd;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -16,6 +17,8 @@ use twoway_plane::sender::handle::Notable;
 use twoway_plane::session_receiver::Outcome;
 use twoway_plane::summary::Summary;
 use twoway_wire::{PacketFormat, TlvType};
+
+use crate::errors;
 
 /// What `adjtimex` says of the wall clock.
 #[pyfunction]
@@ -42,6 +45,15 @@ pub(crate) fn capabilities(py: Python<'_>, interface: Option<&str>) -> BTreeMap<
         .into_iter()
         .map(|capability| (capability.name, (capability.available, capability.seen)))
         .collect()
+}
+
+/// A socket of a network namespace, as a descriptor that is the caller's.
+#[pyfunction]
+#[pyo3(signature = (netns, /, *, ipv6, stream))]
+pub(crate) fn open_socket(py: Python<'_>, netns: &str, ipv6: bool, stream: bool) -> PyResult<i32> {
+    py.detach(|| twoway_plane::sys::open_bare(Some(netns), ipv6, stream))
+        .map(IntoRawFd::into_raw_fd)
+        .map_err(errors::plane)
 }
 
 /// All names and code points that the packet plane knows.

@@ -25,7 +25,7 @@ mod _native {
     #[pymodule_export]
     use super::collections::{Collection, Collections, HistoryBatch, Probes};
     #[pymodule_export]
-    use super::host::{capabilities, catalogue, clock_state};
+    use super::host::{capabilities, catalogue, clock_state, open_socket};
     #[pymodule_export]
     use super::managed::{ManagedPlane, ManagedReflector, ManagedReflectorSpec};
     #[pymodule_export]

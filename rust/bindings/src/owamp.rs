@@ -136,7 +136,7 @@ impl OneWaySenderSpec {
             ssid: 0,
             timestamp_format,
             payload_len,
-            padding: Padding { random, symmetrical_size: false, server_octets: None },
+            padding: Padding { random, symmetrical_size: false, server_octets: None, reflected: 0 },
             one_way: true,
             count: Some(u64::from(packets)),
             interval_ns: slots.mean_gap_ns(),

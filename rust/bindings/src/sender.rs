@@ -168,7 +168,7 @@ impl SenderSpec {
             ssid,
             timestamp_format,
             payload_len,
-            padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None },
+            padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None, reflected: 0 },
             one_way: false,
             count,
             spacing,
@@ -196,8 +196,8 @@ impl SenderSpec {
     }
 
     /// The same with what a control connection negotiated for the padding (RFC 6038).
-    #[pyo3(signature = (*, symmetrical_size, server_octets))]
-    fn negotiated(&self, symmetrical_size: bool, server_octets: Option<&[u8]>) -> PyResult<Self> {
+    #[pyo3(signature = (*, symmetrical_size, server_octets, reflected))]
+    fn negotiated(&self, symmetrical_size: bool, server_octets: Option<&[u8]>, reflected: u16) -> PyResult<Self> {
         let mut spec = self.0.clone();
         let session = &mut spec.session;
         if session.format.is_stamp() {
@@ -214,7 +214,7 @@ impl SenderSpec {
             let reason = format!("{padding} octets of padding: {needed} are needed (RFC 6038 section 4.2)");
             return Err(errors::field("payload_len", reason));
         }
-        session.padding = Padding { symmetrical_size, server_octets, ..session.padding };
+        session.padding = Padding { symmetrical_size, server_octets, reflected: reflected.into(), ..session.padding };
         Ok(Self(spec))
     }
 

@@ -22,7 +22,7 @@ use twoway_wire::{
 };
 
 pub use self::padding::Padding;
-use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply};
+use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply, ReplyVerdict};
 use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
 use crate::schedule::{Group, Random, Schedule, Spacing};
 use crate::sender::handle::Shared;
@@ -323,7 +323,7 @@ impl SessionSender {
             ssid: self.spec.ssid,
         };
         let Self { spec, random, .. } = self;
-        spec.padding.write(spec.format, spec.dscp_ecn_monitoring, random, packet);
+        spec.padding.write(spec.format, spec.dscp_ecn_monitoring, random, (spec.seed, sequence), packet);
         // The specification was checked when the session was opened: length and keys fit the format.
         let emitted = base.emit(self.spec.format, &self.spec.keys, packet);
         debug_assert_eq!(emitted, Ok(()));
@@ -490,7 +490,15 @@ impl SessionSender {
             tlv_malformed: tlvs.contains(TlvFlags::MALFORMED),
         };
         let (ledger, sink) = self.split();
-        ledger.reply(&reply, now_ns, sink);
+        let verdict = ledger.reply(&reply, now_ns, sink);
+        let Self { spec, ledger, .. } = self;
+        let header = spec.format.reflector_len_with(spec.dscp_ecn_monitoring);
+        if spec.padding.reflected > 0
+            && matches!(verdict, ReplyVerdict::Received | ReplyVerdict::Late)
+            && !spec.padding.came_back(spec.seed, reply.sender_sequence, octets.get(header..).unwrap_or_default())
+        {
+            ledger.add(Counter::PaddingChanged, 1);
+        }
         if self.schedule.next().is_none() {
             // The last reply ends the session at once.
             self.expire(now_ns);

@@ -88,6 +88,8 @@ named! {
         TlvUnrecognized = "tlv_unrecognized",
         /// First replies with TLVs that are malformed.
         TlvMalformed = "tlv_malformed",
+        /// First replies without the padding that had to be reflected (RFC 6038 section 4.2).
+        PaddingChanged = "padding_changed",
         /// First replies whose T2 and T3 cannot be used.
         FarTimestampsUnusable = "far_timestamps_unusable",
     }

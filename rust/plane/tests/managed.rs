@@ -106,7 +106,7 @@ fn session(format: PacketFormat, spacing: Spacing, interval_ns: i64, count: u64)
         ssid: 0,
         timestamp_format: TimestampFormat::Ntp,
         payload_len: format.sender_len(),
-        padding: Padding { random: true, symmetrical_size: false, server_octets: None },
+        padding: Padding { random: true, symmetrical_size: false, server_octets: None, reflected: 0 },
         one_way: matches!(spacing, Spacing::Slots(_)),
         count: Some(count),
         spacing,
@@ -139,6 +139,26 @@ fn count(counters: impl Iterator<Item = (&'static str, u64)>, name: &str) -> u64
     counters.into_iter().find(|(of, _)| *of == name).expect("a known counter").1
 }
 
+/// RFC 6038 section 4.2: what does not come back as it was sent is counted. Here a Session-Reflector that did not learn
+/// of symmetrical size sends back the zeros instead.
+#[test]
+fn padding_that_is_not_reflected_is_counted() {
+    let (managed, senders) = (ManagedPlane::new(1).unwrap(), Plane::new(1, false).unwrap());
+    let options = Options { format: PacketFormat::Twamp, symmetrical_size: false, monitoring: false, padding: 100 };
+    let local = free_port("127.0.0.1");
+    let far = reflector(&managed, "127.0.0.1:0", local, options);
+    let mut session = session(PacketFormat::Twamp, Spacing::Periodic, MS, 10);
+    session.payload_len = PacketFormat::Twamp.sender_len() + options.padding;
+    session.padding = Padding { random: true, symmetrical_size: true, server_octets: None, reflected: 8 };
+    let near = sender(&senders, local, far.local(), session);
+    far.start(Moment::Now);
+    near.start(Moment::Monotonic(SystemClock.monotonic() + 50 * MS));
+    eventually("all packets are answered", || near.is_finished());
+    let summary = near.summary().unwrap();
+    assert!(summary.count(Counter::Received) > 0);
+    assert_eq!(summary.count(Counter::PaddingChanged), summary.count(Counter::Received));
+}
+
 /// RFC 5357 section 4 with each feature of RFC 6038 and 7750, in each mode, on both families.
 #[test]
 fn a_negotiated_round_trip_works_in_each_format() {
@@ -154,6 +174,7 @@ fn a_negotiated_round_trip_works_in_each_format() {
                 session.payload_len = format.sender_len() + options.padding;
                 session.padding.symmetrical_size = symmetrical_size;
                 session.padding.server_octets = Some([0xAB, 0xCD]);
+                session.padding.reflected = 30;
                 session.dscp_ecn_monitoring = monitoring;
                 let near = sender(&senders, local, far.local(), session);
                 far.start(Moment::Now);
@@ -170,6 +191,7 @@ fn a_negotiated_round_trip_works_in_each_format() {
         assert_eq!(sent + summary.count(Counter::NotSent), 20, "{name}");
         assert!(sent > 0 && summary.count(Counter::Received) == sent, "{name}");
         assert_eq!(summary.count(Counter::RejectedMismatch) + summary.count(Counter::RejectedHmac), 0);
+        assert_eq!(summary.count(Counter::PaddingChanged), 0, "{name}");
         assert_eq!(summary.measure(Measure::RoundTrip).count(), sent, "{name}");
         let far_octets: Vec<_> = summary.dscp_ecns(twoway_plane::summary::SeenBy::Far).iter().collect();
         assert_eq!(far_octets, if monitoring { vec![(0xb8, sent)] } else { vec![] }, "{name}");

@@ -90,7 +90,7 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         ssid: 7,
         timestamp_format: TimestampFormat::Ntp,
         payload_len: 100,
-        padding: Padding { random: true, symmetrical_size: true, server_octets: None },
+        padding: Padding { random: true, symmetrical_size: true, server_octets: None, reflected: 0 },
         one_way: false,
         count,
         spacing: Spacing::Periodic,

@@ -407,6 +407,8 @@ _TOOL: tuple[Metric, ...] = (
         "Replies with a TLV that the reflector does not know (U flag)."),
     _row("tlv_malformed", Kind.COUNTER, "TLVs malformed", "RFC 8972 section 4",
         "Replies with a TLV that is malformed, or said to be (M flag)."),
+    _row("padding_changed", Kind.COUNTER, "padding not reflected", "RFC 6038 section 4.2",
+        "Replies without the octets of padding that were negotiated to come back, or with others."),
 )
 # fmt: on
 

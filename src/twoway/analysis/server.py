@@ -31,6 +31,8 @@ class SessionState:
     """`accepted`, `started` or `stopping`."""
     packets: Mapping[str, int]
     """Disposition -> packets."""
+    obtained: Mapping[str, str]
+    """Option -> what stands instead, for each that was granted in lesser form."""
 
 
 @dataclass(frozen=True, slots=True)

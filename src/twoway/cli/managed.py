@@ -20,7 +20,7 @@ from twoway.config.managed import ControlOptions, SessionRequest
 from twoway.drivers.managed_measurement import ManagedMeasurement
 from twoway.drivers.managed_plane import SenderPlane
 from twoway.drivers.plane import local_clock
-from twoway.errors import EXIT_ERROR, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError, TwowayError
+from twoway.errors import EXIT_ERROR, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError, KeyFileError, TwowayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,8 +65,6 @@ def _check(options: PingArguments) -> None:
     ):
         if given:
             raise ConfigError(option, f"it is STAMP's: {options.protocol.upper()} has --key-file")
-    if options.netns is not None:
-        raise ConfigError("--netns", "run the whole command in it: `ip netns exec NAME twoway ping …`")
     one_way = options.protocol == "owamp"
     sessions = options.sessions * (2 if one_way and options.direction == "both" else 1)
     if sessions > 1 and (options.output in ("ndjson", "csv") or options.plot is not None):
@@ -89,7 +87,9 @@ def _control(options: PingArguments) -> ControlOptions:
         key_id, passphrase = key.key_id, lambda: key.octets
     elif key_id is not None:
         raise ConfigError("--key-id", "it chooses a secret of --key-file, which is missing")
-    modes = tuple(options.mode) or (("encrypted", "authenticated") if passphrase else ("unauthenticated",))
+    ikev2 = _ikev2(options.ikev2_key_file)
+    secure = passphrase is not None or ikev2 is not None
+    modes = tuple(options.mode) or (("encrypted", "authenticated") if secure else ("unauthenticated",))
     required = ("dscp-ecn-monitoring",) if options.dscp_ecn_monitoring else ()
     if options.protocol == "owamp" and required:
         raise ConfigError("--dscp-ecn-monitoring", "OWAMP has no replies to tell it in")
@@ -99,10 +99,24 @@ def _control(options: PingArguments) -> ControlOptions:
         required=required,
         key_id=key_id,
         passphrase=passphrase,
+        ikev2=ikev2,
         family=options.family,
         source=source,
         interface=interface,
+        netns=options.netns,
     )
+
+
+def _ikev2(path: str | None) -> tuple[bytes, bytes, Callable[[], bytes]] | None:
+    """SPIi, SPIr and the key of the security association in the file. Raises `KeyFileError`."""
+    if path is None:
+        return None
+    from twoway.config.keyfile import read_ikev2_file
+
+    key, *others = read_ikev2_file(path)
+    if others:
+        raise KeyFileError(path, None, "holds several security associations: leave the one to use")
+    return key.initiator_spi, key.responder_spi, lambda: key.octets
 
 
 def _requests(options: PingArguments) -> list[SessionRequest]:

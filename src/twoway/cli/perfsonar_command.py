@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from twoway.cli.perfsonar_options import EXIT_FAILED, parse
 from twoway.config.endpoint import parse_endpoint
-from twoway.config.managed import ControlOptions, SessionRequest
+from twoway.config.managed import START_DELAY_NS, ControlOptions, SessionRequest
 from twoway.errors import ConfigError, PlaneError, TwowayError, one_line
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ _MODES = {"E": "encrypted", "A": "authenticated", "M": "mixed", "O": "unauthenti
 """By the letter of `-A`, the strictest first: the order in which they are taken."""
 _TIMEOUT_NS = 2 * _NANOS
 """`-L` where it is not given, beside a round trip: the originals' guess at how long a person waits."""
-_SCHEDULE_DELAY_NS = _NANOS
-"""Least `-z` of `owping`, beside round trips: both ends follow one schedule, and must be ready when it begins."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -203,7 +201,7 @@ def session_requests(program: str, options: PerfsonarArguments, connected: Conne
     delay_ns = round(options.start_delay_s * _NANOS)
     directions = [False]
     if program == "owping":
-        delay_ns = max(delay_ns, _SCHEDULE_DELAY_NS + 3 * connected.round_trip_ns)
+        delay_ns = max(delay_ns, START_DELAY_NS + 3 * connected.round_trip_ns)
         both = options.forward == options.backward
         directions = [sends for sends, wanted in ((False, options.forward), (True, options.backward)) if both or wanted]
     return [
@@ -256,13 +254,12 @@ async def _measure(program: str, options: PerfsonarArguments) -> int:
 
     control = control_options(program, options)
     server = options.server_address or options.test_address
-    asked_ns = time.monotonic_ns()
     async with await ControlClient.connect(server, control) as client:
         connected = Connected(
             mode=client.mode,
             local_address=str(client.local_address),
             peer_address=str(client.peer_address),
-            round_trip_ns=time.monotonic_ns() - asked_ns,  # of several messages: rather too long than too short
+            round_trip_ns=client.round_trip_ns,
             now_ns=time.time_ns(),
         )
         requests = session_requests(program, options, connected)
@@ -354,7 +351,7 @@ def _report(
             yield from report_lines(described, twoway_records(result, batches), style)
         elif (recorded := session.recorded) is not None:
             skipped = [(skipped.first, skipped.last) for skipped in recorded.skip_ranges]
-            yield from report_lines(described, oneway_records(recorded.batch, skipped), style)
+            yield from report_lines(described, oneway_records(recorded.batch, skipped, session.scheduled_ns()), style)
         else:
             why = "no reason given" if session.refusal is None else str(session.refusal)
             sys.stderr.write(f"owping: no results of session {session.sid.hex()}: {one_line(why)}\n")

@@ -6,29 +6,13 @@ be readable by nobody else. No message ever holds a passphrase.
 
 from __future__ import annotations
 
-import os
-import stat
-
+from twoway.config.keyfile import read_private
 from twoway.errors import KeyFileError
-
-_MAX_OCTETS = 1 << 20
 
 
 def read_passphrase(path: str, identity: str) -> bytes:
     """The passphrase of an identity. Raises `KeyFileError`, which names the line."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        raise KeyFileError(path, None, os.strerror(error.errno or 0)) from None
-    try:
-        _check_access(path, os.fstat(descriptor))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(_MAX_OCTETS + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > _MAX_OCTETS:
-        raise KeyFileError(path, None, f"larger than {_MAX_OCTETS} octets")
-    return find_passphrase(content, path, identity)
+    return find_passphrase(read_private(path), path, identity)
 
 
 def find_passphrase(content: bytes, path: str, identity: str) -> bytes:
@@ -50,14 +34,3 @@ def find_passphrase(content: bytes, path: str, identity: str) -> bytes:
     if found is None:
         raise KeyFileError(path, None, f"holds no passphrase of {identity}")
     return found
-
-
-def _check_access(path: str, status: os.stat_result) -> None:
-    """Checked on the open file, so that nobody can exchange it between the check and the reading."""
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
-        raise KeyFileError(path, None, "neither a file nor a pipe")
-    if status.st_uid not in (os.geteuid(), 0):
-        raise KeyFileError(path, None, f"belongs to user {status.st_uid}: it must be yours or root's")
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        raise KeyFileError(path, None, f"mode {mode:04o} lets others read it: run `chmod 600` on it")

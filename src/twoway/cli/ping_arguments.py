@@ -20,6 +20,7 @@ if none is said, with OWAMP 861.
 _EPILOG = """\
 Replies count as late after -W and as lost after twice that. A key file has one key a line:
 `KEY-ID [ssid=N] hex:OCTETS` or `KEY-ID [ssid=N] text:PASSPHRASE`; secrets of a Server have no SSID.
+A file for --ikev2-key-file has one line: `SPI-I SPI-R hex:OCTETS`, 16 hexadecimal digits for each SPI.
 
 Times are written 20ms, 1.5s, 500us, 2m; a bare number is seconds. Ctrl-C ends with the report,
 Ctrl-\\ shows how it stands. Exit code: 0 replies came, 1 none came, 2 error, 3 a --fail-if holds.
@@ -59,6 +60,7 @@ class PingArguments(argparse.Namespace):
     ssid: int | None
     mode: list[str]
     key_file: str | None
+    ikev2_key_file: str | None
     sessions: int
     receiver_port: int
     direction: str
@@ -197,6 +199,11 @@ def ping_parser() -> Parser:
     )
     add("--key-file", metavar="FILE", help="TWAMP, OWAMP: shared secrets by KeyID (mode 0600; format below)")
     add(
+        "--ikev2-key-file",
+        metavar="FILE",
+        help="TWAMP, OWAMP: key derived from an IKEv2 security association (mode 0600; format below)",
+    )
+    add(
         "--sessions",
         type=value_of(units.parse_integer, 1, 1000),
         default=1,
@@ -235,7 +242,7 @@ def ping_parser() -> Parser:
     add(
         "--dscp-ecn-monitoring",
         action="store_true",
-        help="TWAMP Light: the far end says which DSCP and ECN arrived (RFC 7750)",
+        help="TWAMP Light, TWAMP: the far end says which DSCP and ECN arrived (RFC 7750)",
     )
 
     add = parser.add_argument_group("clock and sockets").add_argument
@@ -323,6 +330,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
     for option, given in (
         ("--mode", options.mode),
         ("--key-file", options.key_file),
+        ("--ikev2-key-file", options.ikev2_key_file),
         ("--sessions", options.sessions != 1),
         ("--receiver-port", options.receiver_port),
         ("--direction", options.direction != "both"),

@@ -24,6 +24,7 @@ _NAMES = {
     "record": "one line of `twoway ping --ndjson`",
     "reflector": "one line of `twoway reflector --json`",
     "config": "the configuration of `twoway run`",
+    "server": "one line of `twoway server --json` about it; with --light also what `reflector` describes",
 }
 
 
@@ -53,5 +54,10 @@ def _schema(name: str) -> Mapping[str, object]:
         return configuration_schema()
     from twoway.export import schema
 
-    schemas = {"result": schema.result_schema, "record": schema.record_schema, "reflector": schema.reflector_schema}
+    schemas = {
+        "result": schema.result_schema,
+        "record": schema.record_schema,
+        "reflector": schema.reflector_schema,
+        "server": schema.server_schema,
+    }
     return schemas[name]()

@@ -28,7 +28,8 @@ ADDR:PORT is a numeric address, as 192.0.2.1:862, [2001:db8::1]:862 or :862 for 
 861 is OWAMP, any other TWAMP, unless `owamp=` or `twamp=` stands before it.
 
 A key file has mode 0600 and one secret a line: `KEY-ID text:PASSPHRASE` or `KEY-ID hex:OCTETS`. With
-one, every secure mode is offered and none in the clear, unless --mode says what to offer.
+one, every secure mode is offered and none in the clear, unless --mode says what to offer. A file for
+--ikev2-key-file has lines `SPI-I SPI-R hex:OCTETS`, with 16 hexadecimal digits for each SPI.
 
 Ports below 1024 need CAP_NET_BIND_SERVICE. SIGUSR1 prints the counters; SIGINT and SIGTERM end with
 them and with 0. Each rule that a client breaks is counted by its name; -v prints a line for each.
@@ -46,9 +47,11 @@ class _Arguments(argparse.Namespace):
     listen: list[str]
     light: list[str]
     interface: str | None
+    netns: str | None
     port_range: tuple[int, int]
     workers: int
     key_file: str | None
+    ikev2_key_file: str | None
     mode: list[str]
     without: list[str]
     iterations: int
@@ -57,6 +60,7 @@ class _Arguments(argparse.Namespace):
     maximum_connections: int
     maximum_connections_per_client: int
     maximum_sessions: int
+    maximum_sessions_per_client: int
     maximum_sessions_per_connection: int
     max_connection_duration_ns: int
     server_inactivity_timeout_ns: int
@@ -100,6 +104,7 @@ def server_parser() -> Parser:
         help=f"answer STAMP and TWAMP Light at this UDP address too; repeatable (:{defaults.PORT})",
     )
     add("-I", "--interface", metavar="IFACE", help="device or VRF of connections and test packets")
+    add("--netns", metavar="NAME", help="network namespace of both (`ip netns`, or a path); needs root")
     add(
         "--port-range",
         type=value_of(_port_range),
@@ -117,6 +122,11 @@ def server_parser() -> Parser:
 
     add = parser.add_argument_group("who is served").add_argument
     add("--key-file", metavar="FILE", help="secrets by KeyID (mode 0600; format below)")
+    add(
+        "--ikev2-key-file",
+        metavar="FILE",
+        help="keys derived from IKEv2 security associations (RFC 7717; mode 0600; format below)",
+    )
     add(
         "--mode",
         action="append",
@@ -155,6 +165,12 @@ def server_parser() -> Parser:
             "control connections of one address",
         ),
         ("maximum-sessions", 65_536, server.MAXIMUM_SESSIONS, "test-sessions"),
+        (
+            "maximum-sessions-per-client",
+            65_536,
+            server.MAXIMUM_SESSIONS_PER_CLIENT,
+            "test-sessions of one address",
+        ),
         (
             "maximum-sessions-per-connection",
             65_536,
@@ -216,7 +232,7 @@ def server_parser() -> Parser:
 
     add = parser.add_argument_group("output").add_argument
     add("-v", "--verbose", action="store_true", help="a line on standard error for each thing that went wrong")
-    add("--json", action="store_true", help="a JSON document a line instead of text")
+    add("--json", action="store_true", help="a JSON document a line instead of text (see `twoway schema server`)")
     return parser
 
 
@@ -227,11 +243,18 @@ def _options(arguments: _Arguments) -> ServerOptions:
         from twoway.config.keyfile import read_secret_file
 
         secrets = tuple((key.key_id, key.octets) for key in read_secret_file(arguments.key_file))
+    ikev2_key_of = None
+    if arguments.ikev2_key_file is not None:
+        from twoway.config.keyfile import read_ikev2_file
+
+        ikev2 = {(key.initiator_spi, key.responder_spi): key for key in read_ikev2_file(arguments.ikev2_key_file)}
+        ikev2_key_of = lambda spi_i, spi_r: key.octets if (key := ikev2.get((spi_i, spi_r))) else None  # noqa: E731  (a closure, which no representation looks into)
     return ServerOptions(
         listen=tuple(address for text in arguments.listen for address in _listening(text)),
         modes=tuple(arguments.mode),
         features=tuple(feature for feature in FEATURES if feature not in arguments.without),
         secrets=secrets,
+        ikev2_key_of=ikev2_key_of,
         count=arguments.iterations,
         allow=arguments.allow,
         port_range=arguments.port_range,
@@ -239,6 +262,7 @@ def _options(arguments: _Arguments) -> ServerOptions:
         maximum_connections=arguments.maximum_connections,
         maximum_connections_per_client=arguments.maximum_connections_per_client,
         maximum_sessions=arguments.maximum_sessions,
+        maximum_sessions_per_client=arguments.maximum_sessions_per_client,
         maximum_sessions_per_connection=arguments.maximum_sessions_per_connection,
         max_connection_duration_ns=arguments.max_connection_duration_ns,
         server_inactivity_timeout_ns=arguments.server_inactivity_timeout_ns,
@@ -247,6 +271,7 @@ def _options(arguments: _Arguments) -> ServerOptions:
         tcp_keepintvl_s=arguments.tcp_keepintvl_s,
         tcp_keepcnt=arguments.tcp_keepcnt,
         interface=arguments.interface,
+        netns=arguments.netns,
         workers=arguments.workers,
         timestamps=arguments.timestamps,
         clock_format=arguments.clock_format,
@@ -302,7 +327,10 @@ async def _serve(options: ServerOptions, arguments: _Arguments) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         loop.add_signal_handler(number, told.put_nowait, number)
     with ExitStack() as stack:
-        light = stack.enter_context(Reflector(listen=arguments.light)) if arguments.light else None
+        light = None
+        if arguments.light:
+            reflector = Reflector(listen=arguments.light, interface=arguments.interface, netns=arguments.netns)
+            light = stack.enter_context(reflector)
         running = Server(options)
         running.on_event = _show_event if arguments.verbose else _forget_event
         async with running:

@@ -31,6 +31,8 @@ REPLY_NS = 30 * defaults.NANOS
 KEEP_IDLE_S, KEEP_INTERVAL_S, KEEP_COUNT = 120, 5, 6
 """TCP keepalive: Junos's tcp-keepidle, tcp-keepintvl and tcp-keepcnt."""
 CONTROL_DSCP = 0
+START_DELAY_NS = defaults.NANOS
+"""OWAMP: how long before the start, beside three round trips, a session is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class SessionRequest:
     """TWAMP: a reply after this is late; the Session-Reflector goes on for so long after the stop. OWAMP: a packet
     after this is lost."""
     start_ns: int | None = None
-    """Start Time, wall clock; None: as soon as the Server has acknowledged the start."""
+    """Start Time, wall clock; 0: at once. None: TWAMP at once; OWAMP in a second and three round trips, as both ends
+    follow one schedule and must be ready for it."""
     padding_length: int | None = None
     """Octets after the 14 or 48 of the header. None: `payload_len`."""
     payload_len: int | None = None
@@ -137,7 +140,8 @@ class SessionRequest:
     receiver_port: int = 0
     """UDP port wanted at the Session-Reflector or Session-Receiver; the Server may choose another."""
     sender_address: str | None = None
-    """Numeric address named in the request; None: that of the control connection."""
+    """Numeric address named in the request. None: TWAMP none, OWAMP that of the control connection, as Servers want it
+    named; `0.0.0.0` or `::` leaves it to the Server, as for NAT on the way."""
     receiver_address: str | None = None
     octets_to_reflect: int = 0
     """RFC 6038 section 4.2: 16 bits that Accept-Session must carry back."""

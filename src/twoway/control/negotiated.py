@@ -83,6 +83,11 @@ class NegotiatedSession:
         return bool(self.mode & Mode.SYMMETRICAL_SIZE)
 
     @property
+    def reflected_octets(self) -> int:
+        """How much of a packet's padding its reply must bring back (RFC 6038 section 4.2)."""
+        return self.request.padding_to_reflect if self.mode & Mode.REFLECT_OCTETS else 0
+
+    @property
     def dscp_ecn_monitoring(self) -> bool:
         """Whether replies carry the DSCP and ECN of the packet they answer (RFC 7750)."""
         return bool(self.mode & Mode.DSCP_ECN_MONITORING)

@@ -38,7 +38,10 @@ _ZERO_IV: Final = bytes(BLOCK)
 
 
 class Passphrase:
-    """A shared secret. Raises `ConfigError` for one that is not NVT ASCII without newlines (RFC 5357 section 3.1)."""
+    """A shared secret: octets without newlines. Raises `ConfigError`.
+
+    RFC 5357 section 3.1 wants ASCII; who has other characters at both ends means their octets in UTF-8.
+    """
 
     __slots__ = ("_octets",)
 
@@ -47,8 +50,6 @@ class Passphrase:
             raise ConfigError("passphrase", "it is empty")
         if b"\r" in octets or b"\n" in octets:
             raise ConfigError("passphrase", "it holds a newline (RFC 5357 section 3.1)")
-        if not octets.isascii():
-            raise ConfigError("passphrase", "it is not ASCII (RFC 5357 section 3.1)")
         self._octets = octets
 
     def key(self, salt: bytes, count: int) -> bytes:

@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint
-from twoway.config.managed import PORTS, ControlOptions, SessionRequest
+from twoway.config.managed import PORTS, START_DELAY_NS, ControlOptions, SessionRequest
 from twoway.control import events, negotiated
 from twoway.control.codec import interval_from_ns
 from twoway.control.configuration import ClientConfiguration
@@ -37,21 +39,21 @@ from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotTyp
 from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
 from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, keep_alive, mark, reason_of
 from twoway.drivers.managed_plane import (
+    Place,
     ReceiverPlane,
     ReceiverSettings,
     SenderPlane,
     describe,
     recorded_of,
-    reserve_port,
     session_spec,
     timestamp_of,
 )
 from twoway.drivers.managed_session import TestSession
 from twoway.drivers.resolve import resolve_async
+from twoway.drivers.sockets import open_socket, reserve_port
 from twoway.errors import ConfigError, ControlConnectionError, SessionRefusedError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
@@ -107,6 +109,7 @@ class ControlClient:
         self._address = address
         self._peer = f"[{address.host}]:{address.port}" if address.family == 6 else f"{address.host}:{address.port}"
         self._target = self._peer
+        self._place = Place(options.interface, options.netns)
         self._clock = clock
         self._plane = plane
         self._receivers = receivers
@@ -119,6 +122,7 @@ class ControlClient:
         self._unanswered: set[bytes] = set()
         self._refused: dict[bytes, Accept] = {}
         self._failure: Exception | None = None
+        self._round_trip_ns = 0
         self._machine: Machine
         self._stream: ControlStream
         self.local_port = 0
@@ -142,6 +146,7 @@ class ControlClient:
         source: str | None = None,
         family: int | None = None,
         interface: str | None = None,
+        netns: str | None = None,
         dscp: int = 0,
         plane: SenderPlane | None = None,
         receivers: ReceiverPlane | None = None,
@@ -163,6 +168,7 @@ class ControlClient:
             source=source,
             family=family,
             interface=interface,
+            netns=netns,
             dscp=dscp,
         )
         address = await resolve_async(parse_endpoint(target), PORTS[chosen.protocol], chosen.family)
@@ -182,17 +188,23 @@ class ControlClient:
         def make() -> ControlStream:
             local, peer = connection.getsockname(), connection.getpeername()
             self.local_port = local[1]
+            # SIDs of sessions that we receive begin with an address of ours (RFC 4656 section 3.5).
             self._machine = Machine(
-                configuration, local_address=address_of(local), peer_address=address_of(peer), random_octets=os.urandom
+                replace(configuration, sid_address=address_of(local).packed[-4:]),
+                local_address=address_of(local),
+                peer_address=address_of(peer),
+                random_octets=os.urandom,
             )
             self._stream = ControlStream(
                 self._machine, self._clock, on_event=self._on_event, on_finished=self._on_finished, pauses=False
             )
             return self._stream
 
+        asked_ns = time.monotonic_ns()
         try:
             async with asyncio.timeout(self._options.connect_ns / defaults.NANOS):
                 connection = await self._dial()
+                self._round_trip_ns = time.monotonic_ns() - asked_ns
         except TimeoutError:
             raise ControlConnectionError(
                 self._peer, "no answer to the connection request: is the address right, and no firewall between?"
@@ -203,15 +215,11 @@ class ControlClient:
         await self._answer(waiter)
 
     async def _dial(self) -> socket.socket:
-        import socket
-
         source = _address(self._options.source)
         if source is not None and source.version != self._address.family:
             raise ConfigError("source", f"{source} and {self._peer} are of different families")
-        family = socket.AF_INET6 if self._address.family == 6 else socket.AF_INET
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection = open_socket(self._address.family, socket.SOCK_STREAM, self._options.netns)
         try:
-            connection.setblocking(False)
             options = self._options
             keep_alive(connection, options.tcp_keepidle_s, options.tcp_keepintvl_s, options.tcp_keepcnt)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -253,6 +261,11 @@ class ControlClient:
         return self._machine.peer_address
 
     @property
+    def round_trip_ns(self) -> int:
+        """How long the Server took to answer the connection request."""
+        return self._round_trip_ns
+
+    @property
     def sessions(self) -> tuple[TestSession, ...]:
         """Those accepted and not stopped."""
         return tuple(self._sessions.values())
@@ -276,9 +289,13 @@ class ControlClient:
         """
         async with self._lock:
             self.check()
+            if self._one_way:
+                request = self._scheduled(request)
             ours = request.receiver_address if request.server_sends else request.sender_address
             wanted = request.receiver_port if request.server_sends else request.sender_port
-            with reserve_port(ours or str(self.local_address), wanted) as port:
+            if ours is None or not int(ip_address(ours)):
+                ours = str(self.local_address)
+            with reserve_port(ours, wanted, self._options.netns) as port:
                 asked = self._negotiable(request, port.number)
                 waiter = self._expect()
                 now_ns = self._clock.now_ns()
@@ -293,25 +310,39 @@ class ControlClient:
             self._opened.append(session)
             return session
 
+    def _scheduled(self, request: SessionRequest) -> SessionRequest:
+        """With what perfSONAR's Server wants to be told, and whatever both ends must know alike."""
+        start_ns = request.start_ns
+        if start_ns is None:
+            start_ns = time.time_ns() + START_DELAY_NS + 3 * self._round_trip_ns
+        ends = (str(self.local_address), str(self.peer_address))
+        sender, receiver = reversed(ends) if request.server_sends else ends
+        return replace(
+            request,
+            start_ns=start_ns,
+            sender_address=request.sender_address or sender,
+            receiver_address=request.receiver_address or receiver,
+        )
+
     def _open(self, agreed: negotiated.NegotiatedSession, request: SessionRequest) -> TestSession:
         """Our end of a session, on the packet plane."""
         if not agreed.request.server_sends:
             if self._plane is None:
                 self._plane = SenderPlane()
                 self._own.append(self._plane)
-            sender = self._plane.open(agreed, request, self._target, interface=self._options.interface)
+            sender = self._plane.open(agreed, request, self._target, self._place)
             return TestSession(self.check, agreed, request, sender.description, sender)
         if self._receivers is None:
             self._receivers = ReceiverPlane()
             self._own.append(self._receivers)
         settings = ReceiverSettings(
-            interface=self._options.interface,
+            place=self._place,
             timestamps=request.timestamps,
             receive_buffer=request.receive_buffer,
         )
         packets = agreed.request.packets
         receiver = self._receivers.open_receiver(agreed, settings, packets + packets // 8 + 64)
-        spec = session_spec(agreed, request, self._options.interface)
+        spec = session_spec(agreed, request, self._place)
         description = describe(agreed, spec, self._target, receiver.obtained)
         return TestSession(self.check, agreed, request, description, receiver)
 
@@ -440,7 +471,7 @@ class ControlClient:
             sender_address=_address(request.sender_address),
             receiver_address=_address(request.receiver_address),
             padding_length=padding,
-            start_time=0 if request.start_ns is None else timestamp_of(request.start_ns),
+            start_time=timestamp_of(request.start_ns) if request.start_ns else 0,
             dscp=request.dscp,
             octets_to_reflect=request.octets_to_reflect,
             padding_to_reflect=request.padding_to_reflect,
@@ -496,7 +527,9 @@ class ControlClient:
                     self._failure = ControlConnectionError(self._peer, reason)
                 else:
                     why = _ACCEPT[event.accept]
-                    if self._options.key_id is not None and event.accept is Accept.FAILURE:
+                    if event.accept is Accept.FAILURE and self._options.ikev2 is not None:
+                        why = "the key of the IKEv2 security association may be wrong, or this mode is not for you"
+                    elif event.accept is Accept.FAILURE and self._options.key_id is not None:
                         why = "the KeyID or its secret may be wrong, or this mode is not for you"
                     self._failure = SessionRefusedError("set up a control connection", self._peer, event.accept, why)
             case events.SessionsStarted():

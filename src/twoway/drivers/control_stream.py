@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from twoway.config.defaults import NANOS
 
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
     from collections.abc import Callable
     from ipaddress import IPv4Address, IPv6Address
 
@@ -110,6 +111,11 @@ class ControlStream(asyncio.Protocol):
         self._reading = True
         self._pumping = False
         self._over = False
+
+    @property
+    def socket(self) -> TransportSocket | None:
+        """That of the transport, for its options; None when there is none."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is connected."""

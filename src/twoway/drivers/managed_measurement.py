@@ -29,6 +29,7 @@ from twoway.analysis.result import Event, Outage
 from twoway.config import defaults
 from twoway.config.managed import ControlOptions
 from twoway.control.registry import Accept
+from twoway.control.rules import Rule
 from twoway.drivers.control_client import ControlClient
 from twoway.drivers.managed_plane import result_of
 from twoway.drivers.plane import MAX_EVENTS
@@ -36,6 +37,7 @@ from twoway.errors import (
     ControlConnectionError,
     PermissionRefused,
     PlaneError,
+    RemoteControlError,
     RemoteProtocolError,
     ResolveError,
     SessionRefusedError,
@@ -65,6 +67,9 @@ def may_pass(error: TwowayError) -> bool:
     if isinstance(error, PlaneError):
         # A missing privilege stays missing; a missing address, route or descriptor may be there again.
         return bool(error.errno) and not isinstance(error, PermissionRefused)
+    if isinstance(error, RemoteControlError):
+        # Half a message is what a Server leaves that goes down.
+        return error.rule == Rule.TRUNCATED.counter
     return isinstance(error, ControlConnectionError | ResolveError)
 
 
@@ -149,7 +154,7 @@ class MeasuredSession:
             return None
         request = replace(self.request, count=min(bounds, default=None))
         if self._test_sessions:
-            passed = request.start_ns is not None and request.start_ns <= time.time_ns()
+            passed = request.start_ns is not None and 0 < request.start_ns <= time.time_ns()
             # The same seed again would repeat the beginning of the schedule instead of going on with it.
             seed = None if request.seed is None else (request.seed + self._test_sessions) % 2**64
             request = replace(request, start_ns=None if passed else request.start_ns, seed=seed)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from twoway import _native
 from twoway.analysis.result import Event, Result, SessionDescription
@@ -23,12 +21,11 @@ from twoway.control.owamp_codec import PacketRecords, SkipRange
 from twoway.control.registry import Protocol as ControlProtocol
 from twoway.control.registry import SlotType
 from twoway.drivers.plane import COALESCE_NS, MAX_EVENTS, local_clock, sender_spec
-from twoway.errors import PlaneError
+from twoway.drivers.sockets import host_of, scope_of
 from twoway.session import SessionSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import RecordBatch as RecordBatch
@@ -52,56 +49,6 @@ def wall_ns_of(timestamp: int, near_ns: int) -> int:
     if ahead >> 63:
         ahead -= 1 << 64
     return near_ns + (ahead * defaults.NANOS >> 32)
-
-
-def scope_of(address: Address) -> int:
-    """The interface index of a link-local address, else 0."""
-    scope = address.scope_id if isinstance(address, IPv6Address) else None
-    if not scope:
-        return 0
-    return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
-
-
-def host_of(address: Address) -> str:
-    """The numeric address without its scope."""
-    return str(address).partition("%")[0]
-
-
-class ReservedPort:
-    """A UDP port held by a socket that nothing is read from, until the packet plane opens its own."""
-
-    def __init__(self, address: str, number: int) -> None:
-        wanted = ip_address(address)
-        self._socket = socket.socket(
-            socket.AF_INET6 if wanted.version == 6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        )
-        where: tuple[str, int] | tuple[str, int, int, int] = (host_of(wanted), number)
-        if wanted.version == 6:
-            where = (host_of(wanted), number, 0, scope_of(wanted))
-        try:
-            self._socket.bind(where)
-        except OSError as error:
-            self._socket.close()
-            text = f"[{host_of(wanted)}]:{number}" if wanted.version == 6 else f"{wanted}:{number}"
-            raise PlaneError("bind", text, error.errno or 0) from None
-        self.number: int = self._socket.getsockname()[1]
-
-    def release(self) -> None:
-        """Let the packet plane have it."""
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-def reserve_port(address: str, number: int) -> ReservedPort:
-    """Hold a port of this address, any if `number` is 0. Raises `PlaneError`."""
-    return ReservedPort(address, number)
 
 
 class Planes(Protocol):
@@ -140,6 +87,16 @@ class _Watch:
             self._plane.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where sockets are opened."""
+
+    interface: str | None = None
+    """Device or VRF."""
+    netns: str | None = None
+    """Network namespace: a name of `ip netns`, or a path."""
+
+
 class SenderPlane:
     """Session-Senders: of one control connection, of any number that share it, or of a Server.
 
@@ -150,17 +107,19 @@ class SenderPlane:
         self._plane = _native.Plane(workers=1, busy_poll=busy_poll)
         self._watch = _Watch(self._plane)
 
-    def open(
-        self, session: NegotiatedSession, request: SessionRequest, target: str, *, interface: str | None
-    ) -> SessionSender:
+    def open(self, session: NegotiatedSession, request: SessionRequest, target: str, place: Place) -> SessionSender:
         """Open a Session-Sender that waits to be started. Raises `ConfigError` and `PlaneError`."""
-        spec = session_spec(session, request, interface)
+        spec = session_spec(session, request, place)
         if session.protocol is ControlProtocol.OWAMP:
             native = self._plane.open_one_way_sender(_one_way_spec(session, spec))
         else:
             octets = session.server_octets.to_bytes(2) if session.server_octets else None
             native = self._plane.open_sender(
-                sender_spec(spec).negotiated(symmetrical_size=session.symmetrical_size, server_octets=octets)
+                sender_spec(spec).negotiated(
+                    symmetrical_size=session.symmetrical_size,
+                    server_octets=octets,
+                    reflected=session.reflected_octets,
+                )
             )
         sender = SessionSender(native, describe(session, spec, target, native.obtained), request.percentiles)
         self._watch.add(sender)
@@ -175,7 +134,7 @@ class SenderPlane:
 class ReceiverSettings:
     """How packets are answered and received, beside what was negotiated."""
 
-    interface: str | None = None
+    place: Place
     timestamps: str = defaults.TIMESTAMPS
     clock_format: str = defaults.CLOCK_FORMAT
     receive_buffer: int = defaults.SENDER_RECEIVE_BUFFER
@@ -198,8 +157,8 @@ class ReceiverPlane:
             local=host_of(receiver),
             local_port=agreed.receiver_port,
             scope_id=scope_of(receiver),
-            interface=settings.interface,
-            netns=None,
+            interface=settings.place.interface,
+            netns=settings.place.netns,
             sender=host_of(sender),
             sender_port=agreed.sender_port,
             format=session.packet_format,
@@ -229,8 +188,8 @@ class ReceiverPlane:
             local=host_of(receiver),
             local_port=agreed.receiver_port,
             scope_id=scope_of(receiver),
-            interface=settings.interface,
-            netns=None,
+            interface=settings.place.interface,
+            netns=settings.place.netns,
             sender=host_of(sender),
             sender_port=agreed.sender_port,
             format=session.packet_format,
@@ -269,7 +228,12 @@ def _slots(session: NegotiatedSession) -> list[tuple[int, int]]:
     return [(slot.kind, slot.parameter) for slot in session.request.slots]
 
 
-def session_spec(session: NegotiatedSession, request: SessionRequest, interface: str | None) -> SessionSpec:
+def schedule_ns(session: NegotiatedSession) -> list[int]:
+    """When each packet of an OWAMP session is due, after its start."""
+    return _native.owamp_schedule(sid=session.sid, slots=_slots(session), packets=session.request.packets).tolist()
+
+
+def session_spec(session: NegotiatedSession, request: SessionRequest, place: Place) -> SessionSpec:
     """The complete Session-Sender of a negotiated session. Raises `ConfigError`."""
     agreed, (target, source) = session.request, _ends(session)
     header = 14 if session.keys is None else 48
@@ -280,8 +244,8 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, interface:
         scope_id=scope_of(target),
         source=host_of(source),
         source_port=agreed.sender_port,
-        interface=interface,
-        netns=None,
+        interface=place.interface,
+        netns=place.netns,
         format=session.packet_format,
         stamp_key=None,
         twamp_aes_key=None if session.keys is None else session.keys.aes,
@@ -457,6 +421,11 @@ class SessionSender:
     # As a Server's, in OWAMP.
 
     @property
+    def obtained(self) -> dict[str, str]:
+        """Option -> what stands instead."""
+        return self._native.obtained
+
+    @property
     def running(self) -> bool:
         """Whether it may still send."""
         return not self._native.finished
@@ -501,6 +470,11 @@ class SessionReflector:
         self.news: Callable[[], object] = _nothing
         """Called when it has ended."""
         self.forget: Callable[[], object] = _nothing
+
+    @property
+    def obtained(self) -> dict[str, str]:
+        """Option -> what stands instead."""
+        return self._native.obtained
 
     @property
     def running(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twoway.config import defaults
 from twoway.control.owamp_codec import SendRecord
 from twoway.control.registry import Protocol
-from twoway.drivers.managed_plane import SessionReceiver, SessionSender, result_of
+from twoway.drivers.managed_plane import SessionReceiver, SessionSender, result_of, schedule_ns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -61,6 +61,11 @@ class TestSession:
         return self._session.sid
 
     @property
+    def negotiated(self) -> NegotiatedSession:
+        """What both ends have agreed to."""
+        return self._session
+
+    @property
     def direction(self) -> str:
         """`two-way`, `forward` (OWAMP, we send) or `backward` (OWAMP, the Server sends)."""
         if self._session.protocol is Protocol.TWAMP:
@@ -98,6 +103,10 @@ class TestSession:
     def recorded(self) -> Recorded | None:
         """OWAMP: every packet's record, once the sessions are stopped; None if they could not be had."""
         return self._recorded
+
+    def scheduled_ns(self) -> list[int]:
+        """OWAMP: the wall time at which each packet is to leave (RFC 4656 section 3.6)."""
+        return [self._started_ns + due_ns for due_ns in schedule_ns(self._session)]
 
     def take(self) -> SampleBatch | None:
         """The samples since the last call, None where there are none."""
@@ -184,13 +193,13 @@ class TestSession:
         """Start-Sessions is about to be sent: a Session-Receiver must be there before the first packet."""
         self._started_ns = self._request.start_ns or time.time_ns()
         if isinstance(self._end, SessionReceiver):
-            self._end.start(self._request.start_ns)
+            self._end.start(self._request.start_ns or None)
 
     def begin(self) -> None:
         """The Server has acknowledged the start."""
         self.started = True
         if isinstance(self._end, SessionSender):
-            self._end.start(self._request.start_ns)
+            self._end.start(self._request.start_ns or None)
 
     def connection_lost(self) -> None:
         """There will be no Stop-Sessions: nothing more can be measured."""

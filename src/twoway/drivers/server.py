@@ -21,6 +21,8 @@ import time
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from itertools import count
+from math import gcd
 from typing import TYPE_CHECKING, Self
 
 from twoway.analysis.server import ServerState
@@ -30,9 +32,10 @@ from twoway.control.configuration import Limits, ServerConfiguration
 from twoway.control.registry import OWAMP_MODES, Mode, Protocol
 from twoway.control.security import Passphrase
 from twoway.drivers.control_client import MODE_BITS
-from twoway.drivers.control_stream import LoopClock, address_of, keep_alive, reason_of
-from twoway.drivers.managed_plane import ReceiverPlane, ReceiverSettings, SenderPlane, timestamp_of
+from twoway.drivers.control_stream import LoopClock, address_of, keep_alive, mark, reason_of
+from twoway.drivers.managed_plane import Place, ReceiverPlane, ReceiverSettings, SenderPlane, timestamp_of
 from twoway.drivers.server_connection import ServerConnection
+from twoway.drivers.sockets import keep_syn, open_socket, syn_traffic_class
 from twoway.errors import ControlConnectionError
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ _EVENTS = 1000
 """Events kept until taken; more are counted."""
 _BACKLOG = 512
 """Connections that the kernel completes before we see them."""
+_REBIND_S = 1.0
+"""How often sockets are bound to the name of their interface again: one that came back has another index."""
 _SHORT_OF_DESCRIPTORS_S = 0.1
 """How long a listener waits when the process has no descriptor left."""
 
@@ -88,8 +93,9 @@ class Server:
         self.on_event: Callable[[ServerEvent], None] | None = None
         """Called with each event, which is then not kept."""
         self.ports = Ports(*self.options.port_range)
+        self.place = Place(self.options.interface, self.options.netns)
         self.settings = ReceiverSettings(
-            interface=self.options.interface,
+            place=self.place,
             timestamps=self.options.timestamps,
             clock_format=self.options.clock_format,
             receive_buffer=self.options.receive_buffer,
@@ -98,10 +104,12 @@ class Server:
         self.stored: OrderedDict[bytes, Stored] = OrderedDict()
         """OWAMP's results for Fetch-Session, the oldest first."""
         self._session_count = 0
+        self._sessions_per_client: Counter[Address] = Counter()
         self._awaited = 0
         """Packet records that running Session-Receivers may come to."""
         self._plane: ReceiverPlane | None = None
         self._senders: SenderPlane | None = None
+        self._rebinding: asyncio.Task[None] | None = None
 
     # Beginning and end.
 
@@ -121,6 +129,8 @@ class Server:
         for protocol, listener in opened:
             task = asyncio.create_task(self._accept(Protocol(protocol), listener))
             self._listeners.append((protocol, listener, task))
+        if self.options.interface is not None:
+            self._rebinding = asyncio.create_task(self._rebind(self.options.interface.encode()))
 
     def _open(self) -> list[tuple[str, socket.socket]]:
         opened: list[tuple[str, socket.socket]] = []
@@ -141,7 +151,7 @@ class Server:
 
     def _listener(self, host: str, port: int, scope_id: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        listener = open_socket(6 if family == socket.AF_INET6 else 4, socket.SOCK_STREAM, self.options.netns)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -149,14 +159,28 @@ class Server:
             if self.options.interface is not None:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.options.interface.encode())
             listener.bind((host, port, 0, scope_id) if family == socket.AF_INET6 else (host, port))
+            keep_syn(listener)
             listener.listen(_BACKLOG)
         except BaseException:
             listener.close()
             raise
         return listener
 
+    async def _rebind(self, interface: bytes) -> None:
+        while True:
+            await asyncio.sleep(_REBIND_S)
+            listeners = [listener for _, listener, _ in self._listeners]
+            connections = [connection.stream.socket for connection in self._connections]
+            for held in (*listeners, *connections):
+                if held is not None:
+                    # Still gone: the next time will tell.
+                    with contextlib.suppress(OSError):
+                        held.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface)
+
     async def close(self) -> None:
         """Close every listener and connection, and end every session. Idempotent."""
+        if self._rebinding is not None:
+            self._rebinding.cancel()
         listeners, self._listeners = self._listeners, []
         for _, listener, task in listeners:
             task.cancel()
@@ -252,24 +276,28 @@ class Server:
                 self.counts["events_forgotten"] += 1
             self._events.append(event)
 
-    def full(self, records: int) -> str | None:
-        """The limit that one more session, of so many packet records, would break."""
+    def full(self, client: Address, records: int) -> str | None:
+        """The limit that one more session of this client, of so many packet records, would break."""
         if self._session_count >= self.options.maximum_sessions:
             return "maximum_sessions"
+        if self._sessions_per_client[client] >= self.options.maximum_sessions_per_client:
+            return "maximum_sessions_per_client"
         return "stored_records" if self._awaited + records > self.options.stored_records else None
 
-    def enter(self, port: int, records: int) -> None:
+    def enter(self, client: Address, port: int, records: int) -> None:
         """A session has been opened."""
         self.ports.take(port)
         self._session_count += 1
+        self._sessions_per_client[client] += 1
         self._awaited += records
         self.counts["sessions"] += 1
         self._make_room()
 
-    def leave(self, port: int, records: int) -> None:
+    def leave(self, client: Address, port: int, records: int) -> None:
         """A session has ended."""
         self.ports.give_back(port)
         self._session_count -= 1
+        _one_less(self._sessions_per_client, client)
         self._awaited -= records
 
     def store(self, sid: bytes, stored: Stored) -> None:
@@ -289,7 +317,7 @@ class Server:
         """Nothing of a connection is left."""
         if connection in self._connections:
             self._connections.discard(connection)
-            self._leave(connection.client)
+            _one_less(self._per_client, connection.client)
 
     # Accepting.
 
@@ -325,6 +353,8 @@ class Server:
             configuration = replace(configuration, modes=Mode(0))
         keep_alive(accepted, self.options.tcp_keepidle_s, self.options.tcp_keepintvl_s, self.options.tcp_keepcnt)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Our end of the connection has the client's DSCP (RFC 5357 section 3.1); its ECN bits are TCP's to set.
+        mark(accepted, syn_traffic_class(accepted) & ~3)
         self._numbers += 1
         connection = ServerConnection(self, self._numbers, configuration, self.clock, client, local, text)
         connection.server_port = accepted.getsockname()[1]
@@ -351,11 +381,6 @@ class Server:
         if self._per_client[client] >= self.options.maximum_connections_per_client:
             return "maximum_connections_per_client"
         return None
-
-    def _leave(self, client: Address) -> None:
-        self._per_client[client] -= 1
-        if self._per_client[client] <= 0:
-            del self._per_client[client]
 
     def passphrase(self, key_id: bytes) -> Passphrase | None:
         """The secret of a KeyID."""
@@ -397,11 +422,24 @@ class Server:
         )
 
 
+def _one_less(per_client: Counter[Address], client: Address) -> None:
+    per_client[client] -= 1
+    if per_client[client] <= 0:
+        del per_client[client]
+
+
 class Ports:
-    """Which UDP ports of the range are free. One session a port."""
+    """Which UDP ports of the range are free. One session a port.
+
+    They are gone through in strides that come to each of them once, as another program's ports stand side by side.
+    """
 
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
+        span = last - first + 1
+        # Drawn, as two Servers that share a range must not meet its ports in the same order.
+        drawn = int.from_bytes(os.urandom(4), "big") % span
+        self._stride = next(stride for stride in count(drawn + 1) if gcd(stride, span) == 1)
         self._taken: set[int] = set()
         # Not at the same port after each start: what still arrives for the sessions of before is not for these.
         self._next = first + int.from_bytes(os.urandom(4), "big") % (last - first + 1)
@@ -412,7 +450,7 @@ class Ports:
             yield wanted
         span = self._last - self._first + 1
         for _ in range(span):
-            port, self._next = self._next, self._first + (self._next - self._first + 1) % span
+            port, self._next = self._next, self._first + (self._next - self._first + self._stride) % span
             if port not in self._taken and port != wanted:
                 yield port
 

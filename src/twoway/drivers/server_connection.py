@@ -33,11 +33,10 @@ from twoway.drivers.managed_plane import (
     SessionReceiver,
     SessionReflector,
     SessionSender,
-    host_of,
-    reserve_port,
     timestamp_of,
     wall_ns_of,
 )
+from twoway.drivers.sockets import host_of, reserve_port
 from twoway.errors import ConfigError, PlaneError
 
 if TYPE_CHECKING:
@@ -45,8 +44,9 @@ if TYPE_CHECKING:
     from twoway.control.connection import TimerKey
     from twoway.control.negotiated import NegotiatedSession, SessionRequest
     from twoway.drivers.control_stream import Clock
-    from twoway.drivers.managed_plane import FarEnd, Recorded, ReservedPort
+    from twoway.drivers.managed_plane import FarEnd, Recorded
     from twoway.drivers.server import Server
+    from twoway.drivers.sockets import ReservedPort
 
 _ROLES = {SessionReflector: "reflector", SessionReceiver: "receiver", SessionSender: "sender"}
 _PORTS_TRIED = 64
@@ -148,6 +148,7 @@ class ServerConnection:
                 receiver=(_host(agreed.receiver_address), agreed.receiver_port),
                 state=session.state,
                 packets=session.far_end.counters(),
+                obtained=session.far_end.obtained,
             )
             states.append(state)
         return states
@@ -201,7 +202,7 @@ class ServerConnection:
     def _decide(self, request: SessionRequest) -> None:
         """Accept the request if there is room for it (RFC 4656 section 6.5)."""
         server, now_ns = self._server, self.stream.clock.now_ns()
-        full = server.full(0 if request.server_sends else request.packets)
+        full = server.full(self.client, 0 if request.server_sends else request.packets)
         if full is not None:
             server.note(full, self._peer, "as many as there may be", "RFC 4656 section 6.5")
             self._machine.refuse_session(Accept.TEMPORARY_LIMIT, now_ns)
@@ -227,7 +228,7 @@ class ServerConnection:
             server.note("session_not_opened", self._peer, str(error))
             self._machine.end_session(session.sid, now_ns)
             return
-        server.enter(port.number, 0 if request.server_sends else request.packets)
+        server.enter(self.client, port.number, 0 if request.server_sends else request.packets)
         self._sessions[session.sid] = _Session(session, far_end, port.number, start_ns if delay_ns else None)
         if isinstance(far_end, SessionReflector):
             far_end.news = lambda: self._reflector_news(session.sid)
@@ -249,7 +250,7 @@ class ServerConnection:
             receive_buffer=options.receive_buffer,
             sample_capacity=0,
         )
-        return server.senders.open(session, asked, self._peer, interface=options.interface)
+        return server.senders.open(session, asked, self._peer, server.place)
 
     def _reflector_news(self, sid: bytes) -> None:
         """The packet plane ended a session by itself: by REFWAIT, or because its socket failed."""
@@ -269,7 +270,7 @@ class ServerConnection:
             wanted, address = request.receiver_port, request.receiver_address
         for number in islice(self._server.ports.candidates(wanted), _PORTS_TRIED):
             try:
-                return reserve_port(str(address), number)
+                return reserve_port(str(address), number, self._server.options.netns)
             except PlaneError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise
@@ -301,7 +302,7 @@ class ServerConnection:
             self._server.store(sid, Stored(session.negotiated, session.far_end.recorded()))
         session.far_end.close()
         agreed = session.negotiated.request
-        self._server.leave(session.port, 0 if agreed.server_sends else agreed.packets)
+        self._server.leave(self.client, session.port, 0 if agreed.server_sends else agreed.packets)
 
     # OWAMP.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from twoway.analysis.samples import DUPLICATE, LOST, Flag, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twoway.analysis.result import Result
     from twoway.analysis.samples import Batch, Column
@@ -242,10 +242,13 @@ class RecordColumns(Protocol):
     def ttl(self) -> Column: ...
 
 
-def oneway_records(batch: RecordColumns, skip_ranges: Iterable[tuple[int, int]]) -> list[OneWayRecord]:
+def oneway_records(
+    batch: RecordColumns, skip_ranges: Iterable[tuple[int, int]], scheduled_ns: Sequence[int]
+) -> list[OneWayRecord]:
     """The records of an OWAMP test-session, in their order, without those of packets that were never sent.
 
-    When a packet was to leave is known only of a lost one: for others it is when they left.
+    `scheduled_ns` is the wall time at which each packet was to leave; a number beyond the schedule, which only a Server
+    that breaks the rules has, is taken for as it says.
     """
     skipped = tuple(skip_ranges)
     columns = (
@@ -263,7 +266,7 @@ def oneway_records(batch: RecordColumns, skip_ranges: Iterable[tuple[int, int]])
             stamp_of(sent, send_error),
             stamp_of(NEVER if lost else received, receive_error),
             ttl,
-            sent,
+            timestamp_of(scheduled_ns[sequence]) if sequence < len(scheduled_ns) else sent,
         )
         for sequence, lost, sent, send_error, received, receive_error, ttl in zip(
             *(column.tolist() for column in columns), strict=True

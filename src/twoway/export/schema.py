@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from twoway.analysis.metrics import SECTIONS, Kind, Metric, Section, Unit, in_section
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS, SampleColumn
+from twoway.config.managed import MODES
 from twoway.export import fields
 from twoway.export.fields import Field, JsonValue
 
@@ -84,6 +85,52 @@ def reflector_schema() -> Schema:
     }
     counters = _object("A Session-Reflector's counters.", properties)
     return {"$schema": DRAFT, "title": "twoway reflector", "oneOf": [listening, counters]}
+
+
+def server_schema() -> Schema:
+    """The schema of one line of `twoway server --json`: `listening` once, then its state as often as asked."""
+    protocol = {"enum": ["twamp", "owamp", "light"], "description": "What is served there; light is UDP."}
+    address = {"address": _plain("string", "Numeric."), "port": _plain("integer", "Port.")}
+    end = _object("Address and UDP port of one end.", address)
+    addresses: Schema = {
+        "type": "array",
+        "description": "Socket addresses listened on.",
+        "items": _object("One.", {"protocol": protocol, **address}),
+    }
+    session = _object(
+        "A test-session that has not ended.",
+        {
+            "sid": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "SID, 16 octets."},
+            "protocol": {"enum": ["twamp", "owamp"], "description": "Protocol."},
+            "role": {"enum": ["reflector", "receiver", "sender"], "description": "What the Server is in it."},
+            "connection": _plain("integer", "Number of its control connection, from 1."),
+            "client": _plain("string", "Address and port of the Control-Client."),
+            "mode": {"enum": list(MODES), "description": "Security mode."},
+            "sender": {**end, "description": "Session-Sender."},
+            "receiver": {**end, "description": "Session-Reflector or Session-Receiver."},
+            "state": {"enum": ["accepted", "started", "stopping"], "description": "How far it is."},
+            "packets": {**_counts(), "description": "Packets by disposition."},
+            "obtained": _obtained(),
+        },
+    )
+    properties: dict[str, JsonValue] = {
+        **_marker("server"),
+        "at_ns": _plain("integer", "Wall time. Unit: ns."),
+        "local_addresses": addresses,
+        "connections": _plain("integer", "Control connections that are open, or whose stopped sessions still run."),
+        "counters": {**_counts(), "description": "How often things happened; broken rules by their names."},
+        "sessions": {"type": "array", "description": "Test-sessions.", "items": session},
+    }
+    listening = _object("Connections are accepted from now on.", {**_marker("listening"), "local_addresses": addresses})
+    return {
+        "$schema": DRAFT,
+        "title": "twoway server",
+        "oneOf": [listening, _object("A Server's state.", properties)],
+    }
+
+
+def _counts() -> Schema:
+    return {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 
 
 def _marker(kind: str) -> dict[str, JsonValue]:

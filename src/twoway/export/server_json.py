@@ -52,4 +52,5 @@ def _session(session: SessionState) -> dict[str, JsonValue]:
         "receiver": {"address": session.receiver[0], "port": session.receiver[1]},
         "state": session.state,
         "packets": dict(session.packets),
+        "obtained": dict(session.obtained),
     }

@@ -24,4 +24,6 @@ def report(state: ServerState) -> str:
 def _session(session: SessionState) -> str:
     packets = ", ".join(f"{name} {count}" for name, count in session.packets.items() if count)
     ends = f"{endpoint(*session.sender)} > {endpoint(*session.receiver)}"
-    return f"{session.sid.hex()} {session.role} {ends} {session.mode} {session.state}{': ' * bool(packets)}{packets}"
+    lesser = "".join(f"; not granted: {option}: {instead}" for option, instead in sorted(session.obtained.items()))
+    known = f"{session.sid.hex()} {session.role} {ends} {session.mode} {session.state}"
+    return f"{known}{': ' * bool(packets)}{packets}{lesser}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from twoway.analysis import reading
 from twoway.analysis.metrics import BY_NAME, Kind, Metric, Section, in_section, parts
 from twoway.analysis.reading import Spread, Unknown, percentile_name
+from twoway.analysis.result import CONTROL_EVENTS
 from twoway.analysis.timestamps import SOURCES, STAMPS, fell_back
 from twoway.export.packet_lines import PacketLines
 from twoway.export.quantities import (
@@ -125,7 +126,12 @@ def _outages(result: Result) -> list[str]:
     total_ns = sum((outage.ended_ns or result.ended_ns) - outage.began_ns for outage in result.outages)
     still = "" if result.outages[-1].ended_ns is not None else ", the last one to the end"
     many = f"in {plural(len(result.outages), 'outage')}{still}"
-    return [f"nothing sent for {setting(_rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
+    lines = [f"nothing sent for {setting(_rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
+    summary = result.summary
+    unknown = summary.counter("sent") - reading.total(summary, "received", "late", "pending", *reading.LOST)
+    if unknown > 0 and any(event.name == "results_lost" for event in result.events):
+        lines.append(f"nothing known of {plural(unknown, 'packet')}: {CONTROL_EVENTS['results_lost']}")
+    return lines
 
 
 def _rounded(value_ns: int) -> int:

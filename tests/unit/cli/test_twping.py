@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Self
@@ -17,6 +18,7 @@ from twoway.analysis.samples import Status
 from twoway.cli import owping, twping
 from twoway.control.owamp_codec import SkipRange
 from twoway.errors import ConfigError, ControlConnectionError, KeyFileError, PlaneError, SessionRefusedError
+from twoway.export.perfsonar_records import timestamp_of
 
 from ..measured import MS, START_NS, Rows, Span, result
 
@@ -101,6 +103,9 @@ class Session:
     def abort(self) -> None:
         self._aborted.set()
 
+    def scheduled_ns(self) -> list[int]:
+        return [START_NS + 100 * MS * number for number in range(100)]
+
     def result(self, *, interrupted: bool) -> Result:
         return result(
             Span(facts=FACTS),
@@ -123,6 +128,7 @@ class Client:
     mode = "unauthenticated"
     local_address = IPv4Address("127.0.0.1")
     peer_address = IPv4Address("192.0.2.1")
+    round_trip_ns = 5 * MS
 
     def __init__(self, options: ControlOptions) -> None:
         self._options = options
@@ -296,6 +302,18 @@ def test_owping_reports_both_directions(network: Network, capsys: pytest.Capture
     assert printed.count("90 sent, 0 lost (0.000%), 0 duplicates") == 2  # ten were never sent
     assert printed.count("one-way delay min/median/max = 1e+03/1e+03/1e+03 us, (unsync)") == 2
     assert network.options[0].protocol == "owamp"
+
+
+def test_owping_tells_when_packets_were_to_leave(network: Network, capsys: pytest.CaptureFixture[str]) -> None:
+    network.batches = []
+    assert owping.main(["-M", "-t", "-c100", "192.0.2.1"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    # Numbers 0 to 9 were never sent.
+    assert f"START_TIME\t{timestamp_of(START_NS + 1000 * MS):020}" in printed
+    assert f"END_TIME\t{timestamp_of(START_NS + 9900 * MS):020}" in printed
+    start_ns = network.requests[0].start_ns
+    assert start_ns is not None
+    assert 0 < start_ns - time.time_ns() <= 1015 * MS
 
 
 def test_owping_says_whose_results_are_not_to_be_had(network: Network, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twoway.config.keyfile import Key, choose_key, parse_keys, read_key_file, read_passphrase_file
+from twoway.config.keyfile import (
+    Ikev2Key,
+    Key,
+    choose_key,
+    parse_keys,
+    read_ikev2_file,
+    read_key_file,
+    read_passphrase_file,
+    read_secret_file,
+)
 from twoway.errors import KeyFileError
 
 if TYPE_CHECKING:
@@ -99,6 +108,8 @@ def test_other_files(tmp_path: Path) -> None:
         read_key_file(str(tmp_path / "missing"))
     with pytest.raises(KeyFileError, match="neither a file nor a pipe"):
         read_key_file("/dev/null")
+    with pytest.raises(KeyFileError, match="neither a file nor a pipe"):
+        read_key_file(str(tmp_path))
     with pytest.raises(KeyFileError, match="larger than 1048576 octets"):
         read_key_file(written(tmp_path / "large", b"#" * (1 << 20) + b"\n"))
     with pytest.raises(KeyFileError, match="line 2: not UTF-8"):
@@ -179,3 +190,48 @@ def test_choosing_in_vain(keys: tuple[Key, ...], key_id: str | None, ssid: int |
 
 def test_the_only_key_needs_no_name_even_with_an_ssid() -> None:
     assert choose_key((KEYS[1],), None, None, "keys") == KEYS[1]
+
+
+def test_a_secret_may_have_any_letters(tmp_path: Path) -> None:
+    (key,) = read_secret_file(written(tmp_path / "secrets", "alice text:naïve horse"))
+    assert key.octets == "naïve horse".encode()
+
+
+@pytest.mark.parametrize("line", ["alice hex:410a", "alice hex:0d", "alice ssid=1 text:horse"])
+def test_what_no_secret_can_be(line: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="key alice"):
+        read_secret_file(written(tmp_path / "secrets", line))
+
+
+def test_a_file_of_ikev2_keys(tmp_path: Path) -> None:
+    text = (
+        f"# from charon\n0011223344556677 8899aabbCCDDEEFF hex:{'5a' * 20}\n\n{'0' * 16} {'1' * 16}  hex:{'00' * 16}\n"
+    )
+    assert read_ikev2_file(written(tmp_path / "keys", text)) == (
+        Ikev2Key(bytes.fromhex("0011223344556677"), bytes.fromhex("8899aabbccddeeff"), b"Z" * 20),
+        Ikev2Key(bytes(8), b"\x11" * 8, bytes(16)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("# none", "holds no key"),
+        ("0011 8899aabbccddeeff hex:00", "line 1: not of the form `SPI-I SPI-R hex:OCTETS`"),
+        (f"{'0' * 16} {'1' * 16} text:passphrase-of-16", "line 1: not of the form"),
+        (f"{'0' * 16} {'1' * 16} hex:xyz", "line 1: hex: is not followed by pairs"),
+        (f"{'0' * 16} {'1' * 16} hex:{'5a' * 15}", "line 1: a derived key has 16 to 64 octets, this one 15"),
+        (f"{'0' * 16} {'1' * 16} hex:{'5a' * 65}", "line 1: a derived key has 16 to 64 octets, this one 65"),
+        (f"{'0' * 16} {'1' * 16} hex:{'5a' * 16}\n" * 2, "line 2: its security association is here twice"),
+    ],
+)
+def test_what_is_no_ikev2_key(text: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError) as caught:
+        read_ikev2_file(written(tmp_path / "keys", text))
+    assert reason in str(caught.value)
+    assert "5a5a" not in str(caught.value)
+    assert "passphrase-of" not in str(caught.value)
+
+
+def test_no_representation_holds_an_ikev2_key() -> None:
+    assert "secret" not in repr(Ikev2Key(bytes(8), bytes(8), b"a secret of 16 o"))

@@ -87,7 +87,7 @@ def test_recorded_tokens(conversation: Conversation) -> None:
     assert make_token(key, server[16:32], keys) == client[84:148]
 
 
-@pytest.mark.parametrize("octets", [b"", b"two\nlines", b"two\rlines", "p\u00e4ss".encode(), b"\xff"])
+@pytest.mark.parametrize("octets", [b"", b"two\nlines", b"two\rlines"])
 def test_rfc5357_3_1_passphrases_that_cannot_be(octets: bytes) -> None:
     with pytest.raises(ConfigError) as caught:
         Passphrase(octets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from twoway.config.managed import ControlOptions, SessionRequest
@@ -13,7 +13,7 @@ from twoway.config.server import ServerOptions
 from twoway.drivers.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 SECRET = b"correct horse"
 MODES = ("unauthenticated", "authenticated", "encrypted", "mixed")
@@ -53,8 +53,19 @@ def options(mode: str = "unauthenticated", protocol: str = "twamp", *features: s
 
 
 def request(**changes: object) -> SessionRequest:
-    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 100 * MS, **changes}
+    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 100 * MS, "start_ns": 0, **changes}
     return SessionRequest(**settings)  # type: ignore[arg-type]  # fields by name
+
+
+@contextmanager
+def no_surprises() -> Iterator[None]:
+    """Nothing that happens meanwhile may raise where only the loop would see it."""
+    loop = asyncio.get_running_loop()
+    surprises: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: surprises.append(context))
+    yield
+    loop.set_exception_handler(None)
+    assert not surprises
 
 
 async def eventually(what: Callable[[], bool]) -> None:

@@ -59,9 +59,10 @@ async def test_twamp_in_every_mode_with_several_sessions(mode: str, host: str) -
 async def test_twamp_with_every_feature(mode: str) -> None:
     async with serving() as server:
         wanted = options(mode, "twamp", *FEATURES)
-        asked = request(padding_length=128, padding_to_reflect=16, octets_to_reflect=0xBEEF, dscp=10)
+        asked = request(padding_length=128, padding_to_reflect=16, octets_to_reflect=0xBEEF, dscp=10, fill="random")
         (managed,) = await measure_managed(target(server), [asked], wanted)
         assert managed.result.summary.counter("received") == 5
+        assert managed.result.summary.counter("padding_changed") == 0
         assert managed.result.summary.dscp_ecns["far"] == {10 << 2: 5}
 
 
@@ -125,6 +126,31 @@ async def test_sessions_have_a_limit(limit: str, accept: int) -> None:
         await client.request_session(request())
         with pytest.raises(SessionRefusedError, match=f"Accept {accept}"):
             await client.request_session(request())
+
+
+async def test_sessions_of_one_address_have_a_limit_over_all_its_connections() -> None:
+    async with serving(maximum_sessions_per_client=1) as server:
+        async with (
+            await ControlClient.connect(target(server), options()) as first,
+            await ControlClient.connect(target(server), options()) as second,
+        ):
+            await first.request_session(request())
+            with pytest.raises(SessionRefusedError, match="Accept 5"):
+                await second.request_session(request())
+            assert server.counters()["maximum_sessions_per_client"] == 1
+        await eventually(lambda: not server.sessions())
+        (managed,) = await measure_managed(target(server), [request()], options())
+        assert managed.result.summary.counter("received") == 5
+
+
+async def test_what_was_not_granted_is_said_of_each_session() -> None:
+    async with (
+        serving(timestamps="hardware") as server,
+        await ControlClient.connect(target(server), options()) as client,
+    ):
+        await client.request_session(request())
+        (state,) = server.sessions()
+        assert state.obtained == {"timestamps": "kernel (hardware stamps need an interface: -I)"}
 
 
 @pytest.mark.parametrize("limit", ["maximum_connections", "maximum_connections_per_client"])

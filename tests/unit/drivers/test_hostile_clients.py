@@ -6,152 +6,46 @@ wrong is one event, which names the rule and its section.
 
 from __future__ import annotations
 
-import asyncio
+import random
 import socket
 import struct
-import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
 
 import pytest
 
-from twoway import measure_managed
 from twoway.config.managed import ControlOptions
-from twoway.control import codec
+from twoway.control import codec, owamp_codec
 from twoway.control.owamp_codec import OwampStopSessions, RequestSession, ScheduleSlot, SendRecord
 from twoway.control.registry import Accept, Mode
 from twoway.drivers.control_client import ControlClient
-from twoway.drivers.managed_plane import timestamp_of
 from twoway.errors import SessionRefusedError
 
+from .hostile import (
+    ACCEPT,
+    ACK,
+    ALL_ONES,
+    ASK,
+    ASK_ONE_WAY,
+    GREETING,
+    MESSAGES,
+    SERVER_START,
+    START,
+    STOP,
+    Client,
+    bystander,
+    clear,
+    set_up,
+)
 from .serving import (
     MODES,
-    MS,
-    PATIENCE_S,
     SECRET,
-    FakeClock,
     eventually,
-    options,
-    received,
-    request,
     serving,
     target,
-    up_to_ready,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from twoway.drivers.server import Server, ServerEvent
 
 SECURE = MODES[1:]
-GREETING, SERVER_START, ACCEPT, ACK = 64, 48, 48, 32
-"""Octets of what a Server says."""
-ALL_ONES = 0xFFFFFFFF
-ASK = codec.RequestTwSession(4, 4000, 0, bytes(16), bytes(16), 0, 0, 1 << 32, 0)
-ASK_ONE_WAY = RequestSession(
-    4, False, True, 5, 4000, 0, bytes(16), bytes(16), bytes(16), 0, 0, 1 << 32, 0, (ScheduleSlot(1, 1 << 32),)
-)
-START = codec.StartSessions()
-
-
-class Sayable(Protocol):
-    def segments(self) -> codec.Segments: ...
-
-
-def clear(*messages: Sayable) -> bytes:
-    """As said in the clear, where nobody looks at HMACs."""
-    return b"".join(segment + bytes(16) for message in messages for segment in message.segments())
-
-
-def set_up(mode: int, key_id: bytes = b"", token: bytes = bytes(64)) -> bytes:
-    return codec.SetUpResponse(mode, key_id.ljust(80, b"\0"), token, bytes(16)).octets()
-
-
-@asynccontextmanager
-async def bystander(server: Server) -> AsyncIterator[None]:
-    """Another client, whose session goes on through all that happens."""
-    protocol = server.local_addresses[0][0]
-    settings = options("unauthenticated", protocol)
-    async with await ControlClient.connect(target(server), settings) as client:
-        session = await client.request_session(request(count=1_000_000 if protocol == "owamp" else None))
-        await client.start()
-        counter = "sent" if protocol == "owamp" else "received"
-        await eventually(lambda: session.summary().counter(counter) > 0)
-        yield
-        before = session.summary().counter(counter)
-        await eventually(lambda: session.summary().counter(counter) > before + 2)
-        assert not client.closed
-        await client.stop()
-
-
-class Client:
-    """A client by hand, in the clear unless it says otherwise."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.socket = up_to_ready(server)
-        self.name = "{}:{}".format(*self.socket.getsockname())
-
-    async def say(self, octets: bytes) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.get_running_loop().sock_sendall(self.socket, octets)
-
-    async def hear(self, count: int) -> bytes:
-        octets = await received(self.socket, count)
-        assert len(octets) == count
-        return octets
-
-    async def get_ready(self, mode: int = 1) -> None:
-        await self.hear(GREETING)
-        await self.say(set_up(mode))
-        assert (await self.hear(SERVER_START))[15] == Accept.OK
-
-    async def run_session(self) -> int:
-        """Ask and start; the port of the session."""
-        await self.say(clear(ASK, START))
-        accepted = await self.hear(ACCEPT + ACK)
-        assert (accepted[0], accepted[ACCEPT]) == (0, 0)
-        return int.from_bytes(accepted[2:4])
-
-    async def closed(self) -> bytes:
-        """What the Server still says before it closes."""
-        octets = b""
-        async with asyncio.timeout(PATIENCE_S):
-            try:
-                while piece := await asyncio.get_running_loop().sock_recv(self.socket, 65536):
-                    octets += piece
-            except ConnectionResetError:
-                pass
-        return octets
-
-    async def event(self) -> ServerEvent:
-        """The only thing that the Server has to tell of this client."""
-        found: list[ServerEvent] = []
-
-        def told() -> bool:
-            found.extend(event for event in self.server.take_events() if event.peer == self.name)
-            return bool(found)
-
-        await eventually(told)
-        (event,) = found
-        assert event.section.startswith("RFC ")
-        assert event.meaning
-        assert self.server.counters()[event.name] == 1
-        return event
-
-    def vanish(self) -> None:
-        """Go with a reset and no word."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
 
 
 @dataclass(frozen=True)
@@ -173,6 +67,7 @@ class Case:
 
 WEB = b"GET / HTTP/1.1\r\nHost: there\r\n\r\n".ljust(164, b"x")
 SID = b"sixteen octets!!"
+FETCH = clear(owamp_codec.FetchSession(0, ALL_ONES, SID))
 INDIVIDUAL = int(Mode.UNAUTHENTICATED | Mode.INDIVIDUAL_SESSION_CONTROL)
 CLOSING = [
     Case("no mode", set_up(0), "set_up_refused:no_common_mode", mode=0),
@@ -293,34 +188,6 @@ async def test_what_owamp_refuses_leaves_the_connection_alone(asked: RequestSess
             assert (await client.hear(ACCEPT + ACK))[::ACCEPT] == bytes(2)
 
 
-async def test_slots_of_all_ones_are_never_waited_for() -> None:
-    """They are read past, not kept; that no message lasts longer than half a minute ends it."""
-    clock = FakeClock()
-    async with serving("owamp", clock=clock) as server:
-        with Client(server) as client:
-            await client.get_ready()
-            octets = bytearray(clear(ASK_ONE_WAY))
-            octets[4:8] = b"\xff" * 4
-            await client.say(bytes(octets) + bytes(1 << 20))
-            await eventually(lambda: _drained(client))
-            clock.pass_by(31)
-            await client.closed()
-            assert (await client.event()).name == "violated:message_too_slow"
-
-
-def _drained(client: Client) -> bool:
-    """Whether the Server has read all that the client said."""
-    import fcntl
-    import termios
-
-    unsent = fcntl.ioctl(client.socket, termios.TIOCOUTQ, bytes(4))
-    return not int.from_bytes(unsent, "little")
-
-
-STOP = codec.StopSessions(Accept.OK, 1)
-MESSAGES = {"set-up": set_up(1), "request": clear(ASK), "start": clear(START), "stop": clear(STOP)}
-
-
 @pytest.mark.parametrize(
     ("message", "length"),
     [("set-up", n) for n in (1, 4, 163)]
@@ -362,188 +229,16 @@ async def test_a_client_that_goes_takes_its_sessions_along(goodbye: str) -> None
         assert counters[f"connection_closed:{'lost' if goodbye == 'reset' else 'peer'}"] == 1
         # It is no mistake, so there is nothing to tell; and the port is free.
         assert not server.take_events()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", port))
+        await eventually(lambda: is_free(port))
 
 
-async def test_a_client_whose_machine_is_gone_is_noticed_by_keepalive() -> None:
-    """Its kernel says nothing when the connection ends, and afterwards knows nothing of it."""
-    async with serving(tcp_keepidle_s=1, tcp_keepintvl_s=1, tcp_keepcnt=1) as server, bystander(server):
-        with Client(server) as client:
-            await client.get_ready()
-            await client.run_session()
-            # With nothing under way, nothing but keepalive can notice.
-            await eventually(lambda: _acknowledged(client))
-            tcp_repair = 19
-            try:
-                client.socket.setsockopt(socket.IPPROTO_TCP, tcp_repair, 1)
-            except PermissionError:
-                pytest.skip("TCP_REPAIR, to vanish without a word, needs CAP_NET_ADMIN: run as root")
-            client.socket.close()
-            assert server.connections == 2
-            await eventually(lambda: server.connections == 1)
-        assert server.counters()["connection_closed:lost"] == 1
-
-
-def _acknowledged(client: Client) -> bool:
-    """Whether the client's kernel has acknowledged all that the Server said."""
-    ports = [f":{client.socket.getpeername()[1]:04X}", f":{client.socket.getsockname()[1]:04X}"]
-    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        local, remote, _, queues = line.split()[1:5]
-        if [local[8:], remote[8:]] == ports:
-            return queues.startswith("00000000:")
-    return False
-
-
-async def test_half_open_connections_have_half_a_minute() -> None:
-    clock = FakeClock()
-    async with serving(clock=clock) as server, bystander(server):
-        clients = [Client(server) for _ in range(60)]
-        for client in clients:
-            await client.hear(GREETING)
-        clock.pass_by(29)
-        assert server.connections == 61
-        clock.pass_by(2)
-        await eventually(lambda: server.connections == 1)
-        assert server.counters()["violated:message_too_slow"] == 60
-        for client in clients:
-            assert await client.closed() == b""
-            client.socket.close()
-
-
-@pytest.mark.parametrize("message", ["set-up", "request", "start"])
-async def test_an_octet_a_minute_is_too_slow(message: str) -> None:
-    clock = FakeClock()
-    async with serving(clock=clock) as server, bystander(server):
-        with Client(server) as client:
-            if message == "set-up":
-                await client.hear(GREETING)
-            else:
-                await client.get_ready()
-                # Nothing is owed between commands: SERVWAIT is much longer.
-                clock.pass_by(600)
-            await client.say(MESSAGES[message][:1])
-            await eventually(lambda: _drained(client))
-            clock.pass_by(29)
-            assert server.connections == 2
-            clock.pass_by(31)
-            assert await client.closed() == b""
-            assert (await client.event()).name == "violated:message_too_slow"
-
-
-async def test_a_thousand_connections_at_once_of_one_address() -> None:
-    clock = FakeClock()
-    async with serving(clock=clock) as server, bystander(server):
-        crowd = []
-        told = []
-        for _ in range(1000):
-            crowd.append(Client(server))
-            told.append(await crowd[-1].hear(GREETING))
-        assert server.counters()["connections"] == 1001
-        assert server.connections == server.options.maximum_connections_per_client == 64
-        assert server.counters()["maximum_connections"] == 1000 - 63
-        # Those that have a place lose it, as they say nothing; the others were told that there is none.
-        clock.pass_by(31)
-        await eventually(lambda: server.connections == 1)
-        assert [await client.closed() for client in crowd] == [b""] * 1000
-        assert sum(not any(octets[12:16]) for octets in told) == 1000 - 63
-        for client in crowd:
-            client.socket.close()
-        (managed,) = await measure_managed(target(server), [request()], options())
-        assert managed.result.summary.counter("received") == 5
-
-
-async def test_a_client_that_reads_nothing_is_not_read() -> None:
-    clock = FakeClock()
-    async with serving(clock=clock) as server, bystander(server):
-        with Client(server) as client:
-            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            await client.get_ready()
-            commands = clear(*[START] * 128)
-            said = 0
-            # Until the Server reads no more, and its kernel takes no more.
-            while True:
-                try:
-                    async with asyncio.timeout(0.2):
-                        await asyncio.get_running_loop().sock_sendall(client.socket, commands)
-                        await asyncio.sleep(0)
-                except TimeoutError:
-                    break
-                said += len(commands)
-                assert said < 1 << 28
-            stuck = server.counters()["command_refused:nothing_to_start"]
-            assert stuck * ACK < 1 << 24
-            clock.pass_by(899)
-            assert server.connections == 2
-            clock.pass_by(2)
-            await eventually(lambda: server.counters().get("connection_closed:servwait") == 1)
-            # Its last octets are waited for no longer than a moment.
-            clock.pass_by(6)
-            await eventually(lambda: server.connections == 1)
-
-
-async def test_more_commands_at_once_than_may_wait() -> None:
-    async with serving() as server, bystander(server):
-        with Client(server) as client:
-            await client.get_ready()
-            with suppress(ConnectionError):
-                await client.say(clear(*[START] * 65536))
-            await client.closed()
-            await eventually(lambda: "violated:too_much_unread" in server.counters())
-            told = [event for event in server.take_events() if event.name.startswith("violated")]
-            assert [event.section for event in told] == ["RFC 4656 section 6.5"]
-
-
-async def test_a_range_of_ports_that_others_hold() -> None:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second,
-    ):
-        first.bind(("127.0.0.1", 23041))
-        second.bind(("127.0.0.1", 23042))
-        async with serving(port_range=(23040, 23042)) as server, bystander(server):
-            with Client(server) as client:
-                await client.get_ready()
-                await client.say(clear(ASK))
-                assert (await client.hear(ACCEPT))[0] == Accept.TEMPORARY_LIMIT
-                event = await client.event()
-                assert (event.name, event.section) == ("no_port", "RFC 4656 section 6.5")
-                second.close()
-                assert await client.run_session() == 23042
-
-
-async def test_a_clock_that_steps_ends_nothing_before_its_time() -> None:
-    clock = FakeClock()
-    async with serving(clock=clock) as server, bystander(server):
-        with Client(server) as client:
-            await client.get_ready()
-            clock.pass_by(-100_000)
-            await client.run_session()
-            clock.pass_by(100_000 + 899)
-            # Its session runs, and had no packet: REFWAIT is that of the packet plane, whose clock did not step.
-            assert len(server.sessions()) == 2
-            await client.say(clear(STOP))
-            await eventually(lambda: any(state.state == "stopping" for state in server.sessions()))
-            clock.pass_by(2)
-            await eventually(lambda: len(server.sessions()) == 1)
-            assert not server.take_events()
-
-
-@pytest.mark.parametrize("days", [-10_000, -1, 1, 10_000])
-async def test_a_wall_clock_that_is_wrong_is_no_reason_not_to_reflect(days: int) -> None:
-    """Start Time is the client's; a Session-Reflector answers what comes, from the start on (RFC 5357 section 4.2)."""
-    async with serving() as server:
-        with Client(server) as client, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.bind(("127.0.0.1", 0))
-            sender.setblocking(False)
-            start_time = timestamp_of(time.time_ns() + days * 86400 * 1000 * MS)
-            await client.get_ready()
-            await client.say(clear(replace(ASK, sender_port=sender.getsockname()[1], start_time=start_time), START))
-            accepted = await client.hear(ACCEPT + ACK)
-            assert accepted[::ACCEPT] == bytes(2)
-            # An Error Estimate of Multiplier 0 would be none (RFC 4656 section 4.1.2).
-            sender.sendto(bytes(13) + b"\1" + bytes(27), ("127.0.0.1", int.from_bytes(accepted[2:4])))
-            assert len(await received(sender, 41)) == 41
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wanted:
+        try:
+            wanted.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @pytest.mark.parametrize("mode", SECURE)
@@ -557,3 +252,46 @@ async def test_a_wrong_secret_and_an_unknown_key_id_are_one(mode: str, key_id: s
         (event,) = server.take_events()
         assert (event.name, event.section) == ("set_up_refused:key_id_unknown", "RFC 4656 section 3.1")
         await eventually(lambda: server.connections == 1)
+
+
+def spoiled(messages: list[bytes], chance: random.Random) -> bytes:
+    """A conversation with messages dropped, doubled, out of order, cut short, and octets altered."""
+    said = list(messages)
+    for _ in range(chance.randrange(4)):
+        at = chance.randrange(len(said))
+        match chance.randrange(4):
+            case 0:
+                said.insert(at, said[chance.randrange(len(said))])
+            case 1:
+                said[at] = said[at][: chance.randrange(len(said[at]) + 1)]
+            case 2:
+                said[at], said[0] = said[0], said[at]
+            case 3:
+                octets = bytearray(said[at] or b"x")
+                octets[chance.randrange(len(octets))] = chance.randrange(256)
+                said[at] = bytes(octets)
+    return b"".join(said)
+
+
+@pytest.mark.parametrize("protocol", ["twamp", "owamp"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_spoiled_conversations(protocol: str, seed: int) -> None:
+    """Whatever becomes of each, the Server has nothing of it in the end, and nobody else notices."""
+    chance = random.Random(seed)  # noqa: S311  (the same each time)
+    if protocol == "twamp":
+        talk = [set_up(chance.choice((1, INDIVIDUAL))), clear(ASK), clear(ASK), clear(START), clear(STOP), clear(ASK)]
+    else:
+        talk = [set_up(1), clear(ASK_ONE_WAY), clear(START), clear(OwampStopSessions(Accept.OK, ())), FETCH]
+    async with serving(protocol) as server, bystander(server):
+        for _ in range(50):
+            with Client(server) as client, suppress(ConnectionError):
+                await client.say(spoiled(talk, chance))
+                client.socket.shutdown(socket.SHUT_WR)
+                await client.closed()
+        await eventually(lambda: server.connections == 1 and len(server.sessions()) == 1)
+        assert all(event.section or event.name == "stopped_invalid" for event in server.take_events())
+        counters = server.counters()
+        assert counters["connections"] == 51
+        # What did not end by itself is what the bystander has.
+        ended = sum(number for name, number in counters.items() if name.startswith("session_ended:"))
+        assert counters["sessions"] == ended + 1

@@ -20,7 +20,7 @@ from twoway.drivers import control_client
 from twoway.drivers.control_client import ControlClient
 from twoway.errors import ControlConnectionError, RemoteControlError, SessionRefusedError, TwowayError
 
-from .serving import MS, PATIENCE_S, FakeClock, eventually, options, request, serving, target
+from .serving import MS, PATIENCE_S, FakeClock, eventually, no_surprises, options, request, serving, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -162,7 +162,8 @@ async def bystander() -> AsyncIterator[None]:
         session = await client.request_session(request(count=None))
         await client.start()
         await eventually(lambda: session.summary().counter("received") > 0)
-        yield
+        with no_surprises():
+            yield
         before = session.summary().counter("received")
         await eventually(lambda: session.summary().counter("received") > before + 2)
         await client.stop()
@@ -269,8 +270,8 @@ async def test_a_server_that_restarts_in_mid_test() -> None:
             result = session.result()
             assert result.interrupted
             assert result.summary.counter("received") >= 3
-            # Lost is what was under way, no more.
-            assert result.summary.counter("sent") - result.summary.counter("received") <= 20
+            # Lost is what was under way: a second of it, on a busy machine.
+            assert result.summary.counter("sent") - result.summary.counter("received") <= 200
             client.close()
             async with await ControlClient.connect(f"{host}:{port}", options("encrypted")) as anew:
                 session = await anew.request_session(request())

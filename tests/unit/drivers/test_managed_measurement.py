@@ -47,7 +47,7 @@ def port_of(server: Server) -> int:
 
 
 def request(**changes: object) -> SessionRequest:
-    settings: dict[str, object] = {"count": 40, "interval_ns": 2 * MS, "timeout_ns": 100 * MS, **changes}
+    settings: dict[str, object] = {"count": 40, "interval_ns": 2 * MS, "timeout_ns": 100 * MS, "start_ns": 0, **changes}
     return SessionRequest(**settings)  # type: ignore[arg-type]  # fields by name
 
 
@@ -275,9 +275,9 @@ async def test_owamp_fetches_after_the_outage_what_came_before_it(server_sends: 
         relay.cut()
         await running
         summary = measurement.result(session).summary
-        assert summary.counter("sent") + summary.counter("not_sent") == 100
-        assert summary.counter("received") >= 90
-        assert told.names[0] == "connection_lost"
+        # Of what was under way when the connection was lost nobody knows.
+        assert 90 <= summary.counter("received") <= summary.counter("sent") <= 100
+        assert "connection_lost" in told.names
         assert "reconnected" in told.names
         assert "results_lost" not in told.names
 
@@ -306,7 +306,7 @@ async def test_owamp_says_so_if_the_server_has_forgotten() -> None:
         await eventually(lambda: session.test_session is not None and _came(server, session) >= 5)
     async with serving("owamp", port=port):
         await running
-    assert told.names[0] == "connection_lost"
+    assert "connection_lost" in told.names
     assert "results_lost" in told.names
     summary = measurement.result(session).summary
     assert summary.counter("sent") + summary.counter("not_sent") == 60
@@ -387,6 +387,7 @@ def _threads() -> int:
         (SessionRefusedError("request a test-session", "192.0.2.1:862", 3, ""), False),
         (SessionRefusedError("request a test-session", "192.0.2.1:862", 4, ""), False),
         (RemoteControlError("hmac", "an HMAC does not match", "RFC 4656 section 3.2"), False),
+        (RemoteControlError("truncated", "the connection ended inside a message", "RFC 4656 section 3"), True),
         (ConfigError("count", "none"), False),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_negotiated_session_is_reflected_until_it_is_stopped(name: str) -> Non
     source_port = free_port()
     far = managed.open_reflector(reflector_spec(name, source_port))
     spec = sender_spec(name, source_port, far.local_address[1], 200)
-    near = plane.open_sender(spec.negotiated(symmetrical_size=True, server_octets=b"ab"))
+    near = plane.open_sender(spec.negotiated(symmetrical_size=True, server_octets=b"ab", reflected=0))
     far.start()
     near.start_at(time.time_ns() + SECOND // 100)
     eventually(lambda: near.finished)
@@ -246,9 +246,18 @@ def test_records_of_a_closed_receiver_are_refused() -> None:
         ("sender", lambda: reflector_spec("twamp", 1, sender="::1")),
         ("refwait_ns", lambda: reflector_spec("twamp", 1, refwait_ns=0)),
         ("timeout_ns", lambda: reflector_spec("twamp", 1, timeout_ns=-1)),
-        ("format", lambda: sender_spec("stamp", 0, 1, 44).negotiated(symmetrical_size=False, server_octets=None)),
-        ("payload_len", lambda: sender_spec("twamp", 0, 1, 43).negotiated(symmetrical_size=True, server_octets=None)),
-        ("server_octets", lambda: sender_spec("twamp", 0, 1, 90).negotiated(symmetrical_size=True, server_octets=b"a")),
+        (
+            "format",
+            lambda: sender_spec("stamp", 0, 1, 44).negotiated(symmetrical_size=False, server_octets=None, reflected=0),
+        ),
+        (
+            "payload_len",
+            lambda: sender_spec("twamp", 0, 1, 43).negotiated(symmetrical_size=True, server_octets=None, reflected=0),
+        ),
+        (
+            "server_octets",
+            lambda: sender_spec("twamp", 0, 1, 90).negotiated(symmetrical_size=True, server_octets=b"a", reflected=0),
+        ),
         ("packets", lambda: receiver_spec("twamp", 1, [(1, 1)], packets=31)),
         ("packets", lambda: receiver_spec("twamp", 1, [(1, 1)], packets=0)),
         ("slots", lambda: receiver_spec("twamp", 1, [])),

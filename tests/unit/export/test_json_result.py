@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import jsonschema  # type: ignore[import-untyped]  # it has no types, and only tests use it
 import pytest
 
 from twoway.analysis.metrics import METRICS
 from twoway.analysis.reflector import DISPOSITIONS, ReflectorState
-from twoway.analysis.result import Event
-from twoway.export import json_result, ndjson, reflector_json, schema
+from twoway.analysis.result import Event, Outage
+from twoway.analysis.server import ServerState, SessionState
+from twoway.export import json_result, ndjson, reflector_json, schema, server_json, server_text
 from twoway.export.fields import JsonValue
 
 from ..measured import MISSING, START_NS, Numbers, Rows, Span, clean, impaired, result, session, unanswered
@@ -42,6 +44,19 @@ def test_a_result_is_as_its_schema_says(summary: Span) -> None:
     check(json_result.document(measured, [BATCH, Rows()]), schema.result_schema())
 
 
+def test_outages_are_in_the_document() -> None:
+    outages = (Outage(START_NS, START_NS + 5, "lost"), Outage(START_NS + 9, None, "lost again"))
+    events = [Event(START_NS, "connection_lost", 0, "lost")]
+    document = json_result.document(replace(result(clean(), events=events), outages=outages))
+    check(document, schema.result_schema())
+    read = json.loads(json.dumps(document))
+    assert read["outages"] == [
+        {"began_ns": START_NS, "ended_ns": START_NS + 5, "reason": "lost"},
+        {"began_ns": START_NS + 9, "ended_ns": None, "reason": "lost again"},
+    ]
+    assert read["events"][0]["detail"] == "lost"
+
+
 def test_the_schema_refuses_what_is_not_in_it() -> None:
     document = json_result.document(result(clean()))
     with pytest.raises(jsonschema.ValidationError):
@@ -69,8 +84,12 @@ def test_every_property_is_described() -> None:
             found += undescribed(inner, f"{path}/{name}")
         return found + undescribed(rules.get("items"), f"{path}[]")
 
-    for rules in (schema.result_schema(), *schemas_of(schema.record_schema()), *schemas_of(schema.reflector_schema())):
+    further = [rules for made in FURTHER for rules in schemas_of(made())]
+    for rules in (schema.result_schema(), *further):
         assert undescribed(plain(rules)) == []
+
+
+FURTHER = (schema.record_schema, schema.reflector_schema, schema.server_schema)
 
 
 def schemas_of(rules: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
@@ -167,6 +186,28 @@ def reflector() -> ReflectorState:
         distributions={"transmit_prediction_error": Numbers([500, 700, 900]), "residence": Numbers()},
         at_ns=START_NS,
     )
+
+
+def test_a_server_is_as_its_schema_says() -> None:
+    where = [("twamp", "::1", 862), ("owamp", "192.0.2.1", 861)]
+    session = SessionState(
+        sid=bytes(range(16)),
+        protocol="twamp",
+        role="reflector",
+        connection=1,
+        client="[::1]:40000",
+        mode="encrypted",
+        sender=("::1", 40001),
+        receiver=("::1", 20000),
+        state="started",
+        packets={"test_packet:reflected": 7, "bad_hmac:dropped": 0},
+        obtained={"timestamps": "kernel"},
+    )
+    state = ServerState(where, {"connections": 1}, 1, [session], START_NS)
+    check(server_json.document(state), schema.server_schema())
+    check(server_json.listening([*where, ("light", "::", 862)]), schema.server_schema())
+    text = server_text.report(state)
+    assert "encrypted started: test_packet:reflected 7; not granted: timestamps: kernel" in text
 
 
 def test_a_reflector_is_as_its_schema_says() -> None:

@@ -175,9 +175,16 @@ def test_oneway_records_keep_the_octets_of_the_wire() -> None:
         receive_error_estimate=[0x0A03, 0x8A03],
         ttl=[251, 255],
     )
-    arrived, lost = oneway_records(batch, [])
+    arrived, lost = oneway_records(batch, [], [START_NS])
     error = 3 * 2.0**-22
-    assert arrived == (0, (1 << 63, True, error), ((1 << 63) + (1 << 22), False, error), 251, 1 << 63)
+    assert arrived == (
+        0,
+        (1 << 63, True, error),
+        ((1 << 63) + (1 << 22), False, error),
+        251,
+        timestamp_of(START_NS),
+    )
+    # Beyond the schedule.
     assert lost == (1, (2 << 62, False, 2.0**-32), (NEVER, True, error), 255, 2 << 62)
     assert raw_line(arrived) == f"0 {1 << 63:020} 1 7.15256e-07 {(1 << 63) + (1 << 22):020} 0 7.15256e-07 251"
 
@@ -194,7 +201,7 @@ def test_skipped_packets_have_no_record() -> None:
         receive_error_estimate=zeros,
         ttl=zeros,
     )
-    assert [record.sequence for record in oneway_records(batch, [(0, 1), (4, 4)])] == [2, 3, 5]
+    assert [record.sequence for record in oneway_records(batch, [(0, 1), (4, 4)], [0] * 6)] == [2, 3, 5]
 
 
 def lines(style: Style, *rows: dict[str, int]) -> list[str]:

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from twoway.analysis.result import Event
+from twoway.analysis.result import Event, Outage
 from twoway.export.text import PacketLines, interim_line, report, status_line
 
 from ..measured import MS, START_NS, Rows, Span, clean, impaired, result, session, unanswered
@@ -246,3 +247,30 @@ def test_what_renders_text_and_json_loads_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"numpy", "matplotlib", "asyncio", "socket", "logging", "jsonschema", "typing_extensions", "inspect_"}
     assert not heavy & set(run.stdout.split())
+
+
+LOST = "control connection with 192.0.2.1:862: closed by the far end"
+
+
+def test_outages_stand_under_the_head() -> None:
+    outages = (
+        Outage(START_NS + 100 * MS, START_NS + 350 * MS, LOST),
+        Outage(START_NS + 600 * MS, START_NS + 700 * MS, "another reason"),
+    )
+    lines = report(replace(result(clean()), outages=outages)).splitlines()
+    assert lines[2] == f"nothing sent for 350 ms in 2 outages: {LOST}"
+
+
+def test_an_outage_that_has_not_ended_lasts_to_the_end() -> None:
+    span = clean()
+    outage = Outage(span.end_ns - 200 * MS, None, LOST)
+    lines = report(replace(result(span), outages=(outage,))).splitlines()
+    assert lines[2] == f"nothing sent for 200 ms in 1 outage, the last one to the end: {LOST}"
+
+
+def test_packets_of_which_nothing_can_be_known_any_more() -> None:
+    outage = Outage(START_NS, START_NS + 100 * MS, LOST)
+    events = (Event(START_NS, "results_lost", 0, "failure"),)
+    span = Span(counters={"sent": 60, "received": 27, "lost_forward": 3}, end_ns=START_NS + 900 * MS)
+    lines = report(replace(result(span, events=events, protocol="owamp"), outages=(outage,))).splitlines()
+    assert lines[3] == ("nothing known of 30 packets: the Server no longer has what it received before the outage")

@@ -241,6 +241,7 @@ impl ManagedPlane {
             peer,
             dscp_ecn: spec.socket.dscp_ecn,
             socket,
+            interface: spec.socket.interface.as_deref().map(Arc::from),
             stamped: spec.socket.timestamps != TimestampMode::User,
             shared: Arc::clone(&shared),
             started_ns: None,

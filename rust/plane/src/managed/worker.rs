@@ -40,7 +40,7 @@ const SLOT_LEN: usize = 65_536 + 64;
 const RECEIVE_ATTEMPTS: usize = 4;
 /// After a pause as long as this the way of a packet through the kernel has gone cold.
 const COLD_NS: i64 = 200_000;
-/// How often the clock's state is read.
+/// How often the clock's state is read, and lost interfaces are looked for.
 const TICK_NS: i64 = 1_000_000_000;
 /// Sessions looked at, and packets of one decided, before sockets are looked after again.
 const TIMERS_AT_ONCE: usize = 256;
@@ -122,6 +122,8 @@ pub(super) struct Session {
     /// Traffic class octet of replies.
     pub dscp_ecn: u8,
     pub socket: Arc<UdpSocket>,
+    /// Device or VRF that the socket is bound to.
+    pub interface: Option<Arc<str>>,
     /// Whether departures can be stamped.
     pub stamped: bool,
     pub shared: Arc<SessionShared>,
@@ -142,6 +144,7 @@ struct Awaited {
 /// One socket and the sessions behind it.
 struct Port {
     socket: Arc<UdpSocket>,
+    interface: Option<Arc<str>>,
     sessions: Vec<usize>,
     dscp_ecn: u8,
     stamped: bool,
@@ -229,6 +232,7 @@ impl Worker {
             if now_ns >= self.next_tick_ns {
                 self.next_tick_ns = now_ns + TICK_NS;
                 self.judge_clock();
+                self.rebind(now_ns);
             }
             self.fire(now_ns);
             let until_ns = if self.unread.is_empty() {
@@ -241,6 +245,18 @@ impl Worker {
                 self.unread = (0..self.ports.len()).filter(|at| self.ports[*at].is_some()).collect();
             }
             self.serve();
+        }
+    }
+
+    /// A device that was taken away and came back has another index: ports that hear nothing are bound to its name again.
+    fn rebind(&self, now_ns: i64) {
+        for port in self.ports.iter().flatten() {
+            if let Some(interface) = &port.interface
+                && now_ns.saturating_sub(port.served_ns) >= TICK_NS
+            {
+                // Still gone: the next tick tries again.
+                let _ = port.socket.bind_to_interface(interface);
+            }
         }
     }
 
@@ -321,6 +337,7 @@ impl Worker {
         self.by_socket.insert(socket.fd(), at);
         self.ports[at] = Some(Port {
             socket,
+            interface: session.interface.clone(),
             sessions: Vec::with_capacity(1),
             dscp_ecn: session.dscp_ecn,
             stamped: session.stamped,

@@ -26,7 +26,7 @@ pub use control::SendControl;
 pub use error_queue::{ErrorQueue, QueueEntry};
 pub use namespace::in_namespace;
 pub use poll::{Events, Poll, Waker};
-pub use socket::{SocketRequest, TimestampMode, UdpSocket};
+pub use socket::{SocketRequest, TimestampMode, UdpSocket, open_bare};
 
 use std::io;
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::address::SocketName;
 use super::check;
+use super::namespace::in_namespace;
 use crate::error::PlaneError;
 
 /// Which stamps to ask for.
@@ -58,6 +59,18 @@ pub struct UdpSocket {
     local: SocketAddr,
     /// What was obtained in lesser form: (option, what stands instead).
     pub obtained: Vec<(&'static str, String)>,
+}
+
+/// Opens a socket that nothing is set on, for whoever brings it on himself: TCP where `stream`, else UDP.
+pub fn open_bare(netns: Option<&str>, v6: bool, stream: bool) -> Result<OwnedFd, PlaneError> {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = if stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+    in_namespace(netns, || {
+        // SAFETY: socket takes integers; the descriptor returned is new and owned by nobody else.
+        check(unsafe { libc::socket(family, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) })
+            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+            .map_err(|error| PlaneError::system("open socket", netns.unwrap_or_default(), &error))
+    })
 }
 
 fn set<T>(fd: RawFd, level: i32, option: i32, value: &T) -> io::Result<()> {
