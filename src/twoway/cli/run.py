@@ -8,6 +8,7 @@ import contextlib
 import gc
 import resource
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,7 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
         post(notice)
     stack.push_async_callback(daemon.close)
     await daemon.open()
+    _look_at_clock(daemon.post)
     api = ManagementApi(plan.api, daemon, None if store is None else store.summary, capabilities)
     stack.push_async_callback(api.close)
     await api.start()
@@ -137,6 +139,18 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
     gc.collect()
     gc.freeze()
     return daemon
+
+
+def _look_at_clock(post: Callable[[Notice], None]) -> None:
+    """Say so at once if the state of the clock is hidden: nothing else would, but one-way delays without a bound."""
+    from twoway.analysis.notices import Notice, State
+    from twoway.cli.capabilities import REMEDIES
+    from twoway.drivers.plane import local_clock
+
+    if local_clock()["synchronized"] is None:
+        line = f"clock state unreadable: {REMEDIES['clock_readable']}"
+        sys.stderr.write(f"twoway run: {line}\n")
+        post(Notice(time.time_ns(), "own-fault", State.ONCE, line))
 
 
 async def _store(plan: Plan, posted: Callable[[Notice], None], stack: contextlib.AsyncExitStack) -> DaemonStore | None:

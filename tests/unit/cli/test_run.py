@@ -13,9 +13,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from twoway.cli import run as command
+from twoway.drivers import plane
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import pytest
+
+    from twoway.analysis.notices import Notice
 
 PATIENCE_S = 30
 
@@ -180,3 +187,18 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = run(str(tmp_path / "absent.yaml"))
     assert done.returncode == 2
     assert done.stderr == f"twoway run: {tmp_path}/absent.yaml: No such file or directory\n"
+
+
+def test_a_clock_whose_state_is_hidden_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[Notice] = []
+    monkeypatch.setattr(plane, "local_clock", lambda: {"synchronized": None})
+    command._look_at_clock(told.append)  # noqa: SLF001  (no sandbox is made for it here)
+    (notice,) = told
+    assert (notice.name, notice.state) == ("own-fault", "once")
+    assert notice.message.startswith("clock state unreadable: ")
+    assert capsys.readouterr().err == f"twoway run: {notice.message}\n"
+    monkeypatch.setattr(plane, "local_clock", lambda: {"synchronized": 0})
+    command._look_at_clock(told.append)  # noqa: SLF001  (as above)
+    assert len(told) == 1
