@@ -15,6 +15,7 @@ from twoway.drivers.plane import sender_spec
 if TYPE_CHECKING:
     from twoway.config.managed import SessionRequest
     from twoway.control.negotiated import NegotiatedSession
+    from twoway.drivers.managed_plane import Place
     from twoway.drivers.session_plane import Collections, PlaneSession, SessionPlane
 
 
@@ -34,13 +35,13 @@ class ManagedSenders(SenderPlane):
         """What has become of this very request, None if it was not accepted."""
         return self._opened.get(id(request))
 
-    def open(
-        self, session: NegotiatedSession, request: SessionRequest, target: str, *, interface: str | None
-    ) -> SessionSender:
+    def open(self, session: NegotiatedSession, request: SessionRequest, target: str, place: Place) -> SessionSender:
         """Open a Session-Sender that waits to be started. Raises `ConfigError` and `PlaneError`."""
-        spec = session_spec(session, request, interface)
+        spec = session_spec(session, request, place)
         octets = session.server_octets.to_bytes(2) if session.server_octets else None
-        wanted = sender_spec(spec).negotiated(symmetrical_size=session.symmetrical_size, server_octets=octets)
+        wanted = sender_spec(spec).negotiated(
+            symmetrical_size=session.symmetrical_size, server_octets=octets, reflected=session.reflected_octets
+        )
         group, into = self._expected[id(request)]
         opened = self._shared.open_native(wanted, group=group, into=into)
         self._opened[id(request)] = opened
