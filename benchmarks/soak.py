@@ -39,6 +39,8 @@ _DOWN_S = 1.5
 _EVERY_S = 10.0
 _MARGIN_NS = 300_000_000
 """A packet that was under way when its peer began to end, or was not ready yet."""
+_VERDICT_S = 4.0
+"""A loss is decided after twice the timeout, and taken with the next second."""
 _GROWTH = 1.1
 _PATIENCE_S = 60.0
 _clock = threading.Event()
@@ -174,6 +176,7 @@ class Soak:
         while not self._all_run():
             _need(time.monotonic() < deadline, f"not all sessions run again: {self.health()['sessions']}")
             _clock.wait(0.2)
+        _clock.wait(_VERDICT_S)
 
     def judge(self) -> list[str]:
         """What is wrong, a line each; prints the figures."""

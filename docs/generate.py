@@ -281,6 +281,12 @@ def _openapi() -> str:
     return json.dumps(document(), indent=2) + "\n"
 
 
+def _sample() -> str:
+    from twoway.config.sample import sample  # here: it needs the extra `daemon`
+
+    return sample()
+
+
 def _systemd_unit() -> str:
     from twoway.config.document import read_document  # here: they need the extra `daemon`
     from twoway.config.model import Configuration
@@ -293,6 +299,7 @@ def _systemd_unit() -> str:
 
 FILES: Mapping[str, Callable[[], str]] = {
     "api/openapi.json": _openapi,
+    "examples/twoway.yaml": _sample,
     "../packaging/systemd/twoway.service": _systemd_unit,
 }
 """Files that are generated as a whole; paths begin in this folder."""

@@ -90,7 +90,8 @@ class Collector:
             session.saw(octets)
             seen.append((session.key, octets))
             if bits & _DISTURBING:
-                session.pollute(start_ns, end_ns)
+                # A slot that was missed is noticed when its worker wakes, which may be in the next second.
+                session.pollute(start_ns - NANOS, end_ns)
                 for fault, name in _FAULT_NAMES.items():
                     if bits & fault & _DISTURBING:
                         faults[name] += 1

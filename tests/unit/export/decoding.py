@@ -155,7 +155,8 @@ def _histogram(octets: bytes) -> DecodedHistogram:
 
 def _buckets(spans: list[tuple[int, int]], deltas: list[int]) -> dict[int, int]:
     """Index -> count."""
-    indices, following = [], 0
+    indices: list[int] = []
+    following = 0
     for skipped, length in spans:
         indices += range(following + skipped, following + skipped + length)
         following += skipped + length

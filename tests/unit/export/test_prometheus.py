@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from twoway.export.prometheus import Exposition, expose, negotiate
 
 from ..measured import Span
 from ..watched import FakeDaemon
+
+if TYPE_CHECKING:
+    from twoway.analysis.views import HealthView
 
 PROMETHEUS_2_42 = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
@@ -33,8 +37,13 @@ class NativeSpan(Span):
         return _native.Distribution.of(list(self.distributions.get(name, ())))
 
 
+def asked(daemon: FakeDaemon) -> HealthView:
+    """Its health as the API fills it in."""
+    return replace(daemon.health(), api={"requests": 5})
+
+
 def text_of(daemon: FakeDaemon, exposition: Exposition = Exposition.TEXT) -> str:
-    return b"".join(expose(daemon, exposition)).decode()
+    return b"".join(expose(daemon, exposition, asked(daemon))).decode()
 
 
 def series(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -52,7 +61,7 @@ def series(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return found
 
 
-def value(text: str, name: str, **labels: str) -> float:
+def value(text: str, name: str, /, **labels: str) -> float:
     """Of the one series that has these labels."""
     (found,) = [
         number
@@ -146,7 +155,7 @@ def test_classic_buckets_never_fall_when_the_histogram_becomes_coarser() -> None
 def test_signed_values_have_buckets_of_either_sign_and_no_sum_in_text() -> None:
     daemon = FakeDaemon([("a", "b")], NativeSpan({}, {"ipdv_round_trip": [-9000, -9000, 0, 5000], "forward": [-5, 7]}))
     text = text_of(daemon)
-    below, zero = repr(-(2**13) / 1e9), repr(0.0)
+    below, zero = repr(-(2**12) / 1e9), repr(0.0)
     assert value(text, "twoway_delay_variation_seconds_bucket", direction="roundtrip", le=below) == 2
     assert value(text, "twoway_delay_variation_seconds_bucket", direction="roundtrip", le=zero) == 3
     assert value(text, "twoway_delay_variation_seconds_count", direction="roundtrip") == 4

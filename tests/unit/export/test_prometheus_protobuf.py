@@ -17,11 +17,11 @@ from twoway.export.prometheus_protobuf import varint, zigzag
 from ..measured import Span
 from ..watched import FakeDaemon
 from .decoding import COUNTER, GAUGE, HISTOGRAM, DecodedFamily, DecodedHistogram, families
-from .test_prometheus import NativeSpan, series, text_of
+from .test_prometheus import NativeSpan, asked, series, text_of
 
 
 def decoded(daemon: FakeDaemon) -> list[DecodedFamily]:
-    return families(b"".join(expose(daemon, Exposition.PROTOBUF)))
+    return families(b"".join(expose(daemon, Exposition.PROTOBUF, asked(daemon))))
 
 
 def histogram_of(values: list[int]) -> DecodedHistogram:
