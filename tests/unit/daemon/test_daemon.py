@@ -217,6 +217,21 @@ async def test_a_test_that_knows_itself_disturbed_counts_as_that_unless_own_faul
         assert [scene.daemon.results(session.key).tests_disturbed for session in sessions] == [1, 1]
 
 
+async def test_a_test_of_which_nothing_left_a_frozen_host_is_disturbed(plane: FakePlane) -> None:
+    unsent = FakeCollection(1, None, None, counts={"sent": 0, "lost": 0, "not_sent": 5}, rtt_ns=())
+    async with running(plan(connection(light(thresholds=Thresholds()))), plane) as scene:
+        plane.faults[0] = OwnFault.MISSED_SLOTS
+        await scene.ends(unsent)
+        results = scene.daemon.results(KEY)
+        assert (results.tests_disturbed, results.verdict, results.alarms) == (1, "fail", ())
+        plane.faults.clear()
+        for _ in range(5):
+            await scene.second()
+        await scene.ends(replace(unsent, test=2))
+        # That no packet left is the network's fault now: an interface that is gone, say.
+        assert scene.daemon.results(KEY).alarms == ("test-failure",)
+
+
 async def test_a_clock_that_steps_by_an_hour_spoils_the_tests_of_its_second_alone(plane: FakePlane) -> None:
     async with running(plan(connection(light(thresholds=Thresholds()))), plane) as scene:
         scene.clocks.wall += HOUR
