@@ -1,4 +1,4 @@
-"""The daemon for long: many sessions, peers that go and come back, reloads; nothing lost, nothing leaked.
+"""The daemon for long: many sessions, peers that go and come back, and reloads; nothing may be lost.
 
     soak.py [--seconds N] [--light N] [--managed N]
 
@@ -6,8 +6,8 @@ On loopback, one daemon measures light and managed test-sessions, one probe a se
 Session-Reflectors and of the Servers are ended and started anew in turn; the others stay. Every ten seconds a session
 is added or taken away by a reload. In the end each probe of each history is looked at: a session numbers its probes
 without a gap as long as its Session-Sender lives, and a probe may be lost only if its peer was down when it was under
-way. The exit code is 1 if that does not hold, if a result was dropped, or if memory grew by more than a tenth in the
-second half.
+way. The exit code is 1 if that does not hold or if a result was dropped. The slope of memory is told and not
+judged: histories are long enough for every probe of the run, so they fill for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ _MARGIN_NS = 300_000_000
 """A packet that was under way when its peer began to end, or was not ready yet."""
 _VERDICT_S = 4.0
 """A loss is decided after twice the timeout, and taken with the next second."""
-_GROWTH = 1.1
 _PATIENCE_S = 60.0
 _clock = threading.Event()
 
@@ -205,8 +204,6 @@ class Soak:
         if health["store"].get("state") == "degraded":
             wrong.append(f"the store: {health['store']}")
         slope, growth = self._memory()
-        if growth > _GROWTH:
-            wrong.append(f"memory grew by {growth - 1:.0%} in the second half")
         restarts = sum(len(peer.down) for peer in (*self.reflectors, *self.servers))
         print(f"probes {probes}, lost {lost}, of them while the peer was down {excused}")
         print(f"restarts of peers {restarts}, reloads {self.reloads}, own faults {health['own_faults']}")
