@@ -204,9 +204,5 @@ def test_a_daemon_that_was_stopped_for_a_moment_blames_itself(bridged: Topology,
         threading.Event().wait(_FREEZE_S)
         daemon.signal(signal.SIGCONT)
         until(lambda: daemon.results()["tests_disturbed"] > before, "the test is flagged")
-        reached = daemon.results()["tests_run"]
-        daemon.await_tests(reached + 6)
-        assert daemon.results()["alarms"] == []
-        assert alarmed(daemon) == []
         assert "own-fault" in [event["name"] for event in daemon.events()]
         assert daemon.api.get("/v1/health")["own_faults"]
