@@ -22,7 +22,7 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml
 PARTS := $(PYTHON) .ci/parts.py
 FUZZ_SECONDS ?= 30
 
-.PHONY: all build fmt lint check test demo netns fuzz bench docs clean help
+.PHONY: all build fmt lint check test demo netns fuzz bench soak docs clean help
 
 all: fmt build lint check  ## format, build, lint and test: the developer's loop
 
@@ -63,6 +63,9 @@ fuzz:  ## fuzz every parser for FUZZ_SECONDS seconds each (default 30)
 
 bench: build  ## all benchmarks; writes the figures of docs/performance.md
 	python benchmarks/run.py
+
+soak: build  ## the daemon for ten minutes: peers that come and go, reloads, memory
+	python benchmarks/soak.py
 
 docs: build  ## write the generated parts of the documents
 	python docs/generate.py

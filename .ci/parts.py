@@ -268,6 +268,7 @@ TARGETS: dict[str, tuple[Part, ...]] = {
         pytest("tests"),
         Part("demonstration", ("examples/demo.sh",), quiet=True, timeout_s=120),
         Part("fuzz", ("fuzz/run", "3"), needs=CXX),
+        Part("short soak", ("python", "benchmarks/soak.py", "--seconds", "40")),
         Part("benchmarks", ("python", "benchmarks/run.py", "--quick"), skipped_in=skipped_by_benchmarks),
     ),
 }

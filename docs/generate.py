@@ -3,13 +3,15 @@
     generate.py            write them
     generate.py --check    change nothing; fail and name the documents that differ
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`, and NAME is a function's name in `PARTS`. What is
-written by hand stays by hand; what is copied by hand goes stale, so nothing is.
+Some documents are generated as a whole (`FILES`). In the others a part stands between `<!-- generated: NAME -->` and
+`<!-- end -->`, and NAME is a function's name in `PARTS`. What is written by hand stays by hand; what is copied by hand
+goes stale, so nothing is.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import re
 import sys
 from functools import partial
@@ -18,15 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.conditions import SUBJECTS
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
+from twoway.analysis.notices import NOTICES
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.ping_arguments import ping_parser
 from twoway.cli.reflector import reflector_parser
 from twoway.cli.server import server_parser
+from twoway.config.privileges import PRIVILEGES
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
+from twoway.notify.message import PARAMETERS
+from twoway.notify.notifications import NOTIFICATIONS
 
 if TYPE_CHECKING:
     import argparse
@@ -89,6 +95,14 @@ def _remedies() -> str:
         for (operation, number), text in REMEDIES.items()
     )
     return _table(("Operation", "Error", "What to do"), rows)
+
+
+def _privileges() -> str:
+    rows = (
+        (f"`{row.feature}`", f"`{row.capability}`", row.purpose, "where needed" if row.given else "never", row.instead)
+        for row in PRIVILEGES
+    )
+    return _table(("Feature", "Capability", "Asked for", "In the unit", "Without it"), rows)
 
 
 def _metrics() -> str:
@@ -199,12 +213,43 @@ def _session_states() -> str:
     return _diagram(SESSION, next(iter(SESSION)))
 
 
+def _notices() -> str:
+    rows = (
+        (f"`{kind.name}`", kind.scope.value, kind.severity.name.lower(), "yes" if kind.trap else "", kind.meaning)
+        for kind in NOTICES.values()
+    )
+    return _table(("Notice", "About", "Severity", "In `traps`", "Meaning"), rows)
+
+
+def _structured_data() -> str:
+    return _table(("Parameter", "Meaning"), ((f"`{name}`", words) for name, words in PARAMETERS.items()))
+
+
+def _dotted(oid: Sequence[int]) -> str:
+    return f"`{'.'.join(map(str, oid))}`"
+
+
+def _notifications() -> str:
+    rows = (
+        (f"`{notice}`", sent.name, sent.module, _dotted(sent.oid), ", ".join(each.name for each in sent.objects))
+        for notice, sent in NOTIFICATIONS.items()
+    )
+    return _table(("Notice", "Notification", "Module", "OID", "Objects, in order"), rows)
+
+
+def _notification_objects() -> str:
+    objects = {each.oid: each for sent in NOTIFICATIONS.values() for each in sent.objects}
+    rows = ((each.name, _dotted(oid), each.syntax) for oid, each in sorted(objects.items()))
+    return _table(("Object", "OID without instance", "Type"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "ping-options": _ping_options,
     "reflector-options": _reflector_options,
     "server-options": _server_options,
     "dispositions": _dispositions,
     "features": _features,
+    "privileges": _privileges,
     "remedies": _remedies,
     "metrics": _metrics,
     "conditions": _conditions,
@@ -223,7 +268,41 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,
+    "notices": _notices,
+    "structured-data": _structured_data,
+    "notifications": _notifications,
+    "notification-objects": _notification_objects,
 }
+
+
+def _openapi() -> str:
+    from twoway.api.openapi import document  # here: it needs FastAPI
+
+    return json.dumps(document(), indent=2) + "\n"
+
+
+def _sample() -> str:
+    from twoway.config.sample import sample  # here: it needs the extra `daemon`
+
+    return sample()
+
+
+def _systemd_unit() -> str:
+    from twoway.config.document import read_document  # here: they need the extra `daemon`
+    from twoway.config.model import Configuration
+    from twoway.config.sample import sample
+    from twoway.config.unit import unit
+
+    configuration = Configuration.model_validate(read_document(sample(), "the sample").data)
+    return unit(configuration, of="the sample of a configuration (`twoway check --sample`)").text
+
+
+FILES: Mapping[str, Callable[[], str]] = {
+    "api/openapi.json": _openapi,
+    "examples/twoway.yaml": _sample,
+    "../packaging/systemd/twoway.service": _systemd_unit,
+}
+"""Files that are generated as a whole; paths begin in this folder."""
 
 
 def generated(text: str) -> str:
@@ -238,12 +317,13 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: generate.py [--check]\n")
         return 2
     stale = []
-    for path in sorted(DOCS.rglob("*.md")):
-        text = path.read_text()
-        wanted = generated(text)
-        if wanted != text:
+    texts = {path: generated(path.read_text()) for path in sorted(DOCS.rglob("*.md"))}
+    texts |= {(DOCS / name).resolve(): make() for name, make in FILES.items()}
+    for path, wanted in texts.items():
+        if not path.exists() or path.read_text() != wanted:
             stale.append(path.relative_to(DOCS.parent))
             if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(wanted)
     for path in stale:
         sys.stdout.write(f"{path}: {'stale: run `make docs`' if check else 'written'}\n")

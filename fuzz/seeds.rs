@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use toml::{Table, Value};
-use twoway_wire::PacketFormat;
+use twoway_plane::packed::pack_summary;
+use twoway_plane::session_receiver::{Record, summarize};
+use twoway_wire::{ErrorEstimate, PacketFormat, RawTimestamp, TimestampFormat, WallNanos};
 
 fn main() {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
@@ -38,7 +40,35 @@ fn main() {
             written += write(&corpus, "tlv_chain", &name, &octets(entry, "octets"));
         }
     }
+    written += packed_results(&corpus);
     println!("{written} seeds");
+}
+
+/// Summaries of a few, of many and of no values.
+fn packed_results(corpus: &Path) -> usize {
+    let lengths = [0, 1, 2, 3, 50];
+    let seeds = lengths.map(|length| {
+        let packets: Vec<Record> = (0..length).map(record).collect();
+        let start = WallNanos(1_700_000_000_000_000_000);
+        let summary = summarize(&packets, &[], start, WallNanos(start.0 + 1_000_000_000));
+        write(corpus, "packed_results", &length.to_string(), &pack_summary(&summary))
+    });
+    seeds.into_iter().sum()
+}
+
+/// A packet that took about 100 us.
+fn record(sequence: u32) -> Record {
+    let sent = WallNanos(1_700_000_000_000_000_000 + i64::from(sequence) * 1_000_000);
+    let delay_ns = 100_000 + i64::from(sequence * 7919 % 20_011);
+    let error = ErrorEstimate::new(true, TimestampFormat::Ntp, Some(1_000_000));
+    Record {
+        sequence,
+        send_error_estimate: error,
+        receive_error_estimate: error,
+        send_timestamp: RawTimestamp::encode(sent, TimestampFormat::Ntp),
+        receive_timestamp: RawTimestamp::encode(WallNanos(sent.0 + delay_ns), TimestampFormat::Ntp),
+        ttl: 64,
+    }
 }
 
 /// The format's number and a choice octet of 0 before the packet.

@@ -115,6 +115,11 @@ class Distribution:
     def merge(self, other: Distribution, /) -> Distribution: ...
     @staticmethod
     def of(values: Sequence[int], /) -> Distribution: ...
+    def pack(self) -> bytes:
+        """All of it, in a few octets for a few values."""
+    @staticmethod
+    def unpack(octets: bytes, /) -> Distribution:
+        """What `pack` made. Raises `errors.WireError`."""
 
 @final
 class IntervalSummary:
@@ -146,6 +151,18 @@ class IntervalSummary:
     def clock_steps(self) -> list[tuple[int, int]]: ...
     """(wall time in ns, step in ns) of each step of the local clock; at most 16 are kept, all are counted."""
     def merge(self, other: IntervalSummary, /) -> IntervalSummary: ...
+    def coarsened(self, max_buckets: int, /) -> IntervalSummary:
+        """The same with histograms of fewer buckets: the resolution is halved until the range of either sign fits into
+        `max_buckets`, but not below scale 2 (`relative_error` 8.6 %). All else stays exact. Coarse summaries merge,
+        with others too, and the order of coarsening and merging does not matter once the whole is coarsened."""
+    def pack(self) -> bytes:
+        """All of it: about 60 octets for one packet, a few for an idle span."""
+    @staticmethod
+    def unpack(octets: bytes, /) -> IntervalSummary:
+        """What `pack` made. Raises `errors.WireError`."""
+    @staticmethod
+    def merge_packed(packed: Sequence[bytes], /) -> IntervalSummary:
+        """All of them as one, without an object for each. Raises `errors.WireError`. Releases the interpreter lock."""
 
 @final
 class SenderSpec:
@@ -193,6 +210,9 @@ class SenderSpec:
         """The same with what a control connection negotiated for the padding (RFC 6038): zeros where the reply has its
         longer header, the Server octets first in the padding, and how much of it replies must bring back. Without this
         call TWAMP packets have those zeros."""
+    def grouped(self, count: int, pause_ns: int, /) -> SenderSpec:
+        """The same with a pause: after each `count` packets the next gap is `pause_ns`. A packet that could not be sent
+        counts as one of its group."""
 
 @final
 class OneWaySenderSpec:
@@ -262,6 +282,145 @@ class ReflectorSpec:
         """
 
 @final
+class HistoryBatch:
+    """Probes whose fate is known, as columns, in the order of sending. Codes and `MISSING` as in `SampleBatch`."""
+
+    MISSING: Final[int]
+    def __len__(self) -> int: ...
+    @property
+    def sequence(self) -> Column: ...
+    @property
+    def test(self) -> Column:
+        """Number of the test, from 1 ("I")."""
+    @property
+    def status(self) -> Column: ...
+    @property
+    def flags(self) -> Column: ...
+    @property
+    def t1_ns(self) -> Column:
+        """Departure, by the wall clock."""
+    @property
+    def t4_ns(self) -> Column:
+        """Arrival of the reply, by the wall clock."""
+    @property
+    def rtt_ns(self) -> Column: ...
+    @property
+    def egress_ns(self) -> Column: ...
+    @property
+    def ingress_ns(self) -> Column: ...
+    @property
+    def residence_ns(self) -> Column: ...
+    @property
+    def rtt_jitter_ns(self) -> Column:
+        """Signed difference from the probe received before it, of whichever test; its magnitude is Junos's jitter."""
+    @property
+    def egress_jitter_ns(self) -> Column: ...
+    @property
+    def ingress_jitter_ns(self) -> Column: ...
+    @property
+    def t1_source(self) -> Column: ...
+    @property
+    def t4_source(self) -> Column: ...
+
+@final
+class Collection:
+    """Results of some probes in a row: of a test, of the last so many probes, or of all."""
+
+    @property
+    def test(self) -> int:
+        """Number of the test, from 1; of "moving-average" and "all-tests" that of the newest."""
+    @property
+    def start_ns(self) -> int | None:
+        """Wall time of the first departure."""
+    @property
+    def end_ns(self) -> int | None:
+        """Wall time of the last departure or arrival."""
+    @property
+    def complete(self) -> bool:
+        """Of a test: the fate of each of its probes is known. False for one that runs, and for one that was
+        interrupted."""
+    @property
+    def stateful(self) -> bool | None:
+        """True if the Session-Reflector numbers its replies; None as long as nothing shows it."""
+    def counter(self, name: str, /) -> int:
+        """A name of `catalogue()["collection_counters"]`."""
+    def counters(self) -> dict[str, int]: ...
+    def distribution(self, name: str, /) -> Distribution:
+        """A name of `catalogue()["collection_distributions"]`: rtt, rtt_jitter, egress, … Jitter is the absolute
+        difference from the probe received before."""
+    def interarrival_jitter_ns(self, name: str, /) -> int | None:
+        """RFC 3550 jitter at the end; `name`: rtt, egress or ingress."""
+
+@final
+class Probes:
+    """What probes showed since the last look."""
+
+    @property
+    def decided(self) -> int:
+        """Probes whose fate became known."""
+    @property
+    def max_rtt_ns(self) -> int | None: ...
+    @property
+    def max_egress_ns(self) -> int | None: ...
+    @property
+    def max_ingress_ns(self) -> int | None: ...
+    @property
+    def loss_run(self) -> int:
+        """Probes lost in a row that end with the last one whose fate is known."""
+    @property
+    def longest_loss_run(self) -> int:
+        """Greatest number of probes lost in a row, among the runs that grew."""
+    @property
+    def disturbed(self) -> bool:
+        """This host disturbed one of them: it was not sent, left late, or the clock stepped."""
+
+@final
+class Collections:
+    """The results of one test-session as tests: current test, last test, moving average, all tests and history.
+
+    A test is `probe_count` consecutive probes, or, if that is 0, what was sent from one `cut` to the next. A probe
+    enters when its fate is known, so a lost one enters up to four timeouts after it was sent, when probes of
+    later tests have entered already; each test therefore is open until all of its probes are there. Safe to use from
+    several threads.
+    """
+
+    def __new__(cls, *, probe_count: int, moving_average_size: int, history_size: int) -> Self: ...
+    def add(self, batch: SampleBatch, /) -> None: ...
+    def watch(self, *, rtt_ns: int, egress_ns: int, ingress_ns: int, loss_run: int, late_ns: int) -> None:
+        """Limits for single probes, 0 for none: a probe that meets one is reported by `Plane.collect`. A departure
+        later than `late_ns` is this host's fault."""
+    def probes(self) -> Probes:
+        """What probes showed since the last call."""
+    def cut(self, wall_ns: int, /) -> None:
+        """What leaves from now on belongs to the next test (of a session with `probe_count` 0)."""
+    def interrupt(self) -> None:
+        """Its Session-Sender has ended, or is another from now on, whose sequence numbers begin anew: open tests end
+        as they are. `Sender.attach` does this, too."""
+    def take_finished(self) -> list[Collection]:
+        """The tests that ended since the last call, in their order."""
+    def collection(self, name: str, /) -> Collection | None:
+        """ "current-test", "last-test", "moving-average" or "all-tests"; None before there is one. The current test is
+        the newest of which a probe is known, and has the probes that are known."""
+    @property
+    def tests(self) -> int:
+        """Tests that ended, over restarts; the number of the last of them."""
+    @property
+    def untaken(self) -> int:
+        """Tests that nobody took before there were too many."""
+    def history(self, since_ns: int | None, limit: int | None, /) -> HistoryBatch:
+        """The last probes, those that left since `since_ns`, at most the `limit` last ones."""
+    def last_probe(self) -> HistoryBatch:
+        """The last probe sent whose fate is known, however small the history; empty before there is one."""
+    def resize(self, *, moving_average_size: int, history_size: int) -> None: ...
+    def clear(self, what: str, /) -> None:
+        """ "results": last test, moving average and all tests begin anew, running tests go on; or "history"."""
+    def pack(self) -> bytes:
+        """What survives a restart: all tests, last test, history and the number of tests."""
+    def restore(self, octets: bytes, /) -> None:
+        """What `pack` made, before the first probe. Raises `errors.WireError`, and then nothing changed."""
+    def memory_bytes(self) -> int: ...
+
+@final
 class Sender:
     """One running Session-Sender."""
 
@@ -295,6 +454,8 @@ class Sender:
         """What came since the last `take_interval` (or the start)."""
     def take_events(self) -> list[tuple[int, str, int]]:
         """(wall time ns, event name of `catalogue()["events"]`, errno or 0), bounded; repeated events are counted."""
+    def attach(self, collections: Collections, /) -> None:
+        """Its samples go there by `Plane.collect`. Tests that an earlier Session-Sender left open are interrupted."""
 
 @final
 class Plane:
@@ -308,6 +469,16 @@ class Plane:
         """Readable when any Session-Sender has samples, events or has finished; `acknowledge` clears it."""
     def acknowledge(self) -> list[int]:
         """Ids of the Session-Senders with news since the last call."""
+    def collect(self) -> list[tuple[int, int]]:
+        """`acknowledge`, and all samples go to the `Collections` attached. Returns (id, news) of the Session-Senders
+        that somebody should look at: bit n of `news` is the n-th name of `catalogue()["news"]`. Releases the
+        interpreter lock."""
+    def take_intervals(self, ids: Sequence[int] | None, /, *, late_ns: int) -> list[tuple[int, bytes, int]]:
+        """`take_interval` of these Session-Senders, or of all that have been started, packed: (id, octets, own
+        faults). Bit n of the faults is the n-th name of `catalogue()["own_faults"]`; departures later than `late_ns`
+        are one. Never holds up a packet. Releases the interpreter lock."""
+    def summaries(self, ids: Sequence[int] | None, /) -> list[tuple[int, bytes]]:
+        """`summary` of these Session-Senders, or of all that have been started, packed."""
     def close(self) -> None: ...
 
 @final

@@ -163,6 +163,33 @@ class OutputError(TwowayError):
         return f"write {self.target}: {self.reason}"
 
 
+class StoreError(TwowayError):
+    """A store that cannot be opened or read: its `path`, and the `reason` with what to do."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def describe(self) -> str:
+        return f"store {self.path}: {self.reason}"
+
+
+class ApiError(TwowayError):
+    """The daemon's management API at `where` that did not answer, or refused: the `reason`, and lines about it."""
+
+    def __init__(self, where: str, reason: str, affected: tuple[str, ...] = (), status: int | None = None) -> None:
+        super().__init__(where, reason, affected, status)
+        self.where = where
+        self.reason = reason
+        self.affected = affected
+        self.status = status
+        """Of HTTP, None where there was no answer."""
+
+    def describe(self) -> str:
+        return self.reason if self.status is not None else f"ask the daemon at {self.where}: {self.reason}"
+
+
 class NativeMissingError(TwowayError):
     """The extension module `twoway._native` cannot be loaded."""
 

@@ -163,7 +163,8 @@ def test_an_interface_that_is_taken_away_and_comes_back(path: Topology, tmp_path
         until(lambda: "listening" in server.stdout, "the Server listens")
         options = ["--protocol", "twamp", "--reconnect", "off", "-i", "10ms", "-q", "10.98.0.2"]
         with Program(path.client.command(TWOWAY, "ping", *options), tmp_path, "ping") as running:
-            until(lambda: _reflected(server) > 0, "a session runs")
+            # Long enough for the last acknowledgement of the control connection to have been sent.
+            until(lambda: _reflected(server) >= 30, "a session runs")
             path.client.ip("link delete cable0")
             before = _reflected(server)
             lay_cable(path)

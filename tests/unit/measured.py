@@ -16,6 +16,7 @@ class Numbers:
     """A distribution that keeps its values: exact quantiles (RFC 2330 section 11.3), one bucket for each value."""
 
     relative_error = 0.0
+    scale = 7
 
     def __init__(self, values: Sequence[int] = ()) -> None:
         self.values = sorted(values)
@@ -40,6 +41,10 @@ class Numbers:
     def stddev_ns(self) -> float | None:
         mean = self.mean_ns
         return None if mean is None else math.sqrt(sum((v - mean) ** 2 for v in self.values) / len(self.values))
+
+    @property
+    def zero_count(self) -> int:
+        return self.values.count(0)
 
     def quantile(self, q: float, /) -> int | None:
         return self.values[max(1, math.ceil(q * len(self.values))) - 1] if self.values else None

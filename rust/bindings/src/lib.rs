@@ -2,6 +2,7 @@
 //! `twoway-plane` and `twoway-wire`. The contract is `src/twoway/_native.pyi`.
 
 mod buffer;
+mod collections;
 mod errors;
 mod host;
 mod managed;
@@ -21,6 +22,8 @@ mod _native {
 
     #[pymodule_export]
     use super::buffer::Column;
+    #[pymodule_export]
+    use super::collections::{Collection, Collections, HistoryBatch, Probes};
     #[pymodule_export]
     use super::host::{capabilities, catalogue, clock_state, open_socket};
     #[pymodule_export]

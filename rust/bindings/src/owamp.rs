@@ -141,6 +141,7 @@ impl OneWaySenderSpec {
             count: Some(u64::from(packets)),
             interval_ns: slots.mean_gap_ns(),
             spacing: Spacing::Slots(slots),
+            group: None,
             seed,
             dscp_ecn_monitoring: false,
             timestamps: mode,

@@ -10,6 +10,8 @@ use crate::buffer::{Column, Values};
 pub(crate) struct SampleBatch {
     rows: usize,
     columns: Vec<(&'static str, Py<Column>)>,
+    /// The rows themselves, for collections.
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// Each column's name with where its values are in a sample: the one list of the columns.
@@ -21,9 +23,10 @@ macro_rules! columns {
         )),+]
     };
 }
+pub(crate) use columns;
 
 impl SampleBatch {
-    pub(crate) fn new(py: Python<'_>, samples: &[Sample]) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, samples: Vec<Sample>) -> PyResult<Self> {
         let columns = columns!(py, samples, {
             sequence: Unsigned = |sample| sample.sequence,
             status: Octets = |sample| sample.status as u8,
@@ -45,21 +48,20 @@ impl SampleBatch {
             far_dscp_ecn: Unsigned = |sample| sample.far_dscp_ecn,
             returned_dscp_ecn: Unsigned = |sample| sample.returned_dscp_ecn,
         });
-        Ok(Self { rows: samples.len(), columns })
+        Ok(Self { rows: samples.len(), columns, samples })
     }
 }
 
-/// A getter for each column: the names are the fields of `Sample`.
+/// The constants of a batch and a getter for each column: the names are those of the fields.
 macro_rules! getters {
-    ($($name:ident),+ $(,)?) => {
+    ($batch:ident { $($constant:ident: $kind:ty = $value:expr),+ $(,)? }, $($name:ident),+ $(,)?) => {
         #[pymethods]
-        impl SampleBatch {
-            /// What a nanosecond column holds where a value cannot be known.
-            #[classattr]
-            const MISSING: i64 = MISSING;
-            /// What a 32-bit column holds where a value cannot be known.
-            #[classattr]
-            const UNKNOWN: u32 = UNKNOWN;
+        impl $batch {
+            $(
+                /// What a column holds where a value cannot be known.
+                #[classattr]
+                const $constant: $kind = $value;
+            )+
 
             fn __len__(&self) -> usize {
                 self.rows
@@ -70,10 +72,20 @@ macro_rules! getters {
                 self.column(py, stringify!($name))
             })+
         }
+
+        impl $batch {
+            fn column(&self, py: Python<'_>, name: &str) -> Py<Column> {
+                let column = self.columns.iter().find(|(known, _)| *known == name);
+                // Both lists are checked against the stub, and each getter is called, by the Python tests.
+                column.expect("a getter for each column").1.clone_ref(py)
+            }
+        }
     };
 }
+pub(crate) use getters;
 
 getters!(
+    SampleBatch { MISSING: i64 = MISSING, UNKNOWN: u32 = UNKNOWN },
     sequence,
     status,
     flags,
@@ -94,11 +106,3 @@ getters!(
     far_dscp_ecn,
     returned_dscp_ecn,
 );
-
-impl SampleBatch {
-    fn column(&self, py: Python<'_>, name: &str) -> Py<Column> {
-        let column = self.columns.iter().find(|(known, _)| *known == name);
-        // Both lists are checked against the stub, and each getter is called, by the Python tests.
-        column.expect("a getter for each column").1.clone_ref(py)
-    }
-}

@@ -5,15 +5,18 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use twoway_plane::clock::Moment;
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::sample::TimestampSource;
-use twoway_plane::schedule::Spacing;
+use twoway_plane::schedule::{Group, Spacing};
+use twoway_plane::sender::bulk::Packed;
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
 use twoway_wire::{TimestampFormat, WallNanos};
 
+use crate::collections::Collections;
 use crate::errors;
 use crate::owamp::OneWaySenderSpec;
 use crate::packet;
@@ -169,6 +172,7 @@ impl SenderSpec {
             one_way: false,
             count,
             spacing,
+            group: None,
             interval_ns,
             seed,
             dscp_ecn_monitoring,
@@ -211,6 +215,20 @@ impl SenderSpec {
             return Err(errors::field("payload_len", reason));
         }
         session.padding = Padding { symmetrical_size, server_octets, reflected: reflected.into(), ..session.padding };
+        Ok(Self(spec))
+    }
+
+    /// The same with a pause after each `count` packets.
+    #[pyo3(signature = (count, pause_ns, /))]
+    fn grouped(&self, count: u64, pause_ns: i64) -> PyResult<Self> {
+        if count == 0 {
+            return Err(errors::field("count", "a group has at least one packet"));
+        }
+        if pause_ns <= 0 {
+            return Err(errors::field("pause_ns", "must be positive"));
+        }
+        let mut spec = self.0.clone();
+        spec.session.group = Some(Group { count, pause_ns });
         Ok(Self(spec))
     }
 }
@@ -277,7 +295,7 @@ impl Sender {
 
     /// Takes the samples gathered so far.
     fn drain(&self, py: Python<'_>) -> PyResult<SampleBatch> {
-        SampleBatch::new(py, &self.0.take_samples())
+        SampleBatch::new(py, self.0.take_samples())
     }
 
     /// The whole session so far.
@@ -288,6 +306,12 @@ impl Sender {
     /// What came since the last of these.
     fn take_interval(&self, py: Python<'_>) -> PyResult<IntervalSummary> {
         py.detach(|| self.0.take_interval()).map(IntervalSummary).map_err(errors::plane)
+    }
+
+    /// Its samples go there by `Plane.collect`.
+    #[pyo3(signature = (collections, /))]
+    fn attach(&self, collections: &Collections) {
+        self.0.attach(collections.0.clone());
     }
 
     /// What befell it: (wall time, event, errno), each kind once.
@@ -329,6 +353,32 @@ impl Plane {
     /// Ids of the Session-Senders with news since the last call.
     fn acknowledge(&self) -> Vec<u64> {
         self.0.acknowledge()
+    }
+
+    /// All samples to their collections; (id, bits of what is notable) of the Session-Senders to look at.
+    fn collect(&self, py: Python<'_>) -> Vec<(u64, u8)> {
+        py.detach(|| self.0.collect())
+    }
+
+    /// What came since the last of these, packed: (id, octets, bits of own faults).
+    #[pyo3(signature = (ids, /, *, late_ns))]
+    fn take_intervals<'py>(
+        &self,
+        py: Python<'py>,
+        ids: Option<Vec<u64>>,
+        late_ns: i64,
+    ) -> PyResult<Vec<(u64, Bound<'py, PyBytes>, u8)>> {
+        let packed = py.detach(move || self.0.take_intervals(ids.as_deref(), late_ns)).map_err(errors::plane)?;
+        let parts = packed.iter().flat_map(Packed::iter);
+        Ok(parts.map(|(id, octets, own_faults)| (id, PyBytes::new(py, octets), own_faults)).collect())
+    }
+
+    /// Everything so far, packed: (id, octets).
+    #[pyo3(signature = (ids, /))]
+    fn summaries<'py>(&self, py: Python<'py>, ids: Option<Vec<u64>>) -> PyResult<Vec<(u64, Bound<'py, PyBytes>)>> {
+        let packed = py.detach(move || self.0.summaries(ids.as_deref())).map_err(errors::plane)?;
+        let parts = packed.iter().flat_map(Packed::iter);
+        Ok(parts.map(|(id, octets, _)| (id, PyBytes::new(py, octets))).collect())
     }
 
     /// Ends all threads.

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 use twoway_plane::distribution::Distribution as Values;
+use twoway_plane::packed;
 use twoway_plane::summary::{OctetCounts, SeenBy, Summary};
+
+use crate::errors;
 
 /// A mergeable distribution of nanosecond values.
 #[pyclass(frozen, module = "twoway._native")]
@@ -83,6 +88,18 @@ impl Distribution {
         Self(values.into_iter().collect())
     }
 
+    /// All of it in few octets.
+    fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &packed::pack_distribution(&self.0))
+    }
+
+    /// What `pack` made.
+    #[staticmethod]
+    #[pyo3(signature = (octets, /))]
+    fn unpack(octets: &[u8]) -> PyResult<Self> {
+        packed::unpack_distribution(octets).map(Self).map_err(errors::wire)
+    }
+
     fn __repr__(&self) -> String {
         format!("Distribution(count={}, min_ns={:?}, max_ns={:?})", self.0.count(), self.0.min(), self.0.max())
     }
@@ -156,5 +173,32 @@ impl IntervalSummary {
         let mut merged = self.0.clone();
         merged.merge(&other.0);
         Self(merged)
+    }
+
+    /// The same with coarser histograms.
+    #[pyo3(signature = (max_buckets, /))]
+    fn coarsened(&self, max_buckets: usize) -> Self {
+        let mut coarse = self.0.clone();
+        coarse.coarsen(max_buckets);
+        Self(coarse)
+    }
+
+    /// All of it in few octets.
+    fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &packed::pack_summary(&self.0))
+    }
+
+    /// What `pack` made.
+    #[staticmethod]
+    #[pyo3(signature = (octets, /))]
+    fn unpack(octets: &[u8]) -> PyResult<Self> {
+        packed::unpack_summary(octets).map(Self).map_err(errors::wire)
+    }
+
+    /// All of them as one.
+    #[staticmethod]
+    #[pyo3(signature = (packed, /))]
+    fn merge_packed(py: Python<'_>, packed: Vec<PyBackedBytes>) -> PyResult<Self> {
+        py.detach(move || packed::merge_packed(packed.iter().map(|octets| &**octets))).map(Self).map_err(errors::wire)
     }
 }

@@ -7,43 +7,17 @@
 //! does not drown the microseconds. Quantiles come from the histogram.
 
 use crate::histogram::{Bucket, ExponentialHistogram};
+use crate::u192::{U192, widening_mul};
 
-/// Exact sum of squares: 192 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Squares {
-    /// The bits from 128 on.
-    high: u64,
-    /// The lower bits, as two words: a 128-bit integer would align the whole distribution to 16 octets.
-    low: [u64; 2],
-}
-
-impl Squares {
-    fn low(self) -> u128 {
-        u128::from(self.low[1]) << 64 | u128::from(self.low[0])
-    }
-
-    #[inline]
-    fn add(&mut self, other: Self) {
-        let (low, carry) = self.low().overflowing_add(other.low());
-        self.low = [low as u64, (low >> 64) as u64];
-        self.high = self.high.wrapping_add(other.high).wrapping_add(u64::from(carry));
-    }
-
-    #[inline]
-    fn of(value: i64) -> Self {
-        let magnitude = u128::from(value.unsigned_abs());
-        let square = magnitude * magnitude;
-        Self { high: 0, low: [square as u64, (square >> 64) as u64] }
-    }
-}
-
-/// The 256-bit product of two 128-bit numbers as (high, low).
-const fn widening_mul(a: u128, b: u128) -> (u128, u128) {
-    const LOW: u128 = u64::MAX as u128;
-    let (a1, a0, b1, b0) = (a >> 64, a & LOW, b >> 64, b & LOW);
-    let (low, cross, other, high) = (a0 * b0, a1 * b0, a0 * b1, a1 * b1);
-    let middle = (low >> 64) + (cross & LOW) + (other & LOW);
-    (high + (cross >> 64) + (other >> 64) + (middle >> 64), (middle << 64) | (low & LOW))
+/// Everything of a distribution but its histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moments {
+    pub(crate) count: u64,
+    /// Meaningful if `count` is not zero, as is `max`.
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    pub(crate) sum: i128,
+    pub(crate) squares: U192,
 }
 
 /// Distribution of nanosecond values; the module says what is exact.
@@ -56,26 +30,19 @@ pub struct Distribution {
     max: i64,
     /// Sum of the values: 128 bits, two's complement, low word first.
     sum: [u64; 2],
-    squares: Squares,
+    squares: U192,
 }
 
 impl Distribution {
     /// An empty distribution. Allocates nothing.
     pub const fn new() -> Self {
-        Self {
-            histogram: ExponentialHistogram::new(),
-            count: 0,
-            min: 0,
-            max: 0,
-            sum: [0; 2],
-            squares: Squares { high: 0, low: [0; 2] },
-        }
+        Self { histogram: ExponentialHistogram::new(), count: 0, min: 0, max: 0, sum: [0; 2], squares: U192::ZERO }
     }
 
     /// Count one value.
     #[inline]
     pub fn record(&mut self, value_ns: i64) {
-        self.extend(value_ns, value_ns, i128::from(value_ns), 1, Squares::of(value_ns));
+        self.extend(value_ns, value_ns, i128::from(value_ns), 1, U192::square_of(value_ns));
         self.histogram.record(value_ns);
     }
 
@@ -88,16 +55,32 @@ impl Distribution {
     }
 
     #[inline]
-    fn extend(&mut self, min: i64, max: i64, sum: i128, count: u64, squares: Squares) {
+    fn extend(&mut self, min: i64, max: i64, sum: i128, count: u64, squares: U192) {
         (self.min, self.max) = if self.count == 0 { (min, max) } else { (self.min.min(min), self.max.max(max)) };
-        self.count += count;
+        self.count = self.count.saturating_add(count);
         let sum = self.sum().wrapping_add(sum);
         self.sum = [sum as u64, (sum >> 64) as u64];
-        self.squares.add(squares);
+        self.squares = self.squares.plus(squares);
+    }
+
+    pub(crate) fn from_parts(histogram: ExponentialHistogram, moments: Moments) -> Self {
+        let Moments { count, min, max, sum, squares } = moments;
+        Self { histogram, count, min, max, sum: [sum as u64, (sum >> 64) as u64], squares }
+    }
+
+    pub(crate) fn moments(&self) -> Moments {
+        let Self { count, min, max, squares, .. } = *self;
+        Moments { count, min, max, sum: self.sum(), squares }
     }
 
     fn sum(&self) -> i128 {
         (u128::from(self.sum[1]) << 64 | u128::from(self.sum[0])) as i128
+    }
+
+    /// Keep at most so many buckets of each sign, for as far as [`ExponentialHistogram::coarsen`] goes. Count, extremes,
+    /// mean and deviation stay exact.
+    pub fn coarsen(&mut self, most: usize) {
+        self.histogram.coarsen(most);
     }
 
     /// Values counted.
@@ -133,7 +116,7 @@ impl Distribution {
         // n^2 variance = n * (sum of squares) - (sum)^2, in 256 bits, before anything is rounded.
         let count = u128::from(self.count);
         let (high, low) = widening_mul(count, self.squares.low());
-        let high = high + count * u128::from(self.squares.high);
+        let high = high + count * u128::from(self.squares.high());
         let magnitude = self.sum().unsigned_abs();
         let (square_high, square_low) = widening_mul(magnitude, magnitude);
         let (low, borrow) = low.overflowing_sub(square_low);

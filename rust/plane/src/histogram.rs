@@ -20,6 +20,8 @@
 
 /// Finest scale: 128 buckets for each doubling, 0.27 % relative error.
 pub const MAX_SCALE: u8 = 7;
+/// Coarsest scale: the finest at which 63 octaves fit into [`MAX_BUCKETS`].
+pub const MIN_SCALE: u8 = 2;
 /// Most buckets of one sign.
 pub const MAX_BUCKETS: usize = 320;
 /// Windows grow by so many buckets at a time.
@@ -262,7 +264,7 @@ impl Window {
     }
 
     /// (index, count) of each occupied bucket, ascending.
-    fn iter(&self) -> impl DoubleEndedIterator<Item = (i32, u64)> + '_ {
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (i32, u64)> + Clone + '_ {
         (0..self.counts.len()).map(|at| (self.first + at as i32, self.counts.get(at))).filter(|(_, n)| *n > 0)
     }
 }
@@ -349,6 +351,49 @@ impl ExponentialHistogram {
                 ours.reach_and_add(index >> shift, n);
             }
         }
+    }
+
+    /// Zeros alone, at a scale that occupied buckets then need not force.
+    pub(crate) fn empty_at(scale: u8, zeros: u64) -> Self {
+        Self { zeros, scale, ..Self::new() }
+    }
+
+    /// The occupied buckets of one sign as (index, count), ascending by magnitude.
+    pub(crate) fn window(&self, negative: bool) -> impl DoubleEndedIterator<Item = (i32, u64)> + Clone + '_ {
+        if negative { self.negative.iter() } else { self.positive.iter() }
+    }
+
+    /// Fill the buckets of one sign, which are within [`MAX_BUCKETS`] of each other. The first one is the greatest.
+    pub(crate) fn set_window(&mut self, negative: bool, buckets: &[(i32, u64)]) {
+        let window = if negative { &mut self.negative } else { &mut self.positive };
+        *window = Window::new();
+        if let (Some((last, _)), Some((first, _))) = (buckets.first(), buckets.last()) {
+            window.reach(*first);
+            window.reach(*last);
+        }
+        for &(index, n) in buckets {
+            window.reach_and_add(index, n);
+        }
+    }
+
+    /// Index of a value's bucket among those of its sign. Not for zero.
+    pub(crate) fn index(&self, value_ns: i64) -> i32 {
+        index_of(value_ns.unsigned_abs()) >> (MAX_SCALE - self.scale)
+    }
+
+    /// Halve the resolution until the occupied range of either sign fits into `most` buckets, but not below the scale
+    /// [`MIN_SCALE`]. The state is then still a function of the set of values.
+    pub fn coarsen(&mut self, most: usize) {
+        let range = |window: &Window, halvings: u8| {
+            if window.is_empty() { 0 } else { (window.last() >> halvings) - (window.first >> halvings) + 1 }
+        };
+        let mut halvings = 0;
+        while self.scale - halvings > MIN_SCALE
+            && range(&self.positive, halvings).max(range(&self.negative, halvings)) as usize > most
+        {
+            halvings += 1;
+        }
+        self.downscale(halvings);
     }
 
     fn downscale(&mut self, halvings: u8) {

@@ -342,7 +342,7 @@ impl Ledger {
                 if (comparable || path == Path::RoundTrip)
                     && let Some(jitter_ns) = self.jitter[path as usize].observe(delay_ns)
                 {
-                    self.current.set_jitter(path, arrived_mono_ns, jitter_ns);
+                    self.current.set_jitter(path, jitter_ns);
                 }
             }
         }
@@ -533,7 +533,7 @@ impl Ledger {
     }
 
     fn close_span(&self, span: &mut Summary, now: WallNanos) {
-        span.end_ns = now.0;
+        span.end(now.0);
         span.reflector_stateful = self.stateful;
     }
 

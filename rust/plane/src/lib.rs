@@ -6,11 +6,13 @@
 
 pub mod capabilities;
 pub mod clock;
+pub mod collections;
 pub mod distribution;
 pub mod error;
 pub mod histogram;
 pub mod ledger;
 pub mod managed;
+pub mod packed;
 pub mod patterns;
 pub mod reflector;
 pub mod sample;
@@ -22,4 +24,5 @@ pub mod session_sender;
 pub mod slots;
 pub mod summary;
 pub mod sys;
+mod u192;
 pub mod variation;

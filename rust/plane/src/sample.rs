@@ -147,6 +147,8 @@ pub struct Sample {
     pub far_dscp_ecn: u32,
     /// Traffic class octet that we saw on the reply, or [`UNKNOWN`].
     pub returned_dscp_ecn: u32,
+    /// Steps of the local clock so far, modulo 256: one-way values of different scales must not be compared. No column.
+    pub clock_scale: u8,
 }
 
 impl Sample {
@@ -172,6 +174,7 @@ impl Sample {
             returned_ttl: UNKNOWN,
             far_dscp_ecn: UNKNOWN,
             returned_dscp_ecn: UNKNOWN,
+            clock_scale: 0,
         }
     }
 

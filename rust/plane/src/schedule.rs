@@ -14,6 +14,15 @@ pub enum Spacing {
     Slots(SlotList),
 }
 
+/// Packets in groups, with a pause between them: the probes of one test, then those of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Slots of a group, at least 1.
+    pub count: u64,
+    /// From the last slot of a group to the first of the next.
+    pub pause_ns: i64,
+}
+
 /// A small, fast generator (`SplitMix64`) for gaps and padding. Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -56,6 +65,9 @@ pub struct Schedule {
     interval_ns: i64,
     /// Slots not yet taken; `None` for no end.
     left: Option<u64>,
+    group: Option<Group>,
+    /// Slots of the group not yet taken.
+    left_of_group: u64,
     next_ns: i64,
 }
 
@@ -79,7 +91,13 @@ impl Schedule {
                 (Gaps::Slots { start_ns, slots }, first_ns)
             }
         };
-        Self { gaps, interval_ns: interval_ns.max(1), left: count, next_ns }
+        Self { gaps, interval_ns: interval_ns.max(1), left: count, group: None, left_of_group: 0, next_ns }
+    }
+
+    /// The same with a pause after each group. Not for slot lists, whose gaps the other end knows.
+    #[must_use]
+    pub fn grouped(self, group: Option<Group>) -> Self {
+        Self { group, left_of_group: group.map_or(0, |group| group.count), ..self }
     }
 
     /// When the next packet is due; `None` when all slots are taken.
@@ -93,6 +111,14 @@ impl Schedule {
     pub fn advance(&mut self) {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(1);
+        }
+        if let Some(group) = self.group {
+            self.left_of_group = self.left_of_group.saturating_sub(1);
+            if self.left_of_group == 0 {
+                self.left_of_group = group.count;
+                self.next_ns = self.next_ns.saturating_add(group.pause_ns);
+                return;
+            }
         }
         self.next_ns = match &mut self.gaps {
             Gaps::Periodic => self.next_ns.saturating_add(self.interval_ns),
@@ -149,6 +175,37 @@ mod tests {
         assert!((deviation / mean - 1.0).abs() < 0.03, "{deviation}");
         let short = gaps.iter().filter(|gap| **gap < 693_147.0).count() as f64 / gaps.len() as f64;
         assert!((short - 0.5).abs() < 0.02, "the median of an exponential is ln 2 of its mean: {short}");
+    }
+
+    /// The first `count` moments.
+    fn moments(mut schedule: Schedule, count: usize) -> Vec<i64> {
+        let mut moments = Vec::new();
+        while let Some(moment) = schedule.next().filter(|_| moments.len() < count) {
+            moments.push(moment);
+            schedule.advance();
+        }
+        moments
+    }
+
+    #[test]
+    fn after_each_group_comes_a_pause() {
+        let schedule = |count| Schedule::new(&Spacing::Periodic, 10, Some(7), 0, 100).grouped(count);
+        let three = schedule(Some(Group { count: 3, pause_ns: 1000 }));
+        assert_eq!(moments(three, 9), [100, 110, 120, 1120, 1130, 1140, 2140], "the count is of all groups");
+        let one = schedule(Some(Group { count: 1, pause_ns: 7 }));
+        assert_eq!(moments(one, 3), [100, 107, 114]);
+        assert_eq!(moments(schedule(None), 4), [100, 110, 120, 130]);
+    }
+
+    #[test]
+    fn a_pause_takes_no_gap_of_a_poisson_schedule() {
+        let poisson = || Schedule::new(&Spacing::Poisson, 1_000_000, None, 7, 0);
+        let plain = moments(poisson(), 7);
+        let grouped = moments(poisson().grouped(Some(Group { count: 4, pause_ns: 5 })), 8);
+        assert_eq!(grouped[..4], plain[..4]);
+        assert_eq!(grouped[4] - grouped[3], 5);
+        let gaps = |moments: &[i64]| moments.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>();
+        assert_eq!(gaps(&grouped[4..]), gaps(&plain[3..]));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use twoway_wire::{
 pub use self::padding::Padding;
 use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply, ReplyVerdict};
 use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
-use crate::schedule::{Random, Schedule, Spacing};
+use crate::schedule::{Group, Random, Schedule, Spacing};
 use crate::sender::handle::Shared;
 use crate::slots::SkipRange;
 use crate::summary::{Counter, Summary};
@@ -74,6 +74,8 @@ pub struct SessionSpec {
     pub count: Option<u64>,
     /// Spacing of the packets.
     pub spacing: Spacing,
+    /// Groups with a pause between them; not with a slot list.
+    pub group: Option<Group>,
     /// Mean gap between packets.
     pub interval_ns: i64,
     /// Seed of gaps and padding.
@@ -144,7 +146,7 @@ pub struct SessionSender {
 impl SessionSender {
     /// A session that waits for [`start`](Self::start).
     pub fn new(spec: SessionSpec) -> Self {
-        let schedule = Schedule::new(&spec.spacing, spec.interval_ns, spec.count, spec.seed, 0);
+        let schedule = Schedule::new(&spec.spacing, spec.interval_ns, spec.count, spec.seed, 0).grouped(spec.group);
         Self {
             random: Random::new(spec.seed ^ 0x5bd1_e995),
             state: State::Waiting,
@@ -183,8 +185,8 @@ impl SessionSender {
         if self.state == State::Waiting {
             self.state = State::Sending;
             let begin_ns = if self.spec.one_way { at_ns } else { at_ns.max(now_ns) };
-            let SessionSpec { spacing, interval_ns, count, seed, .. } = &self.spec;
-            self.schedule = Schedule::new(spacing, *interval_ns, *count, *seed, begin_ns);
+            let SessionSpec { spacing, group, interval_ns, count, seed, .. } = &self.spec;
+            self.schedule = Schedule::new(spacing, *interval_ns, *count, *seed, begin_ns).grouped(*group);
             let start = WallNanos(wall.0.saturating_add(begin_ns.saturating_sub(at_ns)));
             self.ledger = Ledger::new(LedgerSpec { start, ..self.spec.ledger });
             self.ledger.local_clock(self.clock_synchronized, self.clock_error_ns);
@@ -208,6 +210,11 @@ impl SessionSender {
             State::Sending | State::Draining => self.finish(now_ns, true),
             State::Finished => {}
         }
+    }
+
+    /// It has not been started.
+    pub fn is_waiting(&self) -> bool {
+        self.state == State::Waiting
     }
 
     /// Nothing more will happen.

@@ -154,15 +154,18 @@ pub enum Path {
     Backward,
 }
 
+/// The end of a span that has not ended.
+const OPEN: i64 = i64::MAX;
+
 /// How well a clock is known over all packets of a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClockQuality {
     /// False once a packet met an unsynchronized clock; None before the first packet.
-    synchronized: Option<bool>,
+    pub(crate) synchronized: Option<bool>,
     /// A packet met a clock of unknown error.
-    error_unknown: bool,
+    pub(crate) error_unknown: bool,
     /// Greatest error of the packets that met a known one.
-    error_ns: Option<u64>,
+    pub(crate) error_ns: Option<u64>,
 }
 
 impl ClockQuality {
@@ -191,7 +194,7 @@ pub struct OctetCounts(Vec<(u8, u64)>);
 impl OctetCounts {
     pub(crate) fn add(&mut self, octet: u8, n: u64) {
         match self.0.binary_search_by_key(&octet, |entry| entry.0) {
-            Ok(at) => self.0[at].1 += n,
+            Ok(at) => self.0[at].1 = self.0[at].1.saturating_add(n),
             Err(at) => {
                 self.0.reserve_exact(1);
                 self.0.insert(at, (octet, n));
@@ -231,15 +234,15 @@ pub struct Summary {
     pub(crate) end_ns: i64,
     counters: [u64; Counter::ALL.len()],
     distributions: [Distribution; Measure::ALL.len()],
-    /// Of each path: monotonic time of the last update and the jitter then.
-    jitter: [Option<(i64, f64)>; 3],
+    /// Of each path: end of the span of the last update ([`OPEN`] in a span that has not ended) and the jitter then.
+    pub(crate) jitter: [Option<(i64, i64)>; 3],
     pub(crate) local_clock: ClockQuality,
     pub(crate) far_clock: ClockQuality,
     /// Greater is more certain: known to copy, known to count.
     pub(crate) reflector_stateful: Option<bool>,
     /// Greatest sequence number sent, counted on beyond 2^32.
     pub(crate) last_sequence: Option<u64>,
-    loss_bursts: BTreeMap<u32, u64>,
+    pub(crate) loss_bursts: BTreeMap<u32, u64>,
     pub(crate) ttls: [OctetCounts; 2],
     pub(crate) dscp_ecns: [OctetCounts; 2],
     clock_steps: Vec<(i64, i64)>,
@@ -300,7 +303,7 @@ impl Summary {
 
     /// The fact's value, None where it cannot be known.
     pub fn known(&self, fact: Fact) -> Option<i64> {
-        let jitter = |path: Path| self.jitter[path as usize].map(|(_, jitter_ns)| jitter_ns.round() as i64);
+        let jitter = |path: Path| self.jitter[path as usize].map(|(_, jitter_ns)| jitter_ns);
         let whole = |error_ns: u64| i64::try_from(error_ns).unwrap_or(i64::MAX);
         match fact {
             Fact::JitterRoundTrip => jitter(Path::RoundTrip),
@@ -355,28 +358,27 @@ impl Summary {
         &self.clock_steps
     }
 
-    /// Add what `other` knows of another span. Associative, and commutative but for steps noted at the same moment.
+    /// Add what `other` knows of another span. Associative and commutative.
     pub fn merge(&mut self, other: &Self) {
         self.start_ns = self.start_ns.min(other.start_ns);
         self.end_ns = self.end_ns.max(other.end_ns);
         for (ours, theirs) in self.counters.iter_mut().zip(&other.counters) {
-            *ours += theirs;
+            *ours = ours.saturating_add(*theirs);
         }
         for (ours, theirs) in self.distributions.iter_mut().zip(&other.distributions) {
             ours.merge(theirs);
         }
         for (ours, theirs) in self.jitter.iter_mut().zip(&other.jitter) {
             // The latest stands; None is before everything.
-            if ours.map(|(at, _)| at) < theirs.map(|(at, _)| at) {
-                *ours = *theirs;
-            }
+            *ours = (*ours).max(*theirs);
         }
         self.local_clock.merge(other.local_clock);
         self.far_clock.merge(other.far_clock);
         self.reflector_stateful = self.reflector_stateful.max(other.reflector_stateful);
         self.last_sequence = self.last_sequence.max(other.last_sequence);
         for (&length, &n) in &other.loss_bursts {
-            *self.loss_bursts.entry(length).or_default() += n;
+            let ours = self.loss_bursts.entry(length).or_default();
+            *ours = ours.saturating_add(n);
         }
         for seen_by in 0..2 {
             self.ttls[seen_by].merge(&other.ttls[seen_by]);
@@ -384,6 +386,13 @@ impl Summary {
         }
         for &(wall_ns, step_ns) in &other.clock_steps {
             self.keep_clock_step(wall_ns, step_ns);
+        }
+    }
+
+    /// Keep at most so many buckets of each sign of each distribution ([`Distribution::coarsen`]).
+    pub fn coarsen(&mut self, most: usize) {
+        for distribution in &mut self.distributions {
+            distribution.coarsen(most);
         }
     }
 
@@ -396,8 +405,21 @@ impl Summary {
         self.distributions[measure as usize].record(value_ns);
     }
 
-    pub(crate) fn set_jitter(&mut self, path: Path, mono_ns: i64, jitter_ns: f64) {
-        self.jitter[path as usize] = Some((mono_ns, jitter_ns));
+    pub(crate) fn measure_mut(&mut self, measure: Measure) -> &mut Distribution {
+        &mut self.distributions[measure as usize]
+    }
+
+    /// The jitter from now on.
+    pub(crate) fn set_jitter(&mut self, path: Path, jitter_ns: f64) {
+        self.jitter[path as usize] = Some((OPEN, jitter_ns.round() as i64));
+    }
+
+    /// The span ends: its jitters are older than those of later spans.
+    pub(crate) fn end(&mut self, end_ns: i64) {
+        self.end_ns = end_ns;
+        for (at_ns, _) in self.jitter.iter_mut().flatten() {
+            *at_ns = (*at_ns).min(end_ns);
+        }
     }
 
     pub(crate) fn loss_burst(&mut self, length: u32) {
@@ -410,7 +432,7 @@ impl Summary {
     }
 
     /// Keep the earliest steps: which they are does not depend on the order of merging.
-    fn keep_clock_step(&mut self, wall_ns: i64, step_ns: i64) {
+    pub(crate) fn keep_clock_step(&mut self, wall_ns: i64, step_ns: i64) {
         let at = self.clock_steps.partition_point(|&kept| kept <= (wall_ns, step_ns));
         if at < CLOCK_STEPS_KEPT {
             self.clock_steps.insert(at, (wall_ns, step_ns));

@@ -27,6 +27,21 @@ impl RtpJitter {
         Some(self.jitter_ns)
     }
 
+    /// A jitter that goes on from there, as after [`Self::restart`].
+    pub fn resumed(jitter_ns: f64) -> Self {
+        Self { last_transit_ns: None, jitter_ns }
+    }
+
+    /// The transit time that the next one is compared with.
+    pub fn last_ns(&self) -> Option<i64> {
+        self.last_transit_ns
+    }
+
+    /// The jitter so far, from the second packet on.
+    pub fn jitter_ns(&self) -> f64 {
+        self.jitter_ns
+    }
+
     /// The next transit time is of another clock scale: it must not be compared with the last one. The jitter stays.
     pub fn restart(&mut self) {
         self.last_transit_ns = None;

@@ -110,6 +110,7 @@ fn session(format: PacketFormat, spacing: Spacing, interval_ns: i64, count: u64)
         one_way: matches!(spacing, Spacing::Slots(_)),
         count: Some(count),
         spacing,
+        group: None,
         interval_ns,
         seed: 5,
         dscp_ecn_monitoring: false,

@@ -94,6 +94,7 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         one_way: false,
         count,
         spacing: Spacing::Periodic,
+        group: None,
         interval_ns,
         seed: 1,
         dscp_ecn_monitoring: false,

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use twoway_plane::distribution::Distribution;
-use twoway_plane::histogram::{ExponentialHistogram, MAX_BUCKETS};
+use twoway_plane::histogram::{ExponentialHistogram, MAX_BUCKETS, MIN_SCALE};
 
 /// Values of every order of magnitude and either sign, small ones and repeated ones as likely as large ones.
 fn value() -> impl Strategy<Value = i64> {
@@ -78,6 +78,25 @@ proptest! {
         let whole: Distribution = all.into_iter().collect();
         prop_assert_eq!(&merged[0], &whole);
         prop_assert_eq!(merged[0].stddev(), whole.stddev());
+    }
+
+    #[test]
+    fn coarsening_does_not_mind_the_order_of_merging(
+        one in vec(value(), 0..60), other in vec(value(), 0..60), most in 1_usize..100
+    ) {
+        let coarse = |values: &[i64]| {
+            let mut coarse: Distribution = values.iter().copied().collect();
+            coarse.coarsen(most);
+            coarse
+        };
+        let mut merged = coarse(&one);
+        merged.merge(&coarse(&other));
+        merged.coarsen(most);
+        let whole = coarse(&[one, other].concat());
+        prop_assert_eq!(&merged, &whole);
+        let histogram = whole.histogram();
+        let occupied = histogram.positive().count().max(histogram.negative().count());
+        prop_assert!(occupied <= most || histogram.scale() == MIN_SCALE);
     }
 
     #[test]

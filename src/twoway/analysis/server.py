@@ -36,6 +36,21 @@ class SessionState:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """One control connection of a Server, as it is now."""
+
+    number: int
+    """Counted from 1."""
+    client: tuple[str, int]
+    server: tuple[str, int]
+    mode: str
+    """Security mode; `none` before it is negotiated."""
+    sessions: int
+    since_ns: int
+    """Wall time of its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerState:
     """A Server at one moment."""
 

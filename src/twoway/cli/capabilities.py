@@ -7,6 +7,7 @@ import json
 import sys
 
 from twoway.cli.arguments import Parser, terminal_width
+from twoway.config.privileges import privilege
 
 _DESCRIPTION = """\
 Show what this machine can measure with. Timestamps are tried with real packets on loopback and, if
@@ -39,13 +40,17 @@ def run(arguments: list[str]) -> int:
     from twoway.drivers.plane import capabilities
 
     found = capabilities(options.interface)
-    # In the order of what matters most, not of the alphabet.
-    found = {name: found[name] for name in sorted(found, key=lambda name: [*REMEDIES, name].index(name))}
+    found = ordered(found)
     if options.json:
         sys.stdout.write(json.dumps(_document(found, options.interface), indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _table(found)))
+        sys.stdout.write("".join(f"{line}\n" for line in table(found)))
     return 0
+
+
+def ordered(found: dict[str, tuple[bool, str]]) -> dict[str, tuple[bool, str]]:
+    """In the order of what matters most, not of the alphabet."""
+    return {name: found[name] for name in sorted(found, key=lambda name: [*REMEDIES, name].index(name))}
 
 
 def _document(found: dict[str, tuple[bool, str]], interface: str | None) -> dict[str, object]:
@@ -56,7 +61,7 @@ def _document(found: dict[str, tuple[bool, str]], interface: str | None) -> dict
     return {"type": "capabilities", "schema": 1, "interface": interface, "features": features}
 
 
-def _table(found: dict[str, tuple[bool, str]]) -> list[str]:
+def table(found: dict[str, tuple[bool, str]]) -> list[str]:
     """A row for each feature; under a "no", what to do about it."""
     import textwrap
 
@@ -71,6 +76,8 @@ def _table(found: dict[str, tuple[bool, str]]) -> list[str]:
     return lines
 
 
+_LOW_PORTS = privilege("low_ports")
+
 REMEDIES = {
     "receive_stamps": "the kernel does not stamp what arrives (a sandbox?): T4 is taken in user space, tens of "
     "microseconds late",
@@ -80,12 +87,12 @@ REMEDIES = {
     "hardware_stamps": "the kernel's own stamps are used; if the card can (`ethtool -T IFACE`), switch it on as root "
     "with `hwstamp_ctl -i IFACE -t 1 -r 1`",
     "receive_buffer": "bursts of replies may be lost here, which is counted: raise `sysctl net.core.rmem_max`, or run "
-    "with CAP_NET_ADMIN",
-    "low_ports": "a reflector on port 862 needs CAP_NET_BIND_SERVICE, or lower `sysctl "
-    "net.ipv4.ip_unprivileged_port_start`; or use a port above 1023",
+    f"with {privilege('receive_buffer').capability}",
+    "low_ports": f"a reflector on port 862 needs {_LOW_PORTS.capability}, or {_LOW_PORTS.instead}",
     "srv6": "segment routing over IPv6 needs a kernel with CONFIG_IPV6_SEG6_LWTUNNEL, and IPv6 switched on",
-    "packet_socket": "only SR-MPLS paths need it: run with CAP_NET_RAW",
-    "xdp": "only the reflector's offload needs it: a kernel with CONFIG_XDP_SOCKETS, and CAP_NET_RAW",
+    "packet_socket": f"only SR-MPLS paths need it: run with {privilege('packet_socket').capability}",
+    "xdp": "only the reflector's offload needs it: a kernel with CONFIG_XDP_SOCKETS, and "
+    f"{privilege('xdp').capability}",
     "net_admin": "only receive buffers beyond net.core.rmem_max and the cards' stamping need it",
     "clock_readable": "a sandbox forbids adjtimex, so our Error Estimate says unknown; in a systemd unit: no "
     "ProtectClock=, and SystemCallFilter=adjtimex",

@@ -5,29 +5,54 @@ Only the chosen command's module is loaded, which is most of what keeps the firs
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
+from typing import Protocol, cast
 
 from twoway.errors import EXIT_ERROR, TwowayError, one_line
 
 _INTERRUPTED = 130
 """What a shell reports for a command that ended by SIGINT before it had anything to report."""
 
-_COMMANDS = ("ping", "reflector", "server", "capabilities", "schema")
 
-_USAGE = """\
+class _Command(Protocol):
+    """What the module of a command has."""
+
+    def run(self, arguments: list[str], /) -> int: ...
+
+
+_COMMANDS = {
+    # Command as it is shown -> its module, and one line of help. Its first word is its name.
+    "ping TARGET": ("ping", "measure the path to a Session-Reflector, or to a Server"),
+    "reflector": ("reflector", "be a Session-Reflector"),
+    "server": ("server", "be a Server of TWAMP and OWAMP"),
+    "run CONFIG": ("run", "run the daemon that a configuration asks for"),
+    "show WHAT": ("show", "show what the daemon measures and how it is"),
+    "top": ("top", "show all its test-sessions as they are now"),
+    "request ACTION": ("request", "start or stop its tests, or have it read its configuration again"),
+    "clear WHAT [NAME]": ("clear", "make it forget results, histories or events"),
+    "export [SESSION]...": ("export", "write what the store kept as CSV, NDJSON or Parquet"),
+    "capabilities [IFACE]": (
+        "capabilities",
+        "show what this machine can measure with, and what to do about what it cannot",
+    ),
+    "check FILE": ("check", "say all that is wrong with a configuration, or print a sample of one"),
+    "unit CONFIG": ("unit", "print the systemd unit that a configuration needs"),
+    "import junos FILE": ("import_", "turn a Junos configuration into ours, and list what has no equivalent"),
+    "schema NAME": ("schema", "print the JSON Schema of an output, or of the configuration"),
+}
+"""Each module has `run(arguments) -> exit code`."""
+_MODULES = {shown.partition(" ")[0]: module for shown, (module, _) in _COMMANDS.items()}
+
+_USAGE = f"""\
 usage: twoway COMMAND [OPTION]... [ARGUMENT]...
 
 Measures network paths in both directions with STAMP (RFC 8762), TWAMP (RFC 5357) and OWAMP (RFC 4656).
 
 commands:
-  ping TARGET             measure the path to a Session-Reflector, or to a Server
-  reflector               be a Session-Reflector
-  server                  be a Server of TWAMP and OWAMP
-  capabilities [IFACE]    show what this machine can measure with, and what to do about what it cannot
-  schema NAME             print the JSON Schema of an output
-
+{"".join(f"  {shown:<24}{line}{chr(10)}" for shown, (_, line) in _COMMANDS.items())}
 options:
   -h, --help              show this text; `twoway COMMAND --help` shows a command's
   --version               show the version
@@ -74,26 +99,9 @@ def _prepare_output() -> None:
 def _dispatch(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     try:
-        if command == "ping":
-            from twoway.cli import ping
-
-            return ping.run(rest)
-        if command == "reflector":
-            from twoway.cli import reflector
-
-            return reflector.run(rest)
-        if command == "server":
-            from twoway.cli import server
-
-            return server.run(rest)
-        if command == "capabilities":
-            from twoway.cli import capabilities
-
-            return capabilities.run(rest)
-        if command == "schema":
-            from twoway.cli import schema
-
-            return schema.run(rest)
+        if command in _MODULES:
+            module = cast("_Command", importlib.import_module(f"twoway.cli.{_MODULES[command]}"))
+            return module.run(rest)
     except SystemExit as error:
         # argparse ends this way, having printed help or one line.
         return error.code if isinstance(error.code, int) else EXIT_ERROR
@@ -108,8 +116,7 @@ def _dispatch(arguments: list[str]) -> int:
     if not command:
         sys.stderr.write(_USAGE)
         return EXIT_ERROR
-    known = f"{', '.join(_COMMANDS[:-1])} or {_COMMANDS[-1]}"
-    sys.stderr.write(f"twoway: no command {one_line(command)!r}: use {known} (see twoway --help)\n")
+    sys.stderr.write(f"twoway: no command {one_line(command)!r}: `twoway --help` lists those there are\n")
     return EXIT_ERROR
 
 
@@ -120,7 +127,7 @@ def _os_error(error: OSError) -> str:
 
 
 def _report(arguments: list[str], error: Exception, message: str, code: int) -> int:
-    command = arguments[0] if arguments and arguments[0] in _COMMANDS else ""
+    command = arguments[0] if arguments and arguments[0] in _MODULES else ""
     if os.environ.get("TWOWAY_DEBUG"):
         import traceback
 

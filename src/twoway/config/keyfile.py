@@ -10,7 +10,8 @@ octets. Shared secrets of control connections stand in such files too (`read_sec
 of their own (`read_ikev2_file`).
 
 The file must belong to the user who runs twoway, or to root, and nobody else may read it (mode 0600 or less); a pipe of
-the same sort, such as a shell's `<(…)`, will do. No message, representation or log ever holds a key.
+the same sort, such as a shell's `<(…)`, will do, and so will a credential of systemd, which has access lists of its
+own. No message, representation or log ever holds a key.
 """
 
 from __future__ import annotations
@@ -63,6 +64,14 @@ def read_secret_file(path: str) -> tuple[Key, ...]:
         if b"\r" in key.octets or b"\n" in key.octets:
             raise KeyFileError(path, None, f"key {key.key_id} holds a line end (RFC 5357 section 3.1)")
     return keys
+
+
+def read_passphrase_file(path: str) -> str:
+    """The only line of a file that holds one secret, such as a community or a passphrase. Raises `KeyFileError`."""
+    lines = _text(path).splitlines()
+    if len(lines) != 1 or not lines[0]:
+        raise KeyFileError(path, None, "does not hold exactly one line")
+    return lines[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,9 @@ def _text(path: str) -> str:
 def _check_access(path: str, status: os.stat_result) -> None:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
         raise KeyFileError(path, None, "neither a file nor a pipe")
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and os.path.realpath(path).startswith(os.path.realpath(credentials) + os.sep):
+        return  # systemd shows these to this service alone, by access lists that the mode does not tell of
     if status.st_uid not in (os.geteuid(), 0):
         raise KeyFileError(path, None, f"belongs to user {status.st_uid}: it must be yours or root's")
     if status.st_mode & 0o077:

@@ -64,6 +64,9 @@ class ControlOptions:
     """Network namespace of both, as a name of `ip netns` or a path. Names are resolved outside."""
     dscp: int = CONTROL_DSCP
     """Code point of the control connection's packets."""
+    tcp_keepidle_s: int = KEEP_IDLE_S
+    tcp_keepintvl_s: int = KEEP_INTERVAL_S
+    tcp_keepcnt: int = KEEP_COUNT
     connect_ns: int = CONNECT_NS
     reply_ns: int = REPLY_NS
 
@@ -92,6 +95,9 @@ class ControlOptions:
             raise ConfigError("dscp", f"{self.dscp} is not from 0 to 63")
         if self.connect_ns <= 0 or self.reply_ns <= 0:
             raise ConfigError("timeout_ns", "a time to wait is more than 0")
+        _within("tcp_keepidle_s", self.tcp_keepidle_s, 1, 600)
+        _within("tcp_keepintvl_s", self.tcp_keepintvl_s, 1, 600)
+        _within("tcp_keepcnt", self.tcp_keepcnt, 1, 50)
 
 
 @dataclass(frozen=True, slots=True)

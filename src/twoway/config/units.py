@@ -18,6 +18,7 @@ _NANOS = {
     "m": 60 * _SECOND,
     "min": 60 * _SECOND,
     "h": 3_600 * _SECOND,
+    "d": 86_400 * _SECOND,
 }
 _OCTETS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 _PER_SECOND = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -39,7 +40,7 @@ def _scaled(text: str, units: dict[str, int], field: str, expected: str) -> int:
 
 
 def parse_duration_ns(text: str, field: str = "duration") -> int:
-    """`20ms`, `1.5s`, `500us`, `100ns`, `2m`, `1h`; a bare number is seconds. Nanoseconds, at least 0.
+    """`20ms`, `1.5s`, `500us`, `100ns`, `2m`, `1h`, `14d`; a bare number is seconds. Nanoseconds, at least 0.
 
     Raises `ConfigError`.
     """

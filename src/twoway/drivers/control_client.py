@@ -37,7 +37,7 @@ from twoway.control.control_client import ControlClient as Machine
 from twoway.control.owamp_codec import WHOLE_SESSION, ScheduleSlot
 from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotType
 from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
-from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, default_keep_alive, mark, reason_of
+from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, keep_alive, mark, reason_of
 from twoway.drivers.managed_plane import (
     Place,
     ReceiverPlane,
@@ -125,6 +125,8 @@ class ControlClient:
         self._round_trip_ns = 0
         self._machine: Machine
         self._stream: ControlStream
+        self.local_port = 0
+        """TCP port of our end, once it is connected."""
 
     # Making a connection.
 
@@ -185,6 +187,7 @@ class ControlClient:
 
         def make() -> ControlStream:
             local, peer = connection.getsockname(), connection.getpeername()
+            self.local_port = local[1]
             # SIDs of sessions that we receive begin with an address of ours (RFC 4656 section 3.5).
             self._machine = Machine(
                 replace(configuration, sid_address=address_of(local).packed[-4:]),
@@ -217,7 +220,8 @@ class ControlClient:
             raise ConfigError("source", f"{source} and {self._peer} are of different families")
         connection = open_socket(self._address.family, socket.SOCK_STREAM, self._options.netns)
         try:
-            default_keep_alive(connection)
+            options = self._options
+            keep_alive(connection, options.tcp_keepidle_s, options.tcp_keepintvl_s, options.tcp_keepcnt)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._options.dscp:
                 mark(connection, self._options.dscp << 2)

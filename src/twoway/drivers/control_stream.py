@@ -18,7 +18,6 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
-from twoway.config import managed
 from twoway.config.defaults import NANOS
 
 if TYPE_CHECKING:
@@ -241,11 +240,6 @@ def mark(connection: socket.socket, traffic_class: int) -> None:
             connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, traffic_class)
         # Also on an IPv6 socket, which may carry IPv4.
         connection.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, traffic_class)
-
-
-def default_keep_alive(connection: socket.socket) -> None:
-    """Keepalive with the defaults."""
-    keep_alive(connection, managed.KEEP_IDLE_S, managed.KEEP_INTERVAL_S, managed.KEEP_COUNT)
 
 
 def address_of(where: tuple[object, ...]) -> IPv4Address | IPv6Address:

@@ -341,7 +341,7 @@ class Reflector:
 
     def _open(self, reflection: Reflection) -> _native.Reflector:
         try:
-            return _native.Reflector(_reflector_spec(reflector_spec(reflection)))
+            return _native.Reflector(native_reflector_spec(reflector_spec(reflection)))
         except PlaneError as error:
             no_ipv6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and "::" in error.address
             if reflection.listen or not no_ipv6:
@@ -349,7 +349,7 @@ class Reflector:
         # Nobody asked for IPv6 by name, and this host has none.
         self._lesser["listen"] = "IPv4 only: this host has no IPv6"
         listen = [where for where in defaults.LISTEN if ":" not in where[0]]
-        return _native.Reflector(_reflector_spec(reflector_spec(reflection, listen)))
+        return _native.Reflector(native_reflector_spec(reflector_spec(reflection, listen)))
 
     def start(self) -> None:
         """Answer from now on."""
@@ -465,7 +465,8 @@ def listening(
     return [resolve(endpoint, default_port, None)[:3]]
 
 
-def _reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
+def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
+    """As the packet plane wants it."""
     return _native.ReflectorSpec(
         listen=spec.listen,
         interface=spec.interface,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from twoway.analysis.server import SessionState
+    from twoway.analysis.server import ConnectionState, SessionState
     from twoway.control.configuration import Address
     from twoway.drivers.control_stream import Clock
     from twoway.drivers.server_connection import Stored
@@ -221,6 +221,20 @@ class Server:
         plane = {} if self._plane is None else {f"plane:{name}": n for name, n in self._plane.counters().items()}
         return dict(sorted({**self.counts, **plane}.items()))
 
+    def connection_states(self) -> list[ConnectionState]:
+        """Every control connection, the oldest first."""
+        return [connection.state() for connection in sorted(self._connections, key=lambda one: one.number)]
+
+    def close_connection(self, number: int) -> bool:
+        """End one connection and its sessions at once; whether there was one of this number."""
+        for connection in list(self._connections):
+            if connection.number == number:
+                self.note("closed_by_operator", str(connection.client), "the operator has closed the connection")
+                connection.abort()
+                self.gone(connection)
+                return True
+        return False
+
     def sessions(self) -> list[SessionState]:
         """Every test-session that has not ended."""
         return [state for connection in self._connections for state in connection.session_states()]
@@ -343,6 +357,7 @@ class Server:
         mark(accepted, syn_traffic_class(accepted) & ~3)
         self._numbers += 1
         connection = ServerConnection(self, self._numbers, configuration, self.clock, client, local, text)
+        connection.server_port = accepted.getsockname()[1]
         if full is None:
             self._connections.add(connection)
             self._per_client[client] += 1

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from twoway.analysis.server import SessionState
+from twoway.analysis.server import ConnectionState, SessionState
 from twoway.config.managed import SessionRequest as Asked
 from twoway.control import events
 from twoway.control.connection import Timer
@@ -93,6 +93,9 @@ class ServerConnection:
         self.number = number
         self.client = client
         self._peer = peer
+        self._since_ns = time.time_ns()
+        self.server_port = 0
+        """TCP port of our end."""
         self._protocol = configuration.protocol
         self._sessions: dict[bytes, _Session] = {}
         self._machine = Machine(
@@ -116,6 +119,18 @@ class ServerConnection:
         self.stream.abort()
         for sid in list(self._sessions):
             self._end(sid, lost=True)
+
+    def state(self) -> ConnectionState:
+        """What it is."""
+        host, _, port = self._peer.rpartition(":")
+        return ConnectionState(
+            number=self.number,
+            client=(host.strip("[]"), int(port)),
+            server=(str(self._machine.local_address), self.server_port),
+            mode=mode_name(self._machine.mode),
+            sessions=len(self._sessions),
+            since_ns=self._since_ns,
+        )
 
     def session_states(self) -> list[SessionState]:
         """Its test-sessions."""

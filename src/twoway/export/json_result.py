@@ -70,7 +70,17 @@ def measurements(
     session: SessionDescription, summary: Summary, percentiles: Sequence[float], *, buckets: bool
 ) -> dict[str, JsonValue]:
     """Every metric of a summary, by section; `unknown` has the reasons for those that are null."""
-    unknown: dict[str, str] = {}
+    body = metrics(summary, percentiles, buckets=buckets)
+    tool = body[Section.TOOL]
+    if not isinstance(tool, dict):
+        raise TypeError("a section is an object")
+    tool |= document_of(fields.FALLBACK, (session.timestamps, summary))
+    return body
+
+
+def metrics(summary: Summary, percentiles: Sequence[float], *, buckets: bool) -> dict[str, JsonValue]:
+    """What `measurements` has, but for what only a test-session's description can say."""
+    unknown: dict[str, JsonValue] = {}
     body: dict[str, JsonValue] = {}
     for section in Section:
         values: dict[str, JsonValue] = {}
@@ -80,8 +90,6 @@ def measurements(
                 unknown[metric.name] = value.why
             values[metric.name] = _json(metric, value, percentiles, buckets=buckets)
         body[section] = values
-        if section is Section.TOOL:
-            values |= document_of(fields.FALLBACK, (session.timestamps, summary))
     steps = [document_of(fields.CLOCK_STEP, step) for step in summary.clock_steps]
     return {**body, "clock_steps": steps, "unknown": unknown}
 

@@ -16,6 +16,7 @@ from twoway.config.keyfile import (
     parse_keys,
     read_ikev2_file,
     read_key_file,
+    read_passphrase_file,
     read_secret_file,
 )
 from twoway.errors import KeyFileError
@@ -68,6 +69,28 @@ def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
     os.chown(path, 12345, -1)
     with pytest.raises(KeyFileError, match="belongs to user 12345: it must be yours or root's"):
         read_key_file(path)
+
+
+def test_a_credential_of_systemd_is_kept_by_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    assert read_key_file(written(folder / "keys", GOOD, 0o440)) == KEYS
+    for outside in (tmp_path / "keys", tmp_path / "credentials-of-others"):
+        with pytest.raises(KeyFileError, match="lets others read it"):
+            read_key_file(written(outside, GOOD, 0o440))
+
+
+@pytest.mark.parametrize("text", ["hidden words", "hidden words\n"])
+def test_a_file_of_one_passphrase(tmp_path: Path, text: str) -> None:
+    assert read_passphrase_file(written(tmp_path / "passphrase", text)) == "hidden words"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "hidden\nwords\n", "\nhidden"])
+def test_a_file_of_no_or_several_passphrases(tmp_path: Path, text: str) -> None:
+    with pytest.raises(KeyFileError, match="does not hold exactly one line") as caught:
+        read_passphrase_file(written(tmp_path / "passphrase", text))
+    assert "hidden" not in str(caught.value).partition(": ")[2]
 
 
 def test_a_pipe_will_do() -> None:

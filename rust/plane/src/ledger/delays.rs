@@ -11,28 +11,40 @@ pub const RESIDENCE_TOLERANCE_NS: i64 = 1_000_000;
 /// Steps of the local clock that are remembered for packets under way.
 const RECENT_STEPS: usize = 16;
 
-/// The latest steps of the local clock: (monotonic time at which it was noticed, step).
+/// The latest steps of the local clock.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ClockSteps(Vec<(i64, i64)>);
+pub(super) struct ClockSteps {
+    /// (monotonic time at which it was noticed, step).
+    recent: Vec<(i64, i64)>,
+    /// All of them, modulo 256.
+    count: u8,
+}
 
 impl ClockSteps {
     pub(super) fn note(&mut self, mono_ns: i64, step_ns: i64) {
-        if self.0.len() == RECENT_STEPS {
-            self.0.remove(0);
+        if self.recent.len() == RECENT_STEPS {
+            self.recent.remove(0);
         }
-        self.0.push((mono_ns, step_ns));
+        self.recent.push((mono_ns, step_ns));
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// The scale of the local clock at that moment.
+    fn scale_at(&self, mono_ns: i64) -> u8 {
+        let later = self.recent.iter().rev().take_while(|&&(at, _)| at > mono_ns).count();
+        self.count.wrapping_sub(later as u8)
     }
 
     /// Whether no step was noticed after that moment.
     pub(super) fn none_after(&self, mono_ns: i64) -> bool {
-        self.0.last().is_none_or(|&(at, _)| at <= mono_ns)
+        self.recent.last().is_none_or(|&(at, _)| at <= mono_ns)
     }
 
     /// Steps noticed from a packet's departure to a moment.
     fn between(&self, sent_mono_ns: i64, mono_ns: i64) -> &[(i64, i64)] {
-        let end = self.0.partition_point(|&(at, _)| at <= mono_ns);
-        let first = self.0[..end].partition_point(|&(at, _)| at < sent_mono_ns);
-        &self.0[first..end]
+        let end = self.recent.partition_point(|&(at, _)| at <= mono_ns);
+        let first = self.recent[..end].partition_point(|&(at, _)| at < sent_mono_ns);
+        &self.recent[first..end]
     }
 
     /// How much of the wall clock's advance from T1 to T4 is a step.
@@ -56,7 +68,7 @@ impl ClockSteps {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<(i64, i64)>()
+        self.recent.capacity() * size_of::<(i64, i64)>()
     }
 }
 
@@ -79,6 +91,8 @@ pub(super) struct Delays {
     pub(super) far_usable: bool,
     /// The local clock stepped while the packet was under way.
     pub(super) stepped: bool,
+    /// Of the local clock, when the reply arrived.
+    clock_scale: u8,
 }
 
 impl Delays {
@@ -91,6 +105,7 @@ impl Delays {
             residence_ns: MISSING,
             far_usable: false,
             stepped: !steps.between(slot.sent_mono_ns, mono_ns).is_empty(),
+            clock_scale: steps.scale_at(mono_ns),
         };
         let (Some(t2), Some(t3)) = (reply.t2, reply.t3) else { return delays };
         let t1 = WallNanos(slot.t1_ns);
@@ -127,6 +142,7 @@ pub(super) fn row(slot: &Slot, status: SampleStatus, reply: &Reply, delays: &Del
         returned_ttl: octet(reply.returned_ttl),
         far_dscp_ecn: octet(reply.far_dscp_ecn),
         returned_dscp_ecn: octet(reply.returned_dscp_ecn),
+        clock_scale: delays.clock_scale,
         ..unanswered(reply.sender_sequence, status, slot)
     };
     sample.flag(SampleFlag::ClockStep, delays.stepped);

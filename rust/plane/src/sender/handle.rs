@@ -3,16 +3,33 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::event::Event;
-use crate::sample::Sample;
+use crate::collections::Collections;
+use crate::sample::{Sample, named};
 use crate::sys::Waker;
+
+named! {
+    /// Why somebody should look at a session.
+    pub enum Notable {
+        /// Tests ended.
+        Tests = "tests",
+        /// A probe met a limit.
+        Probes = "probes",
+        /// It has events.
+        Events = "events",
+        /// Its last packet is decided.
+        Finished = "finished",
+        /// It has samples that nobody collects.
+        Samples = "samples",
+    }
+}
 
 /// Events kept until somebody takes them; more are counted only.
 const EVENTS_KEPT: usize = 64;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks can panic half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -25,6 +42,8 @@ pub struct Shared {
     dropped: AtomicU64,
     events: Mutex<VecDeque<Event>>,
     finished: AtomicBool,
+    /// Where `Plane::collect` puts the samples.
+    collections: Mutex<Option<Arc<Mutex<Collections>>>>,
     /// Its id is already among the news.
     announced: AtomicBool,
 }
@@ -72,6 +91,39 @@ impl Shared {
     /// Takes the events.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut *lock(&self.events)).into()
+    }
+
+    /// Whether there are events to take.
+    pub fn has_events(&self) -> bool {
+        !lock(&self.events).is_empty()
+    }
+
+    /// Samples go there from now on.
+    pub fn attach(&self, collections: Arc<Mutex<Collections>>) {
+        *lock(&self.collections) = Some(collections);
+    }
+
+    /// Puts the samples where they belong. Returns bits of [`Notable`].
+    pub fn collect(&self, wall_ns: i64) -> u8 {
+        // In this order: who sees the end finds all samples.
+        let finished = self.is_finished();
+        let mut notable = 0;
+        let mut note = |what: Notable, when: bool| notable |= u8::from(when) << what as u8;
+        if let Some(collections) = &*lock(&self.collections) {
+            let samples = self.take_samples();
+            let mut collections = lock(collections);
+            collections.add(&samples, wall_ns);
+            if finished {
+                collections.interrupt();
+            }
+            note(Notable::Tests, collections.has_finished());
+            note(Notable::Probes, collections.has_met());
+        } else {
+            note(Notable::Samples, !lock(&self.samples).is_empty());
+        }
+        note(Notable::Events, self.has_events());
+        note(Notable::Finished, finished);
+        notable
     }
 
     /// Marks the end.

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc::SyncSender;
 
+use super::bulk::Inquiry;
 use super::worker::Session;
 use crate::clock::Moment;
 use crate::session_sender::Progress;
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Summary(u64, SyncSender<Summary>),
     /// What came since the last of these.
     Interval(u64, SyncSender<Summary>),
+    /// Ask many.
+    Ask(Box<Inquiry>),
     /// How far its schedule got.
     Progress(u64, SyncSender<Progress>),
     /// End the thread.

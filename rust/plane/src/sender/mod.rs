@@ -1,11 +1,13 @@
 //! Session-Senders and the threads that own them.
 
+pub mod bulk;
 pub mod event;
 pub mod handle;
 mod inbox;
 pub mod pace;
 mod worker;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,18 +16,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bulk::{Inquiry, Packed, Question};
 use event::Event;
-use handle::{News, Shared};
+use handle::{News, Shared, lock};
 use inbox::{Command, Inbox};
 use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
+use crate::collections::Collections;
 use crate::error::PlaneError;
 use crate::sample::Sample;
 use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
-use crate::sys::{SocketRequest, TimestampMode, UdpSocket, Waker, in_namespace};
+use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, Waker, in_namespace};
 
 /// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
 /// stands still takes longer.
@@ -75,8 +79,11 @@ pub struct Plane {
     news: Arc<News>,
     next_thread: AtomicUsize,
     next_id: AtomicU64,
-    sessions: Mutex<Vec<(u64, std::sync::Weak<Shared>)>>,
+    sessions: Arc<Registry>,
 }
+
+/// The sessions of a plane by their numbers.
+type Registry = Mutex<HashMap<u64, Arc<Shared>>>;
 
 impl Plane {
     /// Starts `workers` threads, at least one. With `busy_poll` they never sleep while a packet is to be sent.
@@ -99,7 +106,7 @@ impl Plane {
             news,
             next_thread: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            sessions: Mutex::default(),
+            sessions: Arc::default(),
         })
     }
 
@@ -112,13 +119,13 @@ impl Plane {
         let (local, obtained) = (socket.local(), socket.obtained.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(Shared::new(spec.sample_capacity));
+        let timeout_ns = spec.session.ledger.timeout_ns;
         let engine = SessionSender::new(spec.session);
         let thread = self.threads[self.next_thread.fetch_add(1, Ordering::Relaxed) % self.threads.len()].clone();
         let session = Session::new(id, engine, socket, spec.socket.interface, shared.clone());
         thread.tell(Command::Add(Box::new(session)));
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.push((id, Arc::downgrade(&shared)));
-        Ok(Sender { id, local, obtained, shared, thread })
+        lock(&self.sessions).insert(id, shared.clone());
+        Ok(Sender { id, local, obtained, timeout_ns, shared, thread, sessions: self.sessions.clone() })
     }
 
     /// Readable when a session has samples, events or its end to tell.
@@ -129,17 +136,56 @@ impl Plane {
     /// Ids of the sessions with news since the last call.
     pub fn acknowledge(&self) -> Vec<u64> {
         let ids = self.news.take();
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|(_, shared)| shared.strong_count() > 0);
-        // Ids only grow, and sessions are entered in their order.
+        let sessions = lock(&self.sessions);
         for id in &ids {
-            if let Ok(at) = sessions.binary_search_by_key(id, |(id, _)| *id)
-                && let Some(shared) = sessions[at].1.upgrade()
-            {
-                News::clear(&shared);
+            if let Some(shared) = sessions.get(id) {
+                News::clear(shared);
             }
         }
         ids
+    }
+
+    /// Puts all samples into the collections that are attached. Returns the sessions to look at, and bits of [`Notable`].
+    pub fn collect(&self) -> Vec<(u64, u8)> {
+        let ids = self.news.take();
+        let fresh: Vec<(u64, Arc<Shared>)> = {
+            let sessions = lock(&self.sessions);
+            ids.into_iter().filter_map(|id| Some((id, sessions.get(&id)?.clone()))).collect()
+        };
+        let wall_ns = SystemClock.wall().0;
+        let looked = fresh.into_iter().map(|(id, shared)| {
+            News::clear(&shared);
+            (id, shared.collect(wall_ns))
+        });
+        looked.filter(|(_, notable)| *notable != 0).collect()
+    }
+
+    /// What came since the last time, of these sessions or of all that have been started. Departures later than `late_ns`
+    /// are faults of this host.
+    pub fn take_intervals(&self, ids: Option<&[u64]>, late_ns: i64) -> Result<Vec<Packed>, PlaneError> {
+        self.ask(Question::Interval { late_ns }, ids)
+    }
+
+    /// Everything so far, of these sessions or of all that have been started.
+    pub fn summaries(&self, ids: Option<&[u64]>) -> Result<Vec<Packed>, PlaneError> {
+        self.ask(Question::Summary, ids)
+    }
+
+    /// Ask all threads, which answer at the same time.
+    fn ask(&self, question: Question, ids: Option<&[u64]>) -> Result<Vec<Packed>, PlaneError> {
+        let answers: Vec<_> = self
+            .threads
+            .iter()
+            .map(|thread| {
+                let (reply, answer) = sync_channel(1);
+                let ids = ids.map(<[u64]>::to_vec);
+                let inquiry = Inquiry { question, ids, reply, done: 0, answer: Packed::default() };
+                thread.tell(Command::Ask(Box::new(inquiry)));
+                answer
+            })
+            .collect();
+        let closed = |_| PlaneError::refused("read summaries", "all sessions", "the packet plane is closed");
+        answers.into_iter().map(|answer| answer.recv_timeout(ANSWER).map_err(closed)).collect()
     }
 
     /// Ends all threads and with them all sessions.
@@ -162,8 +208,10 @@ pub struct Sender {
     id: u64,
     local: SocketAddr,
     obtained: Vec<(&'static str, String)>,
+    timeout_ns: i64,
     shared: Arc<Shared>,
     thread: Arc<Thread>,
+    sessions: Arc<Registry>,
 }
 
 impl Sender {
@@ -207,6 +255,12 @@ impl Sender {
         self.shared.take_samples()
     }
 
+    /// Its samples go there by [`Plane::collect`]. Tests that are open there are interrupted.
+    pub fn attach(&self, collections: Arc<Mutex<Collections>>) {
+        lock(&collections).attach(self.timeout_ns);
+        self.shared.attach(collections);
+    }
+
     /// What befell it, each kind once.
     pub fn take_events(&self) -> Vec<Event> {
         self.shared.take_events()
@@ -238,6 +292,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        lock(&self.sessions).remove(&self.id);
         self.thread.tell(Command::Remove(self.id));
     }
 }

@@ -9,11 +9,14 @@
 //! Sessions are kept in a slab and their next events in a heap; a session's entry in the heap is current only if its
 //! moment is the one noted beside the session (others are passed over), so rescheduling needs no search.
 
+mod inquiries;
+
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use super::bulk::Inquiry;
 use super::event::{Event, EventKind};
 use super::handle::{News, Shared};
 use super::inbox::{Command, Inbox};
@@ -59,6 +62,10 @@ pub(super) struct Session {
     unread: bool,
     /// It has samples to hand over.
     dirty: bool,
+    /// It ended before its last interval was taken.
+    last_interval_taken: bool,
+    /// Which state of the clock it knows, by when that was read.
+    clock_told_ns: i64,
     rebind_after_ns: i64,
 }
 
@@ -80,6 +87,8 @@ impl Session {
             scheduled_ns: None,
             unread: false,
             dirty: false,
+            last_interval_taken: false,
+            clock_told_ns: 0,
             rebind_after_ns: 0,
         }
     }
@@ -100,6 +109,8 @@ pub(super) struct Worker {
     unread: Vec<usize>,
     /// Sessions with samples not yet handed over.
     dirty: Vec<usize>,
+    /// Questions to many sessions that are not answered yet.
+    inquiries: VecDeque<Inquiry>,
     handed_over_ns: i64,
     receive: ReceiveBatch,
     receive_len: usize,
@@ -139,6 +150,7 @@ impl Worker {
             heap: BinaryHeap::new(),
             unread: Vec::new(),
             dirty: Vec::new(),
+            inquiries: VecDeque::new(),
             handed_over_ns: 0,
             receive: ReceiveBatch::new(ROUND, 2048),
             receive_len: 2048,
@@ -173,6 +185,7 @@ impl Worker {
             self.check_for_step();
             self.catch_up(now);
             self.fire(now);
+            self.answer();
             if self.wait().is_err() {
                 // epoll_wait fails only for a descriptor or pointer that is not one: ours are.
                 debug_assert!(false, "epoll_wait: {}", io::Error::last_os_error());
@@ -229,6 +242,7 @@ impl Worker {
                         let _ = reply.try_send(session.engine.take_interval(&session.shared, wall));
                     }
                 }),
+                Command::Ask(inquiry) => self.inquiries.push_back(*inquiry),
                 Command::Progress(id, reply) => self.with(id, |worker, at| {
                     if let Some(session) = &worker.sessions[at] {
                         let _ = reply.try_send(session.engine.progress());
@@ -279,8 +293,16 @@ impl Worker {
         self.clock_read_ns = now;
         let state = clock_state();
         (self.clock_error_ns, self.clock_synchronized) = (state.error_ns, state.synchronized);
-        for session in self.sessions.iter_mut().flatten() {
-            session.engine.clock_state(state.error_ns, state.synchronized);
+    }
+
+    /// Tells the session what the kernel says of the clock, when it is its turn: to tell all at once would hold up packets
+    /// for milliseconds if they are thousands.
+    fn tell_clock_state(&mut self, at: usize) {
+        if let Some(session) = &mut self.sessions[at]
+            && session.clock_told_ns != self.clock_read_ns
+        {
+            session.clock_told_ns = self.clock_read_ns;
+            session.engine.clock_state(self.clock_error_ns, self.clock_synchronized);
         }
     }
 
@@ -364,6 +386,7 @@ impl Worker {
 
     /// Sends the packets of one session that are due, in one call; returns how many left.
     fn transmit(&mut self, at: usize, now: i64) -> usize {
+        self.tell_clock_state(at);
         let Some(session) = &mut self.sessions[at] else { return 0 };
         let len = session.engine.payload_len();
         let stride = self.receive_len;
@@ -435,7 +458,8 @@ impl Worker {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        if !self.unread.is_empty() || until.is_some_and(|until| until <= now + SHORTEST_SLEEP_NS) {
+        let busy = !self.unread.is_empty() || !self.inquiries.is_empty();
+        if busy || until.is_some_and(|until| until <= now + SHORTEST_SLEEP_NS) {
             return self.poll.look(&mut self.events);
         }
         self.poll.wait(&mut self.events, until, now)?;
@@ -480,6 +504,7 @@ impl Worker {
 
     /// Whether the socket may hold more.
     fn collect_from(&mut self, at: usize) -> bool {
+        self.tell_clock_state(at);
         let Some(session) = &mut self.sessions[at] else { return false };
         let wall = self.clock.wall();
         let gap = &mut self.gap;

@@ -15,7 +15,7 @@ use crate::variation::{RtpJitter, ipdv};
 /// duplicates. The far clock is the Session-Sender's. TTLs are as the packets came in, "far" as in a round trip.
 pub fn summarize(records: &[Record], skipped: &[SkipRange], start: WallNanos, end: WallNanos) -> Summary {
     let mut summary = Summary::new();
-    (summary.start_ns, summary.end_ns) = (start.0, end.0);
+    summary.start_ns = start.0;
     // Fetched records may name any number: nothing here is as large as the numbers are.
     let mut by_number: Vec<usize> = (0..records.len()).collect();
     by_number.sort_by_key(|at| records[*at].sequence);
@@ -37,10 +37,10 @@ pub fn summarize(records: &[Record], skipped: &[SkipRange], start: WallNanos, en
                 if order.observe(u64::from(record.sequence)) {
                     summary.add(Counter::ReorderedForward, 1);
                 }
-                if let Some((delay_ns, arrived_ns)) = delays[at]
+                if let Some(delay_ns) = delays[at]
                     && let Some(jitter_ns) = jitter.observe(delay_ns)
                 {
-                    summary.set_jitter(Path::Forward, arrived_ns, jitter_ns);
+                    summary.set_jitter(Path::Forward, jitter_ns);
                 }
             }
             Standing::Lost => {
@@ -56,7 +56,7 @@ pub fn summarize(records: &[Record], skipped: &[SkipRange], start: WallNanos, en
         let sequence = records[copies[0]].sequence;
         // A packet that was not sent neither ends a run nor lengthens it: runs are of packets sent.
         let first = copies.iter().find(|at| standings[**at] == Standing::First);
-        let delay_ns = first.and_then(|at| delays[*at]).map(|(delay_ns, _)| delay_ns);
+        let delay_ns = first.and_then(|at| delays[*at]);
         if first.is_none() {
             runs.lost();
         } else if let Some(length) = runs.ended() {
@@ -74,6 +74,7 @@ pub fn summarize(records: &[Record], skipped: &[SkipRange], start: WallNanos, en
     summary.last_sequence = before.map(|(sequence, _)| u64::from(sequence));
     let not_sent: u64 = skipped.iter().map(|range| u64::from(range.last.saturating_sub(range.first)) + 1).sum();
     summary.add(Counter::NotSent, not_sent);
+    summary.end(end.0);
     summary
 }
 
@@ -88,8 +89,8 @@ enum Standing {
     Further,
 }
 
-/// Counts the first copy of a packet; its delay and when it arrived.
-fn received(summary: &mut Summary, record: &Record, near: WallNanos) -> Option<(i64, i64)> {
+/// Counts the first copy of a packet; its delay.
+fn received(summary: &mut Summary, record: &Record, near: WallNanos) -> Option<i64> {
     summary.add(Counter::Sent, 1);
     summary.add(Counter::Received, 1);
     summary.ttls[SeenBy::Far as usize].add(record.ttl, 1);
@@ -106,5 +107,5 @@ fn received(summary: &mut Summary, record: &Record, near: WallNanos) -> Option<(
     };
     let delay_ns = arrived.since(sent);
     summary.record(Measure::Forward, delay_ns);
-    Some((delay_ns, arrived.0))
+    Some(delay_ns)
 }

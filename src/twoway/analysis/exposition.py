@@ -1,0 +1,410 @@
+"""THE table of what Prometheus can scrape: every metric family by name, with its labels, meaning and how it is read.
+
+Theory of operation. A family belongs to one scope: the daemon, its light Session-Reflectors, a control connection, or a
+test-session, of which there may be ten thousand. Those of test-sessions are read either from a `GlanceView` or from the
+`Summary` of everything since the daemon started, whose counters only grow. The exposition (`export.prometheus`), its
+documents, the dashboard's and the rules' tests all iterate this table.
+
+Units are Prometheus' base units: seconds, octets as `bytes`, ratios from 0 to 1. A test-session is two labels,
+`connection` and `session`; all else about it stands in `twoway_session_info`, to be joined, so that a target that
+changes makes no new series of each metric. What cannot be known has no sample.
+
+Classic histograms have bounds that are powers of two of a nanosecond: these are boundaries of the exponential histogram
+at each of its scales, so that a bucket's count is exact, and never falls when the histogram has to become coarser,
+which a scraper would take for a restart. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from twoway.analysis.notices import STATUS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from twoway.analysis.result import Distribution, Summary
+    from twoway.analysis.views import ControlView, GlanceView, HealthView, Watched
+
+NANOS = 1_000_000_000
+_ANSWERED = next(iter(STATUS))
+
+
+class Type(StrEnum):
+    """Of a metric family, as OpenMetrics 1.0 names it."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """A histogram of times, in seconds when exposed."""
+
+    distribution: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A histogram of whole numbers: value -> how often."""
+
+    counts: Mapping[int, int]
+
+
+Value: TypeAlias = int | float | Delays | Tally
+Sample: TypeAlias = "tuple[tuple[str, ...], Value]"
+"""Values of the family's own labels, in order, and what is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row of the table: `name` is the family's, without `_total`, `_info` or `_bucket`."""
+
+    name: str
+    type: Type
+    meaning: str
+    labels: tuple[str, ...] = ()
+    """Beside those of its scope."""
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of a classic histogram, ascending, without infinity."""
+
+    @property
+    def sample_name(self) -> str:
+        """What a query selects; of a histogram the native one, whose classic series add a suffix."""
+        return self.name + {Type.COUNTER: "_total", Type.INFO: "_info"}.get(self.type, "")
+
+    @property
+    def unit(self) -> str:
+        """The base unit that the name ends with, empty for none."""
+        return next((unit for unit in ("seconds", "bytes", "ratio") if self.name.endswith(f"_{unit}")), "")
+
+    @property
+    def series_names(self) -> tuple[str, ...]:
+        """All names that a query can select."""
+        if self.type is not Type.HISTOGRAM:
+            return (self.sample_name,)
+        return (self.name, *(f"{self.name}_{suffix}" for suffix in ("bucket", "sum", "count")))
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonFamily(Family):
+    """Of the daemon as a whole."""
+
+    read: Callable[[Watched, HealthView], Iterable[Sample]] = lambda _watched, _health: ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFamily(Family):
+    """Of each control connection of the client: label `connection`."""
+
+    read: Callable[[ControlView], Iterable[Sample]] = lambda _view: ()
+
+
+@dataclass(frozen=True, slots=True)
+class GlanceFamily(Family):
+    """Of each test-session of the client, as it is now: labels `connection` and `session`."""
+
+    read: Callable[[GlanceView], Iterable[Sample]] = lambda _view: ()
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryFamily(Family):
+    """Of each test-session of the client, since the daemon started: labels `connection` and `session`."""
+
+    read: Callable[[Summary], Iterable[Sample]] = lambda _summary: ()
+
+
+def _powers(first: int, last: int, step: int = 1) -> tuple[float, ...]:
+    """Powers of two of a nanosecond, in seconds."""
+    return tuple(2**exponent / NANOS for exponent in range(first, last + 1, step))
+
+
+_DELAY_BOUNDS = _powers(12, 32)
+"""4 µs to 4.3 s."""
+_LATENESS_BOUNDS = _powers(12, 30, 2)
+_VARIATION_BOUNDS = (*(-bound for bound in reversed(_powers(12, 28, 2))), 0.0, *_powers(12, 28, 2))
+"""Of either sign, to 0.27 s."""
+_BURST_BOUNDS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
+
+_DIRECTIONS = {"roundtrip": "round_trip", "forward": "forward", "backward": "backward"}
+"""Value of the label `direction` -> suffix of the packet plane's names."""
+
+
+# How rows are read
+
+
+def _packets(summary: Summary) -> Iterator[Sample]:
+    for result in ("sent", "received", "late"):
+        yield ("roundtrip", result), summary.counter(result)
+    for result, counter in (("lost", "lost"), ("duplicate", "duplicates")):
+        for direction in ("forward", "backward", "unattributed"):
+            yield (direction, result), summary.counter(f"{counter}_{direction}")
+    for direction, suffix in _DIRECTIONS.items():
+        yield (direction, "reordered"), summary.counter(f"reordered_{suffix}")
+
+
+def _counters(*names: str, prefix: str = "") -> Callable[[Summary], Iterator[Sample]]:
+    """Counters of the packet plane whose names, without `prefix`, are the one label's values."""
+
+    def read(summary: Summary) -> Iterator[Sample]:
+        for name in names:
+            yield (name.removeprefix(prefix),), summary.counter(name)
+
+    return read
+
+
+def _stamps(summary: Summary) -> Iterator[Sample]:
+    for stamp in ("t1", "t4"):
+        for source in ("hardware", "kernel", "user"):
+            yield (stamp, source), summary.counter(f"{stamp}_{source}")
+
+
+def _delays(prefix: str = "") -> Callable[[Summary], Iterator[Sample]]:
+    def read(summary: Summary) -> Iterator[Sample]:
+        for direction, suffix in _DIRECTIONS.items():
+            distribution = summary.distribution(prefix + suffix)
+            if distribution.count or direction == "roundtrip":
+                yield (direction,), Delays(distribution)
+
+    return read
+
+
+def _distribution(name: str) -> Callable[[Summary], Iterator[Sample]]:
+    def read(summary: Summary) -> Iterator[Sample]:
+        yield (), Delays(summary.distribution(name))
+
+    return read
+
+
+def _bursts(summary: Summary) -> Iterator[Sample]:
+    yield (), Tally(summary.loss_bursts)
+
+
+def _only(value: float | None) -> Iterator[Sample]:
+    """A sample without labels of its own, if the value is known."""
+    if value is not None:
+        yield (), value
+
+
+def _seconds(value_ns: float | None) -> float | None:
+    return None if value_ns is None else value_ns / NANOS
+
+
+def _answered(view: GlanceView) -> Iterator[Sample]:
+    if view.last_status is not None:
+        yield (), int(view.last_status == _ANSWERED)
+
+
+def _verdict(view: GlanceView) -> Iterator[Sample]:
+    if view.verdict in ("pass", "fail"):
+        yield (), int(view.verdict == "pass")
+
+
+def _tests(view: GlanceView) -> Iterator[Sample]:
+    yield ("pass",), view.tests_passed
+    yield ("fail",), view.tests_failed
+
+
+def _alarms(view: GlanceView) -> Iterator[Sample]:
+    for name in view.alarms:
+        yield (name,), 1
+
+
+def _clock_error(view: GlanceView) -> Iterator[Sample]:
+    for end in ("local", "far"):
+        error_ns = view.clock.get(f"{end}_error_ns")
+        if error_ns is not None:
+            yield (end,), error_ns / NANOS
+
+
+def _clock_synchronized(view: GlanceView) -> Iterator[Sample]:
+    for end in ("local", "far"):
+        synchronized = view.clock.get(f"{end}_synchronized")
+        if synchronized is not None:
+            yield (end,), synchronized
+
+
+def _reflected(watched: Watched, _health: HealthView) -> Iterator[Sample]:
+    for address, dispositions in watched.reflector_counters().items():
+        for disposition, count in dispositions.items():
+            reason, _, action = disposition.partition(":")
+            yield (address, reason, action), count
+
+
+def _state(state: Mapping[str, int | str | bool]) -> Iterator[Sample]:
+    """Whether a part that says how it is says `ok`."""
+    if state.get("state") not in (None, "off"):
+        yield (), int(state["state"] == "ok")
+
+
+def _number(name: str) -> Callable[[Watched, HealthView], Iterator[Sample]]:
+    """A number of the store's state."""
+
+    def read(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+        value = health.store.get(name)
+        if isinstance(value, int):
+            yield (), value
+
+    return read
+
+
+def _numbers(prefix: str, *names: str) -> Callable[[Watched, HealthView], Iterator[Sample]]:
+    """Numbers of the store's state whose names begin so, and others."""
+
+    def read(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+        for name, value in health.store.items():
+            if isinstance(value, int) and (name in names or (prefix and name.startswith(prefix))):
+                yield (name.removeprefix(prefix),), value
+
+    return read
+
+
+def _receivers_up(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+    for receiver in health.receivers:
+        for _, up in _state(receiver):
+            yield (str(receiver.get("receiver", "")),), up
+
+
+def _receivers(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+    for receiver in health.receivers:
+        for name in ("sent", "suppressed", "dropped", "failures"):
+            value = receiver.get(name)
+            if isinstance(value, int):
+                yield (str(receiver.get("receiver", "")), name), value
+
+
+def _mapping(counts: Mapping[str, int]) -> Iterator[Sample]:
+    for name, count in counts.items():
+        yield (name,), count
+
+
+# The table.
+
+# Rows stand as a table, unformatted.
+# fmt: off
+_C, _G, _H, _I = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM, Type.INFO
+
+DAEMON: tuple[DaemonFamily, ...] = (
+    DaemonFamily("twoway_build", _I, "Version of twoway that runs.", ("version",),
+        read=lambda _, health: [((health.version,), 1)]),
+    DaemonFamily("twoway_start_time_seconds", _G, "When the daemon started, since the epoch.",
+        read=lambda _, health: _only(health.started_ns / NANOS)),
+    DaemonFamily("twoway_config_last_reload_successful", _G, "Whether the last configuration offered was taken over.",
+        read=lambda _, health: _only(int(health.reload_ok))),
+    DaemonFamily("twoway_config_last_reload_success_timestamp_seconds", _G,
+        "When the configuration that runs was taken over, since the epoch.",
+        read=lambda _, health: _only(health.configuration_loaded_ns / NANOS)),
+    DaemonFamily("twoway_sessions", _G, "Test-sessions of the client.", ("status",),
+        read=lambda _, health: _mapping(health.sessions)),
+    DaemonFamily("twoway_own_faults", _C, "What this host did to disturb its own measurements.", ("fault",),
+        read=lambda _, health: _mapping(health.own_faults)),
+    DaemonFamily("twoway_event_loop_lag_seconds", _G, "Greatest lag of the event loop in the last minute.",
+        read=lambda _, health: _only(health.loop_lag_ns / NANOS)),
+    DaemonFamily("twoway_cpu_steal_ratio", _G, "Share of this machine's processor time that its host gave to others.",
+        read=lambda _, health: _only(health.cpu_steal_ratio)),
+    DaemonFamily("twoway_resident_memory_bytes", _G, "Memory of the daemon that is resident.",
+        read=lambda _, health: _only(health.rss_octets)),
+    DaemonFamily("twoway_notices", _C, "Notices: alarms raised and cleared, and what happened once.", ("name", "state"),
+        read=lambda watched, _: watched.notice_counts().items()),
+    DaemonFamily("twoway_receiver_up", _G, "Whether a receiver of syslog or notifications takes them.", ("receiver",),
+        read=_receivers_up),
+    DaemonFamily("twoway_receiver_notices", _C, "Notices sent, suppressed by the rate limit, dropped; and failures.",
+        ("receiver", "result"), read=_receivers),
+    DaemonFamily("twoway_store_up", _G, "Whether results are kept: 0 while the store is degraded.",
+        read=lambda _, health: _state(health.store)),
+    DaemonFamily("twoway_store_size_bytes", _G, "Size of the store on disk.", read=_number("octets")),
+    DaemonFamily("twoway_store_disk_free_bytes", _G, "What is free on the store's file system.",
+        read=_number("disk_free_octets")),
+    DaemonFamily("twoway_store_queue", _G, "Writes that wait for the disk.", read=_number("queue_items")),
+    DaemonFamily("twoway_store_written", _C, "Rows that the store wrote.", ("what",), read=_numbers("written_")),
+    DaemonFamily("twoway_store_lost", _C, "What the store could not keep, by reason.", ("reason",),
+        read=_numbers("lost_")),
+    DaemonFamily("twoway_store_faults", _C, "Rows that could not be read, writes tried again, and files set aside.",
+        ("fault",), read=_numbers("", "unreadable", "retries", "set_aside")),
+    DaemonFamily("twoway_api", _C, "What the management API counts: requests, and those that it refused or cut off.",
+        ("event",), read=lambda _, health: _mapping(health.api)),
+    DaemonFamily("twoway_reflector_packets", _C, "Packets that light Session-Reflectors received: each counts once.",
+        ("reflector", "reason", "action"), read=_reflected),
+    DaemonFamily("twoway_server_connections", _G, "Control connections of the Server.",
+        read=lambda watched, _: _only(len(watched.server_connections()))),
+    DaemonFamily("twoway_server_sessions", _G, "Test-sessions of the Server.",
+        read=lambda watched, _: _only(len(watched.server_tests()))),
+    DaemonFamily("twoway_server_events", _C, "What the Server counts: connections, sessions, refusals, broken rules.",
+        ("event",), read=lambda watched, _: _mapping(watched.server_counters())),
+)
+
+CONNECTION: tuple[ConnectionFamily, ...] = (
+    ConnectionFamily("twoway_control_connection_up", _G, "Whether the control connection's test-sessions run.",
+        read=lambda view: _only(int(view.status == "testing"))),
+    ConnectionFamily("twoway_control_connection_sessions", _G, "Test-sessions that run on the control connection.",
+        read=lambda view: _only(view.active_tests)),
+    ConnectionFamily("twoway_control_connection_retries", _G,
+        "Attempts to connect that failed since the last that succeeded.",
+        read=lambda view: _only(view.retries)),
+)
+
+GLANCE: tuple[GlanceFamily, ...] = (
+    GlanceFamily("twoway_session", _I, "What is measured, and how: to be joined.",
+        ("protocol", "source", "target", "timestamping"),
+        read=lambda view: [((view.protocol, view.source or "", view.target, view.timestamps), 1)]),
+    GlanceFamily("twoway_session_up", _G, "Whether the last probe whose fate is known was answered.", read=_answered),
+    GlanceFamily("twoway_test_passed", _G, "Whether the last test passed.", read=_verdict),
+    GlanceFamily("twoway_tests", _C, "Tests that were completed and judged.", ("verdict",), read=_tests),
+    GlanceFamily("twoway_tests_disturbed", _C, "Tests that this host disturbed, which raised and cleared nothing.",
+        read=lambda view: _only(view.tests_disturbed)),
+    GlanceFamily("twoway_last_test_loss_ratio", _G, "Probes of the last test that were lost or late.",
+        read=lambda view: _only(view.loss_ratio)),
+    GlanceFamily("twoway_last_test_delay_seconds", _G, "Mean round-trip time of the last test.",
+        read=lambda view: _only(_seconds(view.rtt_mean_ns))),
+    GlanceFamily("twoway_alarms", _G, "Alarms that are raised.", read=lambda view: _only(len(view.alarms))),
+    GlanceFamily("twoway_alarm_raised", _G, "1 for each alarm that is raised, by the name of its notice.", ("name",),
+        read=_alarms),
+    GlanceFamily("twoway_clock_error_seconds", _G, "Bound of the error of the clock at either end, as that end says.",
+        ("end",), read=_clock_error),
+    GlanceFamily("twoway_clock_synchronized", _G,
+        "Whether the clock at either end is synchronised: without both, one-way delays include their offset.",
+        ("end",), read=_clock_synchronized),
+)
+
+SUMMARY: tuple[SummaryFamily, ...] = (
+    SummaryFamily("twoway_packets", _C,
+        "Packets by what became of them: sent, received, late, lost, duplicate or reordered.", ("direction", "result"),
+        read=_packets),
+    SummaryFamily("twoway_packets_not_sent", _C, "Packets that were due and did not leave.", ("reason",),
+        read=_counters("missed_slots", "send_errors")),
+    SummaryFamily("twoway_packets_rejected", _C, "Datagrams that came and are no reply to a packet in flight.",
+        ("reason",), read=_counters("rejected_short", "rejected_hmac", "rejected_mismatch", "rejected_unknown_sequence",
+                                    "rejected_expired", prefix="rejected_")),
+    SummaryFamily("twoway_local_drops", _C,
+        "Replies that this host dropped (socket), and rows of single packets that it did not keep (samples).",
+        ("where",), read=lambda summary: [(("socket",), summary.counter("socket_drops")),
+                                          (("samples",), summary.counter("samples_dropped"))]),
+    SummaryFamily("twoway_timestamps", _C, "Departures (t1) and arrivals (t4) of answered packets by who stamped them.",
+        ("stamp", "source"), read=_stamps),
+    SummaryFamily("twoway_delay_seconds", _H,
+        "Delay of packets received in time; one way by both clocks, whose offset it includes.", ("direction",),
+        _DELAY_BOUNDS, read=_delays()),
+    SummaryFamily("twoway_delay_variation_seconds", _H,
+        "Difference of a packet's delay from that of the packet sent before it (IPDV, RFC 5481 section 4.1); signed.",
+        ("direction",), _VARIATION_BOUNDS, read=_delays("ipdv_")),
+    SummaryFamily("twoway_loss_burst_packets", _H, "Length of runs of lost packets.", (), _BURST_BOUNDS,
+        read=_bursts),
+    SummaryFamily("twoway_send_lateness_seconds", _H, "Departure after the scheduled moment: this host's own fault.",
+        (), _LATENESS_BOUNDS, read=_distribution("send_lateness")),
+)
+# fmt: on
+
+SCOPES: Mapping[str, tuple[tuple[str, ...], tuple[Family, ...]]] = {
+    "The daemon": ((), DAEMON),
+    "Each control connection of the client": (("connection",), CONNECTION),
+    "Each test-session, as it is now": (("connection", "session"), GLANCE),
+    "Each test-session, since the daemon started": (("connection", "session"), SUMMARY),
+}
+"""Heading -> labels that all families of the scope have, and the families. Order is the order of exposition."""
+
+FAMILIES: tuple[Family, ...] = tuple(family for _, families in SCOPES.values() for family in families)
+"""The whole table."""

@@ -1,0 +1,262 @@
+"""What the daemon shows of itself: plain records, which the management API publishes as they are.
+
+Everything that `twoway show`, the metrics and a script can know comes from these; nobody asks the daemon's parts. Wall
+times are ns since the epoch, delays ns; None where a value cannot be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from twoway.analysis.notices import Notice
+    from twoway.analysis.result import Summary
+    from twoway.config.plan import SessionKey
+
+
+@dataclass(frozen=True, slots=True)
+class ControlView:
+    """One control connection, of the client or of the server."""
+
+    name: str
+    """Configured name at the client, number at the server."""
+    client_address: str
+    client_port: int
+    server_address: str
+    server_port: int
+    active_tests: int
+    status: str
+    """`idle`, `connecting`, `negotiating`, `testing`, `waiting`, `stopped` or `failed`."""
+    mode: str
+    """`unauthenticated`, …; `none` for light."""
+    retries: int
+    """Connection attempts that failed since the last success."""
+    since_ns: int
+    reason: str | None
+    """Why it is not testing, if it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestView:
+    """One test-session, of the client or of the server."""
+
+    connection: str
+    name: str
+    protocol: str
+    sender_address: str
+    sender_port: int
+    reflector_address: str
+    reflector_port: int
+    status: str
+    packets: int
+    """Sent by us, or answered by us."""
+    reason: str | None
+
+    __test__ = False  # no test class, whatever pytest thinks
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementView:
+    """One line of a collection: what Junos calls a measurement-type."""
+
+    type: str
+    """`rtt`, `rtt-jitter`, `egress`, `egress-jitter`, `ingress` or `ingress-jitter`."""
+    samples: int
+    min_ns: int
+    max_ns: int
+    mean_ns: float
+    stddev_ns: float
+    peak_to_peak_ns: int
+    percentiles: Mapping[str, int] = field(default_factory=dict)
+    """`p50`, `p95`, `p99`, `p99.9`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionView:
+    """One of the four collections."""
+
+    collection: str
+    """`current-test`, `last-test`, `moving-average` or `all-tests`."""
+    test: int | None
+    """Number of the test, from 1."""
+    started_ns: int
+    ended_ns: int | None
+    sent: int
+    received: int
+    late: int
+    lost: int
+    lost_egress: int | None
+    """None where the Session-Reflector does not number its replies."""
+    lost_ingress: int | None
+    lost_unattributed: int
+    loss_ratio: float | None
+    duplicates: int
+    reordered: int
+    not_sent: int
+    bursts: int
+    """Runs of lost probes."""
+    longest_burst: int
+    own_faults: Mapping[str, int]
+    """Counter of this host's own faults -> how often; what is 0 is not there."""
+    measurements: Sequence[MeasurementView]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeView:
+    """One probe of the history."""
+
+    sequence: int
+    test: int
+    status: str
+    """A name of `analysis.notices.STATUS`."""
+    sent_ns: int | None
+    received_ns: int | None
+    rtt_ns: int | None
+    egress_ns: int | None
+    ingress_ns: int | None
+    rtt_jitter_ns: int | None
+    """Absolute difference from the probe received before."""
+    egress_jitter_ns: int | None
+    ingress_jitter_ns: int | None
+    residence_ns: int | None
+    t1_source: str | None
+    t4_source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsView:
+    """Everything known of one test-session."""
+
+    connection: str
+    session: str
+    target: str
+    source: str | None
+    protocol: str
+    probe_count: int
+    verdict: str
+    """Of the last test: `pass`, `fail`, or `unknown` before there is one."""
+    verdict_reasons: Sequence[str]
+    alarms: Sequence[str]
+    """Notices that are raised now."""
+    tests_run: int
+    tests_passed: int
+    tests_failed: int
+    tests_disturbed: int
+    """Tests that this host disturbed, and which therefore raised and cleared nothing."""
+    last_probe: ProbeView | None
+    collections: Sequence[CollectionView]
+    clock: Mapping[str, int | None]
+    """The facts of both clocks as the last test saw them: `local_synchronized`, `local_error_ns`, `far_synchronized`,
+    `far_error_ns`, `one_way_error_bound_ns`."""
+    timestamps: str
+    """What was obtained, such as `kernel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlanceView:
+    """The little of one test-session that a table of all of them, or a scrape, can afford: no percentile in it."""
+
+    connection: str
+    session: str
+    target: str
+    source: str | None
+    protocol: str
+    timestamps: str
+    status: str
+    """As in `TestView`."""
+    verdict: str
+    """Of the last test: `pass`, `fail` or `unknown`."""
+    alarms: Sequence[str]
+    """Notices that are raised now."""
+    tests_run: int
+    tests_passed: int
+    tests_failed: int
+    tests_disturbed: int
+    last_status: str | None
+    """Of the last probe: a name of `analysis.notices.STATUS`; None before there is one."""
+    last_rtt_ns: int | None
+    """Of the last probe that was answered."""
+    sent: int
+    """Probes of the last test, or of the current one while there is no last."""
+    lost: int
+    loss_ratio: float | None
+    rtt_mean_ns: float | None
+    rtt_max_ns: int | None
+    rtt_jitter_ns: float | None
+    """Mean difference between neighbours."""
+    egress_mean_ns: float | None
+    ingress_mean_ns: float | None
+    clock: Mapping[str, int | None]
+    """As in `ResultsView`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthView:
+    """The daemon's own state."""
+
+    version: str
+    started_ns: int
+    configuration: str
+    configuration_loaded_ns: int
+    reload_ok: bool
+    reload_errors: Sequence[str]
+    sessions: Mapping[str, int]
+    """Status -> test-sessions."""
+    own_faults: Mapping[str, int]
+    """Since the start."""
+    loop_lag_ns: int
+    """Greatest lag of the event loop in the last minute."""
+    cpu_steal_ratio: float | None
+    rss_octets: int
+    store: Mapping[str, int | str | bool]
+    """Its state: `state`, `octets`, rows written, what was lost and why."""
+    receivers: Sequence[Mapping[str, int | str]]
+    """Each receiver of notices: what was sent, dropped, failed, and the last error."""
+    api: Mapping[str, int] = field(default_factory=dict)
+    """What the management API counts of itself; it fills this in."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """What a request came to."""
+
+    ok: bool
+    message: str
+    affected: Sequence[str] = ()
+
+
+class Watched(Protocol):
+    """The daemon as those see it who ask it. Raises `KeyError` for a name that it does not have."""
+
+    def client_connections(self) -> Sequence[ControlView]: ...
+    def client_tests(self) -> Sequence[TestView]: ...
+    def server_connections(self) -> Sequence[ControlView]: ...
+    def server_tests(self) -> Sequence[TestView]: ...
+    def results(self, key: SessionKey) -> ResultsView: ...
+    def glance(self, key: SessionKey) -> GlanceView:
+        """Asked for each test-session at each scrape: it costs a few microseconds."""
+
+    def keys(self) -> Sequence[SessionKey]: ...
+    def history(
+        self, key: SessionKey, since_ns: int | None = None, limit: int | None = None
+    ) -> Sequence[ProbeView]: ...
+    def summary(self, key: SessionKey) -> Summary:
+        """Everything since the daemon started, for counters that only grow."""
+
+    def notices(self, since_ns: int | None, limit: int) -> Sequence[Notice]: ...
+    def notice_counts(self) -> Mapping[tuple[str, str], int]:
+        """(name, state) -> how often."""
+
+    def reflector_counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Address of each light Session-Reflector -> disposition -> packets."""
+
+    def server_counters(self) -> Mapping[str, int]: ...
+    def health(self) -> HealthView: ...
+    async def start(self, connection: str | None, repeat: int | None) -> RequestView: ...
+    async def stop(self, connection: str | None) -> RequestView: ...
+    async def clear(self, what: str, name: str | None) -> RequestView:
+        """`what`: `results`, `history`, `events` or `server-control`."""
+
+    async def reload(self) -> RequestView: ...

@@ -1,0 +1,1 @@
+"""The management API: HTTP and JSON over a Unix socket, which everything that asks the daemon uses."""

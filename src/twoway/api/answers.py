@@ -1,0 +1,163 @@
+"""What is answered beside the daemon's own views: their lists, and what the API computes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence  # noqa: TC003  (models are made of these annotations)
+from dataclasses import dataclass
+from typing import Any
+
+from twoway.analysis.views import (
+    ControlView,
+    GlanceView,
+    ProbeView,
+    RequestView,
+    ResultsView,
+    TestView,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlInfo:
+    """Control connections."""
+
+    connections: Sequence[ControlView]
+
+
+@dataclass(frozen=True, slots=True)
+class TestInfo:
+    """Test-sessions."""
+
+    sessions: Sequence[TestView]
+
+    __test__ = False  # no test class, whatever pytest thinks
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResults:
+    """Results of test-sessions."""
+
+    results: Sequence[ResultsView]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The probes of one test-session, the oldest first."""
+
+    connection: str
+    session: str
+    target: str
+    probes: Sequence[ProbeView]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryResults:
+    """Probes of test-sessions."""
+
+    histories: Sequence[History]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One row of the table of all test-sessions."""
+
+    glance: GlanceView
+    recent_rtt_ns: Sequence[int | None]
+    """Round-trip times of the latest probes, the oldest first; null for one that was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """A part of the table of all test-sessions."""
+
+    total: int
+    """Rows there are with this filter."""
+    failing: int
+    """Those of them whose last test failed."""
+    alarms: int
+    """Alarms raised in all of them."""
+    rows: Sequence[SessionRow]
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """A notice."""
+
+    at_ns: int
+    """Wall time."""
+    name: str
+    severity: str
+    """`error`, `warning`, `notice` or `info`."""
+    state: str
+    """`raised`, `cleared` or `once`."""
+    message: str
+    connection: str | None
+    session: str | None
+    threshold_ns: int | None
+    value_ns: int | None
+    count: int | None
+    """Lost probes, where it is about loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Notices, the oldest first."""
+
+    events: Sequence[EventView]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something that this machine may be able to do."""
+
+    name: str
+    available: bool
+    seen: str
+    """What trying it showed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the daemon, in its own sandbox, can measure with."""
+
+    features: Sequence[Feature]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Everything measured in a window of time, merged exactly."""
+
+    connection: str
+    session: str
+    start_ns: int
+    """Begin of what was merged: where only minutes or hours are left, it may lie before what was asked for."""
+    end_ns: int
+    metrics: Mapping[str, Any]
+    """The sections of the result document, with percentiles (see `twoway schema result`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """What is wrong, in one line (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+    affected: Sequence[str] = ()
+
+
+__all__ = [
+    "Capabilities",
+    "ControlInfo",
+    "EventView",
+    "Events",
+    "Feature",
+    "History",
+    "HistoryResults",
+    "ProbeResults",
+    "ProblemView",
+    "RequestView",
+    "SessionRow",
+    "Sessions",
+    "TestInfo",
+    "Window",
+]

@@ -1,0 +1,365 @@
+"""The management API's requests: each reads views of the daemon, or asks it to do something.
+
+Answers are made of `analysis.views` as they are, by pydantic's serializers, and their schemas stand in the OpenAPI
+document. Lists that may be long leave in turns (`api.pace`); an error is one line (`api.guard`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from fastapi import Body, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from twoway.analysis.views import HealthView, RequestView, ResultsView
+from twoway.api import answers, selection
+from twoway.api.guard import PROBLEM, Problem, failure, problem_document
+from twoway.api.openapi import API_VERSION, describe
+from twoway.api.pace import chunks
+from twoway.api.queries import (
+    ClearBody,
+    ConnectionQuery,
+    EventsQuery,
+    HistoryQuery,
+    ResultsQuery,
+    SessionQuery,
+    SessionsQuery,
+    StartBody,
+    StopBody,
+    WindowQuery,
+    time_ns,
+)
+from twoway.errors import one_line
+from twoway.export import json_result
+from twoway.export.prometheus import expose, negotiate
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from starlette.types import Receive, Scope, Send
+
+    from twoway.analysis.result import Summary
+    from twoway.analysis.views import Watched
+    from twoway.config.plan import SessionKey
+
+ACTION_S = 50.0
+"""How long an action may take until it is said to be still under way; below `connection.DEADLINE_S`."""
+_SCRAPES = 2
+"""Scrapes at a time."""
+_CAPABILITIES_S = 60.0
+"""How long what was found out about this machine stays true."""
+
+
+class WindowOf(Protocol):
+    """What the store merges: None where it has nothing of that window."""
+
+    async def __call__(self, key: SessionKey, start_ns: int, end_ns: int, /) -> Summary | None: ...
+
+
+class Asked:
+    """What requests are answered from."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        counters: Counter[str],
+        window: WindowOf | None,
+        capabilities: Callable[[], Mapping[str, tuple[bool, str]]],
+    ) -> None:
+        self.watched = watched
+        self.counters = counters
+        self.window = window
+        self._capabilities = capabilities
+        self._found: tuple[float, Mapping[str, tuple[bool, str]]] | None = None
+        self._finding = asyncio.Lock()
+        self.scrapes = 0
+        """Under way."""
+
+    def health(self) -> HealthView:
+        """The daemon's, with what the API counts."""
+        return replace(self.watched.health(), api=dict(self.counters))
+
+    async def capabilities(self) -> Mapping[str, tuple[bool, str]]:
+        """Tried at most once a minute, in a thread: trying sends packets and waits for them."""
+        async with self._finding:
+            if self._found is None or time.monotonic() - self._found[0] > _CAPABILITIES_S:
+                found = await asyncio.to_thread(self._capabilities)
+                self._found = (time.monotonic(), found)
+            return self._found[1]
+
+
+def _answering(answer: type[Any], *statuses: int) -> dict[str, Any]:
+    """How a request's answers stand in the OpenAPI document; all may be refused with 400, 401 or 503."""
+    problems = {"content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemView"}}}}
+    refused = {code: {"description": "See `detail`.", **problems} for code in (400, 401, *statuses)}
+    return {"response_model": answer, "response_class": JSONResponse, "responses": refused}
+
+
+def metrics_application(asked: Asked) -> FastAPI:
+    """GET /metrics alone."""
+    app = FastAPI(title="twoway metrics", openapi_url=None, docs_url=None, redoc_url=None)
+    _add_metrics(app, asked)
+    _add_problems(app)
+    return app
+
+
+def application(asked: Asked) -> FastAPI:
+    """All of it."""
+    app = FastAPI(
+        title="twoway",
+        version=API_VERSION,
+        summary="The management API of the twoway daemon.",
+        description="Wall times are ns since the epoch, delays ns; what cannot be known is null.",
+        openapi_url="/v1/openapi.json",
+        generate_unique_id_function=lambda route: route.name,
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_client(app, asked.watched)
+    _add_server(app, asked.watched)
+    _add_daemon(app, asked)
+    _add_store(app, asked)
+    _add_actions(app, asked.watched)
+    _add_metrics(app, asked)
+    _add_problems(app)
+    describe(app)
+    return app
+
+
+def _json(value: object) -> Response:
+    return Response(_adapter(type(value)).dump_json(value), media_type="application/json")
+
+
+_ADAPTERS: dict[type[object], TypeAdapter[object]] = {}
+
+
+def _adapter(kind: type[object]) -> TypeAdapter[object]:
+    """The serializer of a type, made once."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def _list(name: str, kind: type[object], items: Iterable[object | None]) -> Response:
+    """`{"NAME": [...]}`, item by item as they are made."""
+
+    def pieces() -> Iterator[bytes]:
+        dump = _adapter(kind).dump_json
+        comma = b""
+        yield f'{{"{name}":['.encode()
+        for item in items:
+            if item is None:
+                yield b""
+                continue
+            yield comma + dump(item)
+            comma = b","
+        yield b"]}"
+
+    return StreamingResponse(chunks(pieces()), media_type="application/json")
+
+
+def _add_client(app: FastAPI, watched: Watched) -> None:
+    @app.get("/v1/client/control-info", tags=["client"], **_answering(answers.ControlInfo, 404))
+    async def client_control_info(query: Annotated[ConnectionQuery, Query()]) -> Response:
+        """Control connections of the client and how they are."""
+        views = selection.connections_of(watched.client_connections(), query.control_connection)
+        return _json(answers.ControlInfo(views))
+
+    @app.get("/v1/client/test-info", tags=["client"], **_answering(answers.TestInfo, 404))
+    async def client_test_info(query: Annotated[SessionQuery, Query()]) -> Response:
+        """Test-sessions of the client and how they are."""
+        wanted = set(selection.keys_of(watched, query.control_connection, query.test_session))
+        return _json(answers.TestInfo([v for v in watched.client_tests() if (v.connection, v.name) in wanted]))
+
+    @app.get("/v1/client/probe-results", tags=["client"], **_answering(answers.ProbeResults, 404))
+    async def client_probe_results(query: Annotated[ResultsQuery, Query()]) -> Response:
+        """Results of test-sessions: the last probe and the four collections."""
+        selection.keys_of(watched, query.control_connection, query.test_session)
+        return _list("results", ResultsView, selection.results(watched, query))
+
+    @app.get("/v1/client/history-results", tags=["client"], **_answering(answers.HistoryResults, 404))
+    async def client_history_results(query: Annotated[HistoryQuery, Query()]) -> Response:
+        """The probes that test-sessions remember."""
+        selection.keys_of(watched, query.control_connection, query.test_session)
+        since_ns = None if query.since is None else time_ns(query.since)
+        return _list("histories", answers.History, selection.histories(watched, query, since_ns))
+
+    @app.get("/v1/client/sessions", tags=["client"], **_answering(answers.Sessions))
+    async def client_sessions(query: Annotated[SessionsQuery, Query()]) -> Response:
+        """A page of the table of all test-sessions, as `twoway top` shows it."""
+        return _json(await selection.page(watched, query))
+
+
+def _add_server(app: FastAPI, watched: Watched) -> None:
+    @app.get("/v1/server/control-info", tags=["server"], **_answering(answers.ControlInfo, 404))
+    async def server_control_info(query: Annotated[ConnectionQuery, Query()]) -> Response:
+        """Control connections of the Server."""
+        views = selection.connections_of(watched.server_connections(), query.control_connection)
+        return _json(answers.ControlInfo(views))
+
+    @app.get("/v1/server/test-info", tags=["server"], **_answering(answers.TestInfo))
+    async def server_test_info(query: Annotated[SessionQuery, Query()]) -> Response:
+        """Test-sessions of the Server."""
+        connection, session = query.control_connection, query.test_session
+        views = watched.server_tests()
+        return _json(
+            answers.TestInfo(
+                [v for v in views if connection in (None, v.connection) and session in (None, v.name)],
+            )
+        )
+
+
+def _add_daemon(app: FastAPI, asked: Asked) -> None:
+    @app.get("/v1/capabilities", tags=["daemon"], **_answering(answers.Capabilities))
+    async def capabilities() -> Response:
+        """What the daemon can measure with, in its sandbox."""
+        found = await asked.capabilities()
+        return _json(answers.Capabilities([answers.Feature(name, *seen) for name, seen in found.items()]))
+
+    @app.get("/v1/events", tags=["daemon"], **_answering(answers.Events))
+    async def events(query: Annotated[EventsQuery, Query()]) -> Response:
+        """Notices: what was raised and cleared, and what happened."""
+        since_ns = None if query.since is None else time_ns(query.since)
+        filtered = query.name is not None or query.control_connection is not None
+        found = [
+            selection.event(notice)
+            for notice in asked.watched.notices(since_ns, 10_000 if filtered else query.limit)
+            if query.name in (None, notice.name) and query.control_connection in (None, notice.connection)
+        ]
+        return _json(answers.Events(found[-query.limit :]))
+
+    @app.get("/v1/health", tags=["daemon"], **_answering(HealthView))
+    async def health() -> Response:
+        """The daemon's own state."""
+        return _json(asked.health())
+
+
+def _add_store(app: FastAPI, asked: Asked) -> None:
+    @app.get("/v1/store/window", tags=["store"], **_answering(answers.Window, 404, 409))
+    async def store_window(query: Annotated[WindowQuery, Query()]) -> Response:
+        """Any window of time of one test-session, from what the store has: counters, ratios, percentiles."""
+        key = (query.control_connection, query.test_session)
+        start_ns = time_ns(query.since)
+        end_ns = time.time_ns() if query.until is None else time_ns(query.until)
+        if end_ns <= start_ns:
+            raise Problem(400, "until: it is not after since")
+        if asked.window is None:
+            raise Problem(409, "there is no store: set store.path in the configuration")
+        summary = await asked.window(key, start_ns, end_ns)
+        if summary is None:
+            raise Problem(404, f"the store has nothing of {key[0]} {key[1]} in this window")
+        metrics = json_result.metrics(summary, sorted(set(query.percentile)), buckets=False)
+        return _json(answers.Window(*key, summary.start_ns, summary.end_ns, metrics))
+
+
+def _add_actions(app: FastAPI, watched: Watched) -> None:
+    @app.post("/v1/request/start", tags=["actions"], **_answering(RequestView, 404, 409, 504))
+    async def start(body: Annotated[StartBody | None, Body()] = None) -> Response:
+        """Start tests of control connections with `test-start manual`."""
+        wanted = body or StartBody()
+        return await _done(watched.start(wanted.control_connection, wanted.repeat))
+
+    @app.post("/v1/request/stop", tags=["actions"], **_answering(RequestView, 404, 409, 504))
+    async def stop(body: Annotated[StopBody | None, Body()] = None) -> Response:
+        """Stop the tests of control connections."""
+        return await _done(watched.stop((body or StopBody()).control_connection))
+
+    @app.post("/v1/clear/{what}", tags=["actions"], **_answering(RequestView, 404, 409, 504))
+    async def clear(
+        what: Literal["results", "history", "events", "server-control"],
+        body: Annotated[ClearBody | None, Body()] = None,
+    ) -> Response:
+        """Forget results, histories or events, or drop control connections of the Server."""
+        return await _done(watched.clear(what, (body or ClearBody()).name))
+
+    @app.post("/v1/reload", tags=["actions"], **_answering(RequestView, 409, 504))
+    async def reload() -> Response:
+        """Read the configuration again: all of it is taken over, or nothing."""
+        return await _done(watched.reload())
+
+
+async def _done(action: Awaitable[RequestView]) -> Response:
+    """What came of an action; it goes on if it takes too long, or if the client does not wait."""
+    task = asyncio.ensure_future(action)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to take it
+    try:
+        view = await asyncio.wait_for(asyncio.shield(task), ACTION_S)
+    except TimeoutError:
+        raise Problem(504, f"still under way after {ACTION_S:g} s: `twoway show health` will tell") from None
+    except KeyError as error:
+        raise Problem(404, f"there is no {error.args[0] if error.args else 'such name'!r}") from None
+    if not view.ok:
+        raise Problem(409, view.message, view.affected)
+    return _json(view)
+
+
+def _add_metrics(app: FastAPI, asked: Asked) -> None:
+    @app.get("/metrics", tags=["metrics"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics(request: Request) -> Response:
+        """For Prometheus: text, OpenMetrics, or protobuf with native histograms, by `Accept`."""
+        if asked.scrapes >= _SCRAPES:
+            asked.counters["refused_scrapes"] += 1
+            raise Problem(503, f"{_SCRAPES} scrapes are under way: scrape less often")
+        asked.scrapes += 1
+        exposition = negotiate(request.headers.get("accept", ""))
+        return _Scrape(asked, chunks(expose(asked.watched, exposition, asked.health())), exposition.value)
+
+
+class _Scrape(StreamingResponse):
+    """An answer that makes room for another when it has ended, however it ends."""
+
+    def __init__(self, asked: Asked, content: AsyncIterator[bytes], media_type: str) -> None:
+        super().__init__(content, media_type=media_type)
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._asked.scrapes -= 1
+
+
+def _add_problems(app: FastAPI) -> None:
+    """Every error as a problem document."""
+
+    def answer(status: int, detail: str, error: HTTPException | None = None) -> Response:
+        affected = error.affected if isinstance(error, Problem) else ()
+        headers = None if error is None else error.headers
+        return Response(problem_document(status, detail, affected), status, headers, PROBLEM)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error, Problem):
+            return answer(error.status_code, error.detail, error)
+        where = f"{request.method} {request.scope['path']}"
+        return answer(error.status_code, f"{one_line(where)}: {error.detail} (see GET /v1/openapi.json)", error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        return answer(400, "; ".join(_invalid(item) for item in error.errors()[:8]))
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, error: Exception) -> Response:
+        return answer(500, failure(error))  # the guard sees it too, and counts it
+
+
+def _invalid(error: Mapping[str, Any]) -> str:
+    """pydantic's finding in our words: where, then what."""
+    where = ".".join(str(part) for part in error["loc"][1:]) or "body"
+    match error["type"]:
+        case "missing":
+            return f"{where}: it is needed"
+        case "extra_forbidden":
+            return f"{where}: there is no such parameter"
+        case "value_error":
+            return f"{where}: {error['ctx']['error']}"
+        case _:
+            message = str(error["msg"])
+            return f"{where}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,132 @@
+"""What can be asked: the parameters of each request, checked. What is not known here is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_MAX_NS = 2**63 - 1
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def time_ns(text: str) -> int:
+    """Wall time: ns since the epoch, or a date and time of RFC 3339, which has a zone. Raises `ValueError`."""
+    if text.isascii() and text.isdigit():
+        if len(text) > 19 or int(text) > _MAX_NS:
+            raise ValueError("not a time of this era in ns")
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("neither ns since the epoch nor a time as 2026-01-02T03:04:05Z")
+    past = moment - _EPOCH
+    return max(0, (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000)
+
+
+def _time(text: str) -> str:
+    time_ns(text)
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Moment = Annotated[str, Field(max_length=40), AfterValidator(_time)]
+"""See `time_ns`."""
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConnectionQuery(_Query):
+    """Of control connections."""
+
+    control_connection: Annotated[Name | None, Field(alias="control-connection", description="Its name.")] = None
+
+
+class SessionQuery(ConnectionQuery):
+    """Of test-sessions."""
+
+    test_session: Annotated[Name | None, Field(alias="test-session", description="Its name.")] = None
+
+
+class ResultsQuery(SessionQuery):
+    """Of results."""
+
+    source_address: Annotated[Name | None, Field(alias="source-address", description="Source of the probes.")] = None
+    target: Annotated[Name | None, Field(description="Target as configured.")] = None
+    status: Annotated[
+        Literal["PASS", "FAIL", "pass", "fail"] | None, Field(description="What the last test came to.")
+    ] = None
+
+
+class HistoryQuery(SessionQuery):
+    """Of single probes."""
+
+    source_address: Annotated[Name | None, Field(alias="source-address", description="Source of the probes.")] = None
+    target: Annotated[Name | None, Field(description="Target as configured.")] = None
+    since: Annotated[Moment | None, Field(description="Sent at or after: ns since the epoch, or RFC 3339.")] = None
+    limit: Annotated[int | None, Field(ge=1, le=100_000, description="The latest so many of each session.")] = None
+
+
+class SessionsQuery(_Query):
+    """Of the table of all test-sessions."""
+
+    filter: Annotated[
+        str | None, Field(max_length=100, description="Part of connection, session or target; case does not matter.")
+    ] = None
+    sort: Annotated[
+        Literal["name", "rtt", "max", "jitter", "loss", "alarms"], Field(description="Column to sort by.")
+    ] = "name"
+    reverse: Annotated[bool, Field(description="Whether the greatest come first.")] = False
+    offset: Annotated[int, Field(ge=0, le=10_000_000, description="Rows to leave out at the start.")] = 0
+    limit: Annotated[int, Field(ge=1, le=1000, description="Most rows of the answer.")] = 100
+    recent: Annotated[
+        int, Field(ge=0, le=120, description="Round-trip times of so many of the latest probes with each row.")
+    ] = 0
+
+
+class EventsQuery(_Query):
+    """Of notices."""
+
+    since: Annotated[Moment | None, Field(description="At or after: ns since the epoch, or RFC 3339.")] = None
+    limit: Annotated[int, Field(ge=1, le=10_000, description="The latest so many.")] = 100
+    name: Annotated[Name | None, Field(description="Name of the notice.")] = None
+    control_connection: Annotated[Name | None, Field(alias="control-connection", description="Its name.")] = None
+
+
+class WindowQuery(_Query):
+    """Of any window of time."""
+
+    control_connection: Annotated[Name, Field(alias="control-connection", description="Its name.")]
+    test_session: Annotated[Name, Field(alias="test-session", description="Its name.")]
+    since: Annotated[Moment, Field(description="Begin: ns since the epoch, or RFC 3339.")]
+    until: Annotated[Moment | None, Field(description="End; now if it is not given.")] = None
+    percentile: Annotated[
+        list[Annotated[float, Field(ge=0, le=100)]],
+        Field(max_length=16, description="Percentiles wanted, from 0 to 100; repeatable."),
+    ] = [50, 95, 99, 99.9]
+
+
+class StartBody(_Query):
+    """What to start."""
+
+    control_connection: Annotated[
+        Name | None, Field(alias="control-connection", description="Its name; all that are manual if not given.")
+    ] = None
+    repeat: Annotated[int | None, Field(ge=1, le=65_535, description="Tests to run.")] = None
+
+
+class StopBody(ConnectionQuery):
+    """What to stop."""
+
+
+class ClearBody(_Query):
+    """What to clear."""
+
+    name: Annotated[
+        Name | None, Field(description="A control connection, or the number of one of the Server; all if not given.")
+    ] = None

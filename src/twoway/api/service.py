@@ -1,0 +1,121 @@
+"""The management API in the daemon's own loop: its listeners from the plan, and their end.
+
+Up to three listeners: a Unix socket, whose mode and group say who may ask; TCP, where a bearer token says it (without
+TLS: behind a proxy, or on loopback); and one for scrapers that answers GET /metrics alone, to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from twoway.api.sockets import remove_socket, tcp_listener, unix_listener
+from twoway.config.keyfile import read_passphrase_file
+from twoway.errors import ConfigError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from twoway.analysis.views import Watched
+    from twoway.api.app import WindowOf
+    from twoway.api.connection import Listening
+    from twoway.api.guard import Guard
+    from twoway.config.plan import ApiPlan
+
+_MIN_TOKEN = 16
+"""Characters: shorter ones are guessed."""
+_FINISH_S = 2.0
+"""How long answers under way may take when the daemon ends."""
+
+
+class ManagementApi:
+    """The listeners of one plan. `window` merges what the store has, None without one."""
+
+    def __init__(
+        self,
+        plan: ApiPlan,
+        watched: Watched,
+        window: WindowOf | None,
+        capabilities: Callable[[], Mapping[str, tuple[bool, str]]],
+    ) -> None:
+        self._plan = plan
+        self._watched = watched
+        self._window = window
+        self._capabilities = capabilities
+        self._servers: list[asyncio.Server] = []
+        self._listenings: list[Listening] = []
+        self._socket_file: tuple[Path, int] | None = None
+        self.counters: Counter[str] = Counter(
+            requests=0, errors=0, unauthorized=0, refused_connections=0, overdue_connections=0, refused_scrapes=0
+        )
+        """What happened to requests and connections."""
+        self.local_addresses: dict[str, tuple[str, int]] = {}
+        """`listen` and `metrics-listen` -> address and port, where they are."""
+
+    async def start(self) -> None:
+        """Open all listeners, or none. Raises `ConfigError`, `KeyFileError` or `PlaneError`."""
+        try:
+            from twoway.api.app import Asked, application, metrics_application
+            from twoway.api.guard import Guard
+        except ImportError as error:
+            reason = f"{error.name} is not installed: pip install 'twoway[daemon]'"
+            raise ConfigError("api", reason) from None
+        asked = Asked(self._watched, self.counters, self._window, self._capabilities)
+        app = application(asked)
+        plan = self._plan
+        try:
+            token = None
+            if plan.listen is not None:
+                token = _token(plan.token_file)
+            listener = unix_listener(plan.socket, plan.mode, plan.group)
+            self._socket_file = (plan.socket, plan.socket.lstat().st_ino)
+            await self._serve(listener, Guard(app, self.counters))
+            if plan.listen is not None:
+                await self._serve(self._tcp("listen", *plan.listen), Guard(app, self.counters, token))
+            if plan.metrics_listen is not None:
+                listener = self._tcp("metrics-listen", *plan.metrics_listen)
+                await self._serve(listener, Guard(metrics_application(asked), self.counters))
+        except BaseException:
+            await self.close()
+            raise
+
+    def _tcp(self, name: str, address: str, port: int) -> socket.socket:
+        listener = tcp_listener(address, port)
+        local = listener.getsockname()
+        self.local_addresses[name] = (local[0], local[1])
+        return listener
+
+    async def _serve(self, listener: socket.socket, app: Guard) -> None:
+        from twoway.api.connection import Listening
+
+        listening = Listening(app, self.counters)
+        self._listenings.append(listening)
+        # Of either family: asyncio only looks at the type of a socket that is given to it.
+        self._servers.append(await asyncio.get_running_loop().create_server(listening, sock=listener))
+
+    async def close(self) -> None:
+        """Take no more connections, let answers under way end, remove the socket. Idempotent."""
+        for server in self._servers:
+            server.close()
+        for listening in self._listenings:
+            await listening.finish(_FINISH_S)
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+        self._listenings.clear()
+        if self._socket_file is not None:
+            remove_socket(*self._socket_file)
+            self._socket_file = None
+
+
+def _token(path: Path | None) -> str:
+    """The token for TCP. Raises `ConfigError`, and `KeyFileError` for its file."""
+    if path is None:
+        raise ConfigError("api.token-file", "api.listen needs it: over TCP only a token says who may ask")
+    token = read_passphrase_file(str(path))
+    if len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError("api.token-file", f"the token needs at least {_MIN_TOKEN} printable ASCII characters")
+    return token

@@ -1,0 +1,166 @@
+"""`twoway run`: the daemon, with every role that its configuration asks for, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import resource
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twoway.cli.arguments import Parser
+from twoway.errors import EXIT_ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twoway.analysis.notices import Notice
+    from twoway.config.plan import Plan
+    from twoway.daemon.daemon import Daemon
+    from twoway.daemon.kept import DaemonStore
+    from twoway.daemon.service import ServiceManager
+
+_DESCRIPTION = """\
+Run the daemon: the client's control-connections and test-sessions, the server, light reflectors,
+results in a store, notices, and the management API, as the configuration says.
+"""
+_EPILOG = """\
+SIGHUP, or `twoway request reload`, reads the configuration again: what is wrong with it changes
+nothing, and test-sessions that are the same in both go on undisturbed. SIGTERM and SIGINT end it.
+
+examples:
+  twoway check /etc/twoway/twoway.yaml && twoway run /etc/twoway/twoway.yaml
+"""
+_FLUSH_S = 5.0
+"""How long notices may take to be told when the daemon ends."""
+
+
+class _Arguments(argparse.Namespace):
+    """The options as parsed, with their types."""
+
+    configuration: str
+
+
+def run_parser() -> Parser:
+    """All options of the command."""
+    parser = Parser("twoway run", "CONFIG", _DESCRIPTION, _EPILOG)
+    parser.add_argument("configuration", metavar="CONFIG", help="configuration file, YAML or TOML")
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """The command. Returns its exit code."""
+    parsed = run_parser().parse_args(arguments, _Arguments())
+    plan = _read(parsed.configuration)
+    if isinstance(plan, tuple):
+        return _say_all(plan)
+    _raise_limits()
+    return asyncio.run(_serve(plan, parsed.configuration))
+
+
+def _read(path: str) -> Plan | tuple[str, ...]:
+    """The plan of the file, or a line for each of its errors."""
+    from twoway.config.check import check
+    from twoway.drivers.rehearsal import NativeRehearsal
+
+    checked = check(path, NativeRehearsal())
+    return tuple(map(str, checked.errors)) if checked.plan is None else checked.plan
+
+
+def _say_all(lines: Sequence[str]) -> int:
+    for line in lines:
+        sys.stderr.write(f"twoway run: {line}\n")
+    return EXIT_ERROR
+
+
+def _raise_limits() -> None:
+    """Each test-session is a socket: as many descriptors as the system lets us have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _serve(plan: Plan, path: str) -> int:
+    from twoway.daemon.roles import RolesError
+    from twoway.daemon.service import ServiceManager, Signals
+
+    manager = ServiceManager()
+    async with contextlib.AsyncExitStack() as stack:
+        # Signals first: one that comes while sockets are being opened must not kill what is half there.
+        signals = Signals()
+        try:
+            daemon = await _opened(plan, path, manager, stack)
+        except RolesError as error:
+            return _say_all(error.reasons)
+        await signals.serve(daemon, manager)
+    return 0
+
+
+async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: contextlib.AsyncExitStack) -> Daemon:
+    """The daemon with all its parts, each closed by `stack` after those that need it."""
+    from twoway.api.service import ManagementApi
+    from twoway.daemon.daemon import Daemon
+    from twoway.daemon.service import Pulse
+    from twoway.drivers.plane import capabilities
+    from twoway.notify.notifier import Notifier
+
+    early: list[Notice] = []
+    post: Callable[[Notice], None] = early.append  # until there is a daemon to post to
+
+    def posted(notice: Notice) -> None:
+        post(notice)
+
+    store = await _store(plan, posted, stack)
+    notifier = Notifier(plan.notices, posted, None if plan.store.path is None else plan.store.path.parent)
+    await notifier.start()
+    stack.push_async_callback(notifier.close, _FLUSH_S)
+    daemon = Daemon(
+        plan,
+        configuration=path,
+        read_plan=partial(_read, path),
+        store=store,
+        teller=notifier,
+        beat=Pulse(manager).beat,
+    )
+    post = daemon.post
+    for notice in early:
+        post(notice)
+    stack.push_async_callback(daemon.close)
+    await daemon.open()
+    _look_at_clock(daemon.post)
+    api = ManagementApi(plan.api, daemon, None if store is None else store.summary, capabilities)
+    stack.push_async_callback(api.close)
+    await api.start()
+    # What is there now stays: the collector of garbage need not look at it again, which would hold up the loop.
+    gc.collect()
+    gc.freeze()
+    return daemon
+
+
+def _look_at_clock(post: Callable[[Notice], None]) -> None:
+    """Say so at once if the state of the clock is hidden: nothing else would, but one-way delays without a bound."""
+    from twoway.analysis.notices import Notice, State
+    from twoway.cli.capabilities import REMEDIES
+    from twoway.drivers.plane import local_clock
+
+    if local_clock()["synchronized"] is None:
+        line = f"clock state unreadable: {REMEDIES['clock_readable']}"
+        sys.stderr.write(f"twoway run: {line}\n")
+        post(Notice(time.time_ns(), "own-fault", State.ONCE, line))
+
+
+async def _store(plan: Plan, posted: Callable[[Notice], None], stack: contextlib.AsyncExitStack) -> DaemonStore | None:
+    if plan.store.path is None:
+        return None
+    from twoway.daemon.kept import DaemonStore
+    from twoway.drivers.summaries import PackedSummaries
+    from twoway.store.store import Store
+
+    store = Store(plan.store, PackedSummaries(), posted)
+    await store.open()
+    stack.push_async_callback(store.close)
+    return DaemonStore(store)

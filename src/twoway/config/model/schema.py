@@ -1,0 +1,62 @@
+"""The JSON Schema of a configuration, made of the model.
+
+It says what single values may be as far as JSON Schema can: to it, a time with a unit is text of the right form; its
+range, and what statements must not say together, are left to `twoway check`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from twoway.config.model import Configuration
+from twoway.config.model.description import Shape, statements_of
+from twoway.config.model.values import NAME
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import core_schema
+
+    from twoway.config.model.statements import Statements
+
+
+class _Generator(GenerateJsonSchema):
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Without the default: the model has it in ns and octets, and it is to be shown as people write it."""
+        return self.generate_inner(schema["schema"])
+
+
+def configuration_schema() -> dict[str, Any]:
+    """JSON Schema, draft 2020-12."""
+    schema = Configuration.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
+    definitions = schema.get("$defs", {})
+    for model in _models(Configuration):
+        _complete(schema if model is Configuration else definitions[model.__name__], model)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of twoway",
+        **{name: part for name, part in schema.items() if name != "title"},
+    }
+
+
+def _models(root: type[Statements]) -> list[type[Statements]]:
+    found = [root]
+    for model in found:
+        inner = [statement.model for statement in statements_of(model) if statement.model is not None]
+        found += [one for one in dict.fromkeys(inner) if one not in found]
+    return found
+
+
+def _complete(schema: dict[str, Any], model: type[Statements]) -> None:
+    """Defaults as people write them; and statements without any of their own may be written empty."""
+    schema.pop("title", None)
+    schema["type"] = ["object", "null"]
+    for statement in statements_of(model):
+        part = schema["properties"][statement.name]
+        part.pop("title", None)
+        part["description"] = statement.meaning
+        if statement.shape in (Shape.NAMED, Shape.WORDS):
+            part["propertyNames"] = {"pattern": f"^(?:{NAME.pattern})$"}
+        if statement.default is not None:
+            part["default"] = statement.default

@@ -1,0 +1,538 @@
+"""What a configuration comes to: the `Plan` that the daemon follows. Pure but for reading key files.
+
+Each value is in its range already; here statements come together, and what they must not say together is refused by the
+path of the statement to change (V1 to V9 are the rules of Junos's own loader, by the numbers of the model's reference).
+Nothing stops at the first mistake: a part that cannot be planned is left out, and the rest is looked at.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from twoway.config import defaults, keyfile, plan
+from twoway.config.endpoint import Endpoint, parse_endpoint
+from twoway.config.managed import SECURE_MODES, ControlOptions, SessionRequest
+from twoway.config.measurement import Measurement
+from twoway.config.model.client import TIMESTAMPS
+from twoway.config.model.client import Limit as LimitModel
+from twoway.config.model.file_values import Credential
+from twoway.config.secret import SecretOf
+from twoway.errors import ConfigError, KeyFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path, PurePath
+
+    from twoway.config.document import Path as Place
+    from twoway.config.keyfile import Key
+    from twoway.config.model import Configuration
+    from twoway.config.model.client import Authentication, ControlConnection, RoutingInstance, Target, TestSession
+    from twoway.config.model.client import Thresholds as ThresholdsModel
+
+    Refuse = Callable[[Place, str], None]
+
+HISTORY_SIZE = 50
+"""Probes remembered unless written otherwise, as Junos's."""
+_LARGEST_HISTORY = 4096
+"""As far as a history grows by itself to hold a whole test."""
+
+_STATEMENTS = {
+    "count": "probe-count",
+    "interval_ns": "probe-interval",
+    "timeout_ns": "timeout",
+    "payload_len": "data-size",
+    "padding_length": "data-size",
+    "fill": "data-fill",
+    "dscp": "dscp-code-points",
+    "dscp_ecn": "dscp-code-points",
+    "source": "source-address",
+    "sender_address": "source-address",
+    "sender_port": "source-port",
+    "source_port": "source-port",
+    "target_port": "destination-port",
+    "timestamps": "offload-type",
+    "clock_format": "clock-format",
+    "timestamp_format": "clock-format",
+    "reflector_mode": "reflector-mode",
+    "key": "key-file",
+    "stamp_key": "key-file",
+    "scope_id": "target",
+    "interface": "routing-instance",
+    "netns": "routing-instance",
+    "mode": "authentication",
+    "modes": "mode",
+    "secrets": "key-file",
+    "listen": "address",
+    "allow": "client-list",
+    "port_range": "port-range",
+    "max_sessions": "stateful-sequence",
+    "session_timeout_ns": "session-timeout",
+    "require_authentication": "require-authentication",
+}
+"""Field that a `ConfigError` names -> the statement it comes from."""
+
+
+def statement_of(error: ConfigError) -> str:
+    """The statement that a refusal of the packet plane or of a dataclass is about."""
+    return "key-file" if isinstance(error, KeyFileError) else _STATEMENTS.get(error.field, error.field)
+
+
+def reason_of(error: ConfigError) -> str:
+    """Why, in the words of a configuration file."""
+    if isinstance(error, KeyFileError):
+        return str(error).removeprefix("key file ").replace("--key-id and --ssid", "key-id and ssid")
+    return error.reason
+
+
+class Surroundings:
+    """Where paths begin, and what has been read from key files already."""
+
+    def __init__(self, directory: Path, credentials: Path | None) -> None:
+        self.directory = directory
+        self.credentials = credentials
+        self._files: dict[tuple[str, bool], tuple[Key, ...] | KeyFileError] = {}
+
+    def path(self, where: PurePath | Credential) -> Path:
+        """A path from the root. Raises `ConfigError`."""
+        if not isinstance(where, Credential):
+            return self.directory / where
+        if self.credentials is None:
+            how = f"LoadCredential={where.name}:PATH"
+            raise ConfigError(
+                "credential", f"there is no credential {where.name}: systemd gives it to a service ({how})"
+            )
+        return self.credentials / where.name
+
+    def keys(self, path: Path, *, secrets: bool) -> tuple[Key, ...]:
+        """The keys of a file, read once. Raises `KeyFileError`."""
+        name = (str(path), secrets)
+        if name not in self._files:
+            try:
+                self._files[name] = keyfile.read_secret_file(name[0]) if secrets else keyfile.read_key_file(name[0])
+            except KeyFileError as error:
+                self._files[name] = error
+        found = self._files[name]
+        if isinstance(found, KeyFileError):
+            raise found
+        return found
+
+
+class Planner:
+    """Makes plans, and says of each part that cannot be made where and why."""
+
+    def __init__(self, surroundings: Surroundings, refuse: Refuse) -> None:
+        self.surroundings = surroundings
+        self.refuse = refuse
+
+    @contextmanager
+    def refusing(self, place: Place, statement: str | None = None) -> Iterator[None]:
+        """Turn what is refused within into a problem of the statement that it is about, or of `statement`."""
+        try:
+            yield
+        except ConfigError as error:
+            self.refuse((*place, statement or statement_of(error)), reason_of(error))
+
+    def file(self, place: Place, where: PurePath | Credential | None) -> Path | None:
+        """The path of a statement's file, None where there is none, or none to be had."""
+        if where is not None:
+            with self.refusing(place[:-1], str(place[-1])):
+                return self.surroundings.path(where)
+        return None
+
+
+def planned(configuration: Configuration, surroundings: Surroundings, refuse: Refuse) -> plan.Plan:
+    """The plan of what could be planned; `refuse` is told of everything else."""
+    from twoway.config.planning_server import plan_api, plan_notices, plan_server, plan_store
+
+    planner = Planner(surroundings, refuse)
+    connections = []
+    for name, connection in configuration.client.control_connection.items():
+        made = _Connection(planner, name, connection).plan()
+        if made is not None:
+            connections.append(made)
+    _refuse_collisions(connections, planner)
+    server, reflections = plan_server(planner, configuration.server)
+    return plan.Plan(
+        connections=tuple(connections),
+        server=server,
+        reflections=reflections,
+        notices=plan_notices(planner, configuration.notifications),
+        store=plan_store(planner, configuration.store),
+        api=plan_api(planner, configuration.api),
+        workers=configuration.workers,
+        variables=dict(configuration.variables),
+    )
+
+
+def _refuse_collisions(connections: list[plan.ConnectionPlan], planner: Planner) -> None:
+    """Two sessions cannot send from one port: the second could not be opened."""
+    taken: dict[tuple[object, ...], str] = {}
+    for connection in connections:
+        for session in connection.sessions:
+            port, bound = _bound(connection, session)
+            if not port:
+                continue
+            name = f"{connection.name}.{session.name}"
+            other = taken.setdefault((port, *bound), name)
+            if other != name:
+                place = ("client", "control-connection", connection.name, "test-session", session.name, "source-port")
+                planner.refuse(place, f"{port} is that of {other} already")
+
+
+def _bound(connection: plan.ConnectionPlan, session: plan.SessionPlan) -> tuple[int, tuple[str | None, ...]]:
+    """The port a session asks for, and where it is to be."""
+    if session.light is not None:
+        light = session.light
+        return light.source_port, (light.source, light.interface, light.netns)
+    if session.managed is not None and connection.control is not None:
+        control = connection.control
+        source = session.managed.sender_address or control.source
+        return session.managed.sender_port, (source, control.interface, control.netns)
+    return 0, ()
+
+
+def bound_to(routing: RoutingInstance | None, planner: Planner, place: Place) -> tuple[str | None, str | None]:
+    """Interface and network namespace of a routing-instance."""
+    if routing is None:
+        return None, None
+    if routing.vrf is None and routing.netns is None:
+        planner.refuse((*place, "routing-instance"), "names neither a vrf nor a netns")
+    return routing.vrf, routing.netns
+
+
+def _endpoint(target: Target, port: int | None) -> Endpoint:
+    """Where a target is. Raises `ConfigError`."""
+    if target.address is None:
+        raise ConfigError("target", "has no address")
+    written = parse_endpoint(target.address)
+    link_local = ":" in written.host and ip_address(written.host).is_link_local
+    if target.local_link is not None and not link_local:
+        raise ConfigError("target", f"{target.address} is not link-local, and has no use for local-link")
+    if target.local_link is not None and written.scope not in (None, target.local_link):
+        raise ConfigError("target", f"is at %{written.scope} and at local-link {target.local_link}")
+    scope = written.scope or target.local_link
+    if link_local and scope is None:
+        raise ConfigError(
+            "target", f"{target.address} is link-local and needs its interface: add local-link, or %INTERFACE (V7)"
+        )
+    if scope is not None and not link_local:
+        raise ConfigError("target", f"{target.address}: only a link-local address has an interface")
+    return Endpoint(written.host, port, scope)
+
+
+class _Connection:
+    """One control-connection on its way into the plan."""
+
+    def __init__(self, planner: Planner, name: str, model: ControlConnection) -> None:
+        self.planner = planner
+        self.name = name
+        self.model = model
+        self.light = model.control_type == "light"
+        self.place: Place = ("client", "control-connection", name)
+        self.interface, self.netns = bound_to(model.routing_instance, planner, self.place)
+
+    def refuse(self, statement: str, message: str) -> None:
+        self.planner.refuse((*self.place, statement), message)
+
+    def plan(self) -> plan.ConnectionPlan | None:
+        """The plan, None if nothing can be made of it."""
+        model = self.model
+        server = None if self.light else self._server()
+        control = None if self.light else self._control()
+        if self.light:
+            self._check_light()
+        if not model.test_session:
+            self.refuse("test-session", "there is none: a control-connection needs at least one (V4)")
+        made = [_Session(self, name, session).plan(control, server) for name, session in model.test_session.items()]
+        sessions = tuple(session for session in made if session is not None)
+        if not sessions or (not self.light and (control is None or server is None)):
+            return None
+        return plan.ConnectionPlan(
+            name=self.name,
+            target=sessions[0].target if server is None else str(server),
+            control=control,
+            test_start=model.test_start,
+            test_interval_ns=model.test_interval,
+            traps=frozenset(model.traps),
+            sessions=sessions,
+        )
+
+    def _check_light(self) -> None:
+        model = self.model
+        if model.target is not None:
+            self.refuse("target", "a light control-connection has none: give each test-session its target (V3)")
+        if model.destination_port is not None:
+            self.refuse("destination-port", "a light control-connection has none: it belongs to each test-session (V2)")
+        if model.authentication is not None:
+            self.refuse("authentication", "light has no control connection to secure: give test-sessions a key-file")
+        for statement in ("dscp_code_points", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt"):
+            if model.written(statement):
+                self.refuse(
+                    statement.replace("_", "-"), "a light control-connection has no TCP connection to set it on"
+                )
+
+    def _server(self) -> Endpoint | None:
+        if self.model.target is None:
+            self.refuse("target", "a managed control-connection needs the address of its Server")
+            return None
+        with self.planner.refusing(self.place):
+            return _endpoint(self.model.target, self.model.destination_port or defaults.PORT)
+        return None
+
+    def _control(self) -> ControlOptions | None:
+        model = self.model
+        with self.planner.refusing(self.place, "authentication"):
+            modes, key_id, passphrase = self._security(model.authentication)
+            return ControlOptions(
+                modes=modes,
+                key_id=key_id,
+                passphrase=passphrase,
+                source=model.source_address,
+                interface=self.interface,
+                netns=self.netns,
+                dscp=model.dscp_code_points,
+                tcp_keepidle_s=model.tcp_keepidle,
+                tcp_keepintvl_s=model.tcp_keepintvl,
+                tcp_keepcnt=model.tcp_keepcnt,
+            )
+        return None
+
+    def _security(self, asked: Authentication | None) -> tuple[tuple[str, ...], str | None, SecretOf | None]:
+        if asked is None:
+            return ("unauthenticated",), None, None
+        if asked.key_file is None:
+            secure = [mode for mode in asked.mode if mode in SECURE_MODES]
+            if secure:
+                raise ConfigError("authentication", f"{secure[0]} needs a key-file")
+            if asked.key_id is not None:
+                raise ConfigError("authentication", "key-id chooses a secret of a key-file, which is missing")
+            return asked.mode, None, None
+        path = self.planner.surroundings.path(asked.key_file)
+        key = keyfile.choose_key(self.planner.surroundings.keys(path, secrets=True), asked.key_id, None, str(path))
+        return asked.mode, key.key_id, SecretOf(str(path), key.key_id)
+
+
+class _Session:
+    """One test-session on its way into the plan."""
+
+    def __init__(self, connection: _Connection, name: str, model: TestSession) -> None:
+        self.connection = connection
+        self.planner = connection.planner
+        self.name = name
+        self.model = model
+        self.place: Place = (*connection.place, "test-session", name)
+
+    def refuse(self, statement: str, message: str) -> None:
+        self.planner.refuse((*self.place, statement), message)
+
+    def plan(self, control: ControlOptions | None, server: Endpoint | None) -> plan.SessionPlan | None:
+        """The plan, None if nothing can be made of it."""
+        connection, model = self.connection.model, self.model
+        light = managed = None
+        history_size = self._history_size()
+        if self.connection.light:
+            light = self._light()
+        else:
+            self._check_managed()
+            managed = self._managed(control, server) if server is not None and control is not None else None
+        if light is None and managed is None:
+            return None
+        return plan.SessionPlan(
+            connection=self.connection.name,
+            name=self.name,
+            light=light,
+            managed=managed,
+            target=self._shown_target(server),
+            probe_count=model.probe_count,
+            test_interval_ns=connection.test_interval,
+            test_count=connection.test_count,
+            history_size=history_size,
+            moving_average_size=(
+                connection.moving_average_size if model.moving_average_size is None else model.moving_average_size
+            ),
+            thresholds=_thresholds(model.thresholds),
+            traps=frozenset(model.traps),
+            persistent=connection.persistent_results,
+        )
+
+    def _shown_target(self, server: Endpoint | None) -> str:
+        target = self.model.target
+        if target is not None and target.address is not None:
+            return target.address
+        return "" if server is None else str(Endpoint(server.host, None, server.scope))
+
+    def _history_size(self) -> int:
+        """V5. A history that nobody has sized grows to hold a test."""
+        written, place = self.model.history_size, self.place
+        if written is None:
+            written, place = self.connection.model.history_size, self.connection.place
+        count = self.model.probe_count
+        if written is None:
+            return max(HISTORY_SIZE, min(count, _LARGEST_HISTORY))
+        if 0 < written < count:
+            whose = "" if place == self.place else f" of test-session {self.name}"
+            self.planner.refuse(
+                (*place, "history-size"),
+                f"{written} is less than probe-count {count}{whose}: a test must fit, or write 0 (V5)",
+            )
+        return written
+
+    def _check_managed(self) -> None:
+        model = self.model
+        if model.destination_port is not None:
+            self.refuse(
+                "destination-port", "a managed test-session negotiates it: it belongs to the control-connection (V1)"
+            )
+        for statement, why in (
+            ("protocol", "a managed test-session speaks TWAMP: STAMP is for control-type light (V9)"),
+            (
+                "key_file",
+                "a managed test-session has the keys of its control-connection: write them under authentication",
+            ),
+            (
+                "key_id",
+                "a managed test-session has the keys of its control-connection: write them under authentication",
+            ),
+            ("ssid", "only STAMP packets carry one: it is for control-type light"),
+        ):
+            if model.written(statement):
+                self.refuse(statement.replace("_", "-"), why)
+
+    @property
+    def _count(self) -> int | None:
+        """Probes of all tests, None for no end."""
+        tests, probes = self.connection.model.test_count, self.model.probe_count
+        count = tests * probes or None
+        if count is not None and count > 2**32 - 1:
+            raise ConfigError("count", f"test-count {tests} of {probes} probes are more than 4294967295 in all")
+        return count
+
+    @property
+    def _fill(self) -> str:
+        model = self.model
+        if model.data_fill_with_zeros and model.data_fill == "random":
+            raise ConfigError("fill", "random contradicts data-fill-with-zeros")
+        return model.data_fill
+
+    def _light(self) -> Measurement | None:
+        model, connection = self.model, self.connection
+        if model.target is None:
+            self.refuse("target", "a light test-session needs the address of its Session-Reflector")
+            return None
+        with self.planner.refusing(self.place):
+            target = _endpoint(model.target, model.destination_port or defaults.PORT)
+            key = self._key()
+            ssid = model.ssid or (key.ssid if key is not None and key.ssid is not None else defaults.SSID)
+            protocol = model.protocol or defaults.PROTOCOL
+            if protocol == "light" and (key is not None or ssid):
+                name = "key-file" if key is not None else "ssid"
+                self.refuse(name, "TWAMP Light has none: it belongs to protocol stamp")
+                return None
+            wanted = Measurement(
+                target=str(target),
+                protocol=protocol,
+                count=self._count,
+                interval_ns=model.probe_interval,
+                schedule=model.schedule,
+                timeout_ns=model.timeout,
+                fill=self._fill,
+                dscp_ecn=model.dscp_code_points << 2,
+                ttl=model.ttl,
+                ssid=ssid,
+                key=None if key is None else key.octets,
+                source=model.source_address or connection.model.source_address,
+                source_port=model.source_port,
+                interface=connection.interface,
+                netns=connection.netns,
+                timestamps=TIMESTAMPS[model.offload_type],
+                clock_format=model.clock_format,
+                reflector_mode=model.reflector_mode,
+            )
+            if model.data_size:
+                wanted = replace(wanted, payload_len=wanted.packet_size + model.data_size)
+            _same_family(wanted.source, target.host)
+            return wanted
+        return None
+
+    def _key(self) -> Key | None:
+        model = self.model
+        if model.key_file is None:
+            if model.key_id is not None:
+                self.refuse("key-id", "it chooses a key of key-file, which is missing")
+            return None
+        try:
+            path = self.planner.surroundings.path(model.key_file)
+        except ConfigError as error:
+            raise ConfigError("key", error.reason) from None
+        keys = self.planner.surroundings.keys(path, secrets=False)
+        return keyfile.choose_key(keys, model.key_id, model.ssid or None, str(path))
+
+    def _managed(self, control: ControlOptions, server: Endpoint) -> SessionRequest | None:
+        model = self.model
+        with self.planner.refusing(self.place):
+            source = model.source_address
+            _same_family(source or control.source, server.host)
+            return SessionRequest(
+                count=self._count,
+                interval_ns=model.probe_interval,
+                schedule=model.schedule,
+                timeout_ns=model.timeout,
+                payload_len=self._managed_size(control),
+                fill=self._fill,
+                dscp=model.dscp_code_points,
+                ttl=model.ttl,
+                sender_port=model.source_port,
+                sender_address=None if source == control.source else source,
+                receiver_address=self._receiver(server),
+                timestamps=TIMESTAMPS[model.offload_type],
+                clock_format=model.clock_format,
+                reflector_mode=model.reflector_mode,
+            )
+        return None
+
+    def _managed_size(self, control: ControlOptions) -> int | None:
+        """Octets of UDP payload. Where modes differ in their headers, the longest leaves room for each."""
+        if not self.model.data_size:
+            return None
+        secure = any(mode in ("authenticated", "encrypted") for mode in control.modes)
+        return self.model.data_size + defaults.PAYLOAD_LEN["stamp-authenticated" if secure else "twamp"]
+
+    def _receiver(self, server: Endpoint) -> str | None:
+        """The address to name in the request: None for the Server's own."""
+        if self.model.target is None:
+            return None
+        target = _endpoint(self.model.target, None)
+        if target == Endpoint(server.host, None, server.scope):
+            return None
+        try:
+            return str(ip_address(target.host))
+        except ValueError:
+            raise ConfigError(
+                "target", f"{target.host} is not the Server: a Session-Reflector elsewhere needs a numeric address"
+            ) from None
+
+
+def _same_family(source: str | None, target: str) -> None:
+    """Raises `ConfigError` where one is IPv4 and the other IPv6; a name may still be either."""
+    try:
+        version = ip_address(target).version
+    except ValueError:
+        return
+    if source is not None and ip_address(source).version != version:
+        raise ConfigError("source", f"{source} and the target {target} are not of the same address family")
+
+
+def _thresholds(model: ThresholdsModel) -> plan.Thresholds:
+    limits = {
+        name: plan.Limit(value.limit_value, value.average) for name, value in model if isinstance(value, LimitModel)
+    }
+    return plan.Thresholds(
+        **limits,
+        successive_loss=model.successive_loss,
+        total_loss=model.total_loss,
+        control_failure=model.control_failure,
+        own_faults=model.own_faults,
+    )

@@ -1,0 +1,1 @@
+"""The daemon: wiring, supervision and reload of everything a configuration asks for. No protocol knowledge."""

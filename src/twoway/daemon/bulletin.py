@@ -1,0 +1,62 @@
+"""Every notice passes here: it is counted, remembered for who asks, kept in the store, and told to the receivers."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from twoway.analysis.notices import Notice, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twoway.daemon.seams import Store, Teller
+
+REMEMBERED = 10_000
+"""Notices that are shown without the store."""
+
+
+class Bulletin:
+    """Where notices are posted. Posting neither waits nor raises."""
+
+    def __init__(self, store: Store, teller: Teller) -> None:
+        self._store = store
+        self._teller = teller
+        self._last: deque[Notice] = deque(maxlen=REMEMBERED)
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def post(self, notice: Notice) -> None:
+        """It has happened."""
+        self._counts[notice.name, notice.state.value] += 1
+        self._last.append(notice)
+        self._store.put_notice(notice)
+        self._teller.post(notice)
+
+    def say(self, name: str, message: str, state: State = State.ONCE) -> None:
+        """A notice of the daemon itself, now."""
+        self.post(Notice(time.time_ns(), name, state, message))
+
+    def newest(self, since_ns: int | None, limit: int) -> Sequence[Notice]:
+        """The last ones, oldest first."""
+        chosen: list[Notice] = []
+        for notice in reversed(self._last):
+            if len(chosen) >= limit or (since_ns is not None and notice.at_ns < since_ns):
+                break
+            chosen.append(notice)
+        return chosen[::-1]
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """(name, state) -> how often, since the daemon started."""
+        return dict(self._counts)
+
+    def remember(self, kept: Sequence[Notice]) -> None:
+        """Notices of before the daemon started, oldest first, which are shown and not told again."""
+        self._last.extendleft(reversed(kept[-(REMEMBERED - len(self._last)) :]))
+
+    def clear(self) -> int:
+        """Forget those remembered; how many they were. What counts goes on."""
+        forgotten = len(self._last)
+        self._last.clear()
+        return forgotten

@@ -1,0 +1,157 @@
+"""The daemon's second: what all sessions saw is taken in bulk, kept, and looked at where there is something to see.
+
+Theory of operation. Samples go into collections natively (`SessionPlane.collect`), and what each session saw in the
+second comes packed, for all at once (`take_intervals`, in a thread, as it waits for the workers of the plane). Samples
+are moved first and intervals taken second, so that whatever a test is judged by, the own faults of its last second are
+known. A session costs Python a look-up and an entry in a list, unless a test of it ended, a probe met a limit, or
+something befell it.
+
+What should survive a restart is saved for sessions whose tests have ended, a bounded number each second, the longest
+unsaved first: few sessions are saved at each test end, ten thousand every other minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from twoway.config.defaults import NANOS
+from twoway.daemon.own_faults import LATE_NS
+from twoway.drivers.session_plane import News, OwnFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twoway.daemon.connection import Connection, Shared
+    from twoway.daemon.own_faults import OwnFaults
+    from twoway.daemon.seams import Store
+    from twoway.daemon.session import WatchedSession
+
+_AT_ONCE = 500
+"""Sessions that are looked at before others get a turn on the event loop."""
+_SAVES = 100
+"""Sessions saved in one second at most."""
+_DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
+_DISTURBING |= OwnFault.SAMPLES_DROPPED | OwnFault.CLOCK_STEPS
+"""A send error is the network's, as far as it is known here: it is among the losses."""
+_FAULT_NAMES: Mapping[OwnFault, str] = {fault: str(fault.name).lower() for fault in OwnFault}
+
+
+class Collector:
+    """Takes everything once a second."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        connections: Mapping[str, Connection],
+        faults: OwnFaults,
+        store: Store,
+        completed: Callable[[Connection, WatchedSession], None],
+    ) -> None:
+        """`completed` is called for each session of which a test ended."""
+        self._shared = shared
+        self._connections = connections
+        self._faults = faults
+        self._store = store
+        self._completed = completed
+        self._unsaved: deque[WatchedSession] = deque()
+        self._cut_ns: dict[WatchedSession, int] = {}
+
+    async def second(self) -> None:
+        """Take and look at what came since the last call."""
+        start_ns, end_ns = self._faults.look()
+        plane = self._shared.plane
+        self._cut()
+        news = plane.collect()
+        intervals = await asyncio.to_thread(plane.take_intervals, None, late_ns=LATE_NS)
+        self._keep(intervals, start_ns, end_ns)
+        host_disturbed = self._faults.host.overlap(start_ns, end_ns)
+        for number, (sender, what) in enumerate(news, 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # whoever asks the daemon gets an answer in between
+            known = self._shared.running.get(sender.number)
+            if known is not None and known[1].sender is sender:
+                self._look(*known, what, host_disturbed)
+        for connection in list(self._connections.values()):
+            connection.look()
+        self.save(_SAVES)
+
+    def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
+        """What each session saw goes to the store; own faults are noted."""
+        running = self._shared.running
+        seen, self._shared.last_words = self._shared.last_words, []
+        faults: Counter[str] = Counter()
+        for number, octets, bits in intervals:
+            known = running.get(number)
+            if known is None:
+                continue
+            session = known[1]
+            session.saw(octets)
+            seen.append((session.key, octets))
+            if bits & _DISTURBING:
+                # A slot that was missed is noticed when its worker wakes, which may be in the next second.
+                session.pollute(start_ns - NANOS, end_ns)
+                for fault, name in _FAULT_NAMES.items():
+                    if bits & fault & _DISTURBING:
+                        faults[name] += 1
+        if faults:
+            self._faults.of_sessions(faults)
+        if seen:
+            # The span ends in this second of the clock; most of it was in the one before.
+            self._store.put_second(max(0, end_ns // NANOS - 1), seen)
+
+    def _look(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
+        if what & News.EVENTS:
+            session.take_events()
+        if what & News.PROBES:
+            session.look_at_probes(host_disturbed)
+        if what & (News.TESTS | News.FINISHED):
+            self.take_tests(connection, session)
+        if what & News.FINISHED:
+            connection.finished(session)
+        elif session.silent or (what & News.EVENTS and session.no_packet_leaves):
+            connection.silent(session)
+
+    def take_tests(self, connection: Connection, session: WatchedSession) -> None:
+        """Judge the tests of a session that have ended."""
+        if session.take_tests(self._faults.host):
+            self._completed(connection, session)
+            if session.plan.persistent and not session.dirty:
+                session.dirty = True
+                self._unsaved.append(session)
+
+    def _cut(self) -> None:
+        """End the tests of continuous sessions whose time is over."""
+        now_ns, wall_ns = self._shared.clocks.monotonic_ns(), self._shared.clocks.wall_ns()
+        running = {session for _, session in self._shared.running.values() if not session.plan.probe_count}
+        for session in [known for known in self._cut_ns if known not in running]:
+            del self._cut_ns[session]
+        for session in running:
+            due_ns = self._cut_ns.setdefault(session, now_ns + session.plan.test_interval_ns)
+            if now_ns >= due_ns:
+                session.collections.cut(wall_ns)
+                # Tests end at whole intervals; those that were missed are not made up for.
+                missed = (now_ns - due_ns) // session.plan.test_interval_ns
+                self._cut_ns[session] = due_ns + (missed + 1) * session.plan.test_interval_ns
+
+    def last(self) -> None:
+        """Every session has stopped: keep what they saw last, and save all that should survive."""
+        if self._shared.last_words:
+            self._keep([], *self._faults.look())
+        for connection in self._connections.values():
+            for session in connection.sessions.values():
+                self.take_tests(connection, session)
+                if session.plan.persistent and not session.dirty:
+                    session.dirty = True
+                    self._unsaved.append(session)
+        self.save(None)
+
+    def save(self, most: int | None) -> None:
+        """Save sessions that have something new, the longest unsaved first."""
+        count = len(self._unsaved) if most is None else min(most, len(self._unsaved))
+        for _ in range(count):
+            session = self._unsaved.popleft()
+            if session.dirty:  # else a reload has ended it
+                session.dirty = False
+                self._store.put_collections(session.key, session.pack())

@@ -1,0 +1,428 @@
+"""Control-connections of the client without a control connection: light ones, which only share a name and statements.
+
+Theory of operation. A light test-session has no task: its Session-Sender runs on the packet plane, and what has to be
+done in Python is done when it is opened, when its tests end, and when nothing comes back. Names are looked up in
+threads of their own (`names`). What cannot be opened is tried again after a pause; a target that is silent is looked up
+again, and its session opened anew only if that changes where packets go, or if the kernel does not let them out.
+
+Many sessions do not send at the same moment: each start is put off by its part of the interval (`Starts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from twoway.analysis.notices import Notice, State
+from twoway.analysis.views import ControlView, TestView
+from twoway.config import defaults
+from twoway.config.defaults import NANOS
+from twoway.config.endpoint import parse_endpoint
+from twoway.daemon.session import STATUS_ORDER, WatchedSession
+from twoway.drivers.plane import session_spec
+from twoway.drivers.resolve import numeric_family
+from twoway.errors import TwowayError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from twoway.config.plan import ConnectionPlan, SessionKey, SessionPlan
+    from twoway.daemon.bulletin import Bulletin
+    from twoway.daemon.names import Names
+    from twoway.daemon.own_faults import Clocks
+    from twoway.drivers.plane import IntervalSummary as IntervalSummary
+    from twoway.drivers.resolve import Address
+    from twoway.drivers.session_plane import PlaneSession, SessionPlane
+
+ATTEMPTS = 128
+"""Control connections that are being made at once: a thousand peers that come back do not come at once for us."""
+_RETRY_S = 5.0
+_LONGEST_RETRY_S = 60.0
+_LOOK_AGAIN_NS = 30 * NANOS
+"""Between two looks at the way to a silent target."""
+_SAMPLES_S = 10
+"""So long the event loop may be held up before samples are lost."""
+_LEAST_SAMPLES = 256
+_AT_ONCE = 200
+"""Sessions that are opened before others get a turn on the event loop: some 10 ms."""
+
+
+class Starts:
+    """Spreads starts evenly over an interval, however many there are: multiples of the golden ratio."""
+
+    def __init__(self) -> None:
+        self._part = 0.0
+
+    def delay_ns(self, interval_ns: int) -> int:
+        """How long the next one is put off. The first is not."""
+        delay = int(self._part * min(interval_ns, NANOS))
+        self._part = (self._part + 0.618_033_988_749_895) % 1.0
+        return delay
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of the daemon share."""
+
+    plane: SessionPlane
+    names: Names
+    bulletin: Bulletin
+    clocks: Clocks
+    kept: dict[SessionKey, bytes] = field(default_factory=dict)
+    """States of sessions that do not run: as the store kept them, or as a reload left them."""
+    running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
+    """Number of a Session-Sender -> whose it is."""
+    last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
+    """What sessions that have ended saw since the last second was taken, packed."""
+    starts: Starts = field(default_factory=Starts)
+    attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS))
+
+    def begin(self, connection: Connection, session: WatchedSession, sender: PlaneSession, to: tuple[str, int]) -> None:
+        """A Session-Sender runs for a session."""
+        session.begin(sender, to)
+        self.running[sender.number] = (connection, session)
+
+    def end(self, session: WatchedSession) -> None:
+        """The session has no Session-Sender from now on; nothing that it saw is lost."""
+        sender = session.sender
+        if sender is None:
+            return
+        sender.abort()
+        for _, octets, _ in self.plane.take_intervals([sender]):
+            self.last_words.append((session.key, octets))
+        session.end()
+        self.running.pop(sender.number, None)
+        self.plane.forget(sender)
+
+    def session(self, plan: SessionPlan) -> WatchedSession:
+        """A session that has not begun, with what survived of it."""
+        session = WatchedSession(plan, self.bulletin, self.clocks)
+        kept = self.kept.pop(plan.key, None)
+        if kept is not None and plan.persistent:
+            session.restore(kept)
+        return session
+
+    def retire(self, session: WatchedSession, why: str) -> None:
+        """A session is no longer configured, or as another one, which may take up its results."""
+        session.close(why)
+        session.dirty = False
+        if session.plan.persistent:
+            self.kept[session.key] = session.pack()
+
+
+class Connection(Protocol):
+    """A control-connection of the client, as the daemon drives it."""
+
+    plan: ConnectionPlan
+    sessions: dict[str, WatchedSession]
+
+    def start(self, tests: int | None) -> None:
+        """Begin: `tests` tests of each session, None for as many as the plan has."""
+
+    async def stop(self, reason: str) -> None:
+        """End its tests; `start` may follow."""
+
+    async def close(self, why: str) -> None:
+        """End for good."""
+
+    async def change(self, plan: ConnectionPlan, stop: Iterable[SessionPlan], start: Iterable[SessionPlan]) -> None:
+        """Go on under another plan, with fewer and more sessions."""
+
+    def finished(self, session: WatchedSession) -> None:
+        """The Session-Sender of this session has ended by itself."""
+
+    def silent(self, session: WatchedSession) -> None:
+        """Nothing came back for some probes, or none could leave."""
+
+    def look(self) -> None:
+        """Once a second."""
+
+    def view(self) -> ControlView: ...
+    @property
+    def status(self) -> str: ...
+
+
+class Iterations:
+    """When every test-session of a connection has completed a test."""
+
+    def __init__(self) -> None:
+        self._completed: set[str] = set()
+        self.done = 0
+        """Test iterations, since the daemon started."""
+
+    def completed(self, session: str, of: Iterable[str]) -> bool:
+        """A session completed a test: whether all have since the last time."""
+        self._completed.add(session)
+        if not self._completed.issuperset(of):
+            return False
+        self._completed.clear()
+        self.done += 1
+        return True
+
+
+def tests_to_run(session: SessionPlan, tests: int | None) -> int:
+    """How many: 0 for no end."""
+    return session.test_count if tests is None else tests
+
+
+def probes_to_send(session: SessionPlan, tests: int | None) -> int | None:
+    """Packets of a session for so many tests; None for no end, as for a continuous session."""
+    return tests_to_run(session, tests) * session.probe_count or None
+
+
+def group_of(session: SessionPlan) -> tuple[int, int] | None:
+    """After how many probes how long a pause is made."""
+    return (session.probe_count, session.test_interval_ns) if session.probe_count else None
+
+
+def samples_kept(interval_ns: int) -> int:
+    """Room for the samples of a session until they are taken."""
+    return min(defaults.SAMPLE_CAPACITY, max(_LEAST_SAMPLES, _SAMPLES_S * NANOS // interval_ns))
+
+
+def joint_status(sessions: Iterable[WatchedSession]) -> str:
+    """What a connection does whose sessions do this."""
+    statuses = {session.status for session in sessions}
+    return next((status for status in STATUS_ORDER if status in statuses), "idle")
+
+
+def connection_notice(plan: ConnectionPlan, name: str, message: str, at_ns: int) -> Notice:
+    """A notice about a whole connection."""
+    return Notice(at_ns, name, State.ONCE, f"{plan.name}: {message}", connection=plan.name, trap=name in plan.traps)
+
+
+def test_view(session: WatchedSession, protocol: str) -> TestView:
+    """A session as `test-info` shows it."""
+    sender = session.sender
+    local = sender.local_address if sender is not None else ("", 0)
+    far = session.target_address or ("", 0)
+    everything = session.collections.collection("all-tests")
+    return TestView(
+        connection=session.plan.connection,
+        name=session.plan.name,
+        protocol=protocol,
+        sender_address=local[0],
+        sender_port=local[1],
+        reflector_address=far[0],
+        reflector_port=far[1],
+        status=session.status,
+        packets=0 if everything is None else everything.counter("sent"),
+        reason=session.reason,
+    )
+
+
+class LightConnection:
+    """Test-sessions without a control connection (STAMP, TWAMP Light)."""
+
+    def __init__(self, plan: ConnectionPlan, shared: Shared) -> None:
+        self.plan = plan
+        self._shared = shared
+        self.sessions = {session.name: shared.session(session) for session in plan.sessions}
+        self.retries = 0
+        self._tests: int | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._retry: dict[str, asyncio.TimerHandle] = {}
+        self._pause_s: dict[str, float] = {}
+        self._look_after_ns: dict[str, int] = {}
+        self._later: asyncio.Handle | None = None
+
+    @property
+    def status(self) -> str:
+        """The best that one of its sessions does."""
+        return joint_status(self.sessions.values())
+
+    def start(self, tests: int | None) -> None:
+        """Begin: `tests` tests of each session, None for as many as the plan has."""
+        self._tests = tests
+        for session in self.sessions.values():
+            session.be("connecting")
+        self._open_some(list(self.sessions.values()))
+
+    def _open_some(self, sessions: list[WatchedSession]) -> None:
+        """Open these: some now, the rest when the event loop has had a turn."""
+        for session in sessions[:_AT_ONCE]:
+            if session.status == "connecting" and self.sessions.get(session.plan.name) is session:
+                self._open(session)
+        rest = sessions[_AT_ONCE:]
+        self._later = asyncio.get_running_loop().call_soon(self._open_some, rest) if rest else None
+
+    async def stop(self, reason: str) -> None:
+        """End its tests at once; `start` may follow."""
+        self._open_no_more()
+        for session in self.sessions.values():
+            self._halt(session)
+            session.recovered()
+            session.be("stopped", reason)
+
+    async def close(self, why: str) -> None:
+        """End for good."""
+        self._open_no_more()
+        for session in self.sessions.values():
+            self._halt(session)
+            self._shared.retire(session, why)
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def change(self, plan: ConnectionPlan, stop: Iterable[SessionPlan], start: Iterable[SessionPlan]) -> None:
+        """Go on under another plan, with fewer and more sessions."""
+        self.plan = plan
+        running = self.status not in ("stopped", "idle") or plan.test_start == "auto"
+        for old in stop:
+            session = self.sessions.pop(old.name)
+            self._halt(session)
+            self._shared.retire(session, "it is no longer configured")
+        fresh = {new.name: self._shared.session(new) for new in start}
+        self.sessions = {
+            wanted.name: fresh[wanted.name] if wanted.name in fresh else self.sessions[wanted.name]
+            for wanted in plan.sessions
+        }
+        if running:
+            for session in fresh.values():
+                self._open(session)
+
+    def finished(self, session: WatchedSession) -> None:
+        """All its probes are decided, or its Session-Sender could not go on."""
+        asked = probes_to_send(session.plan, self._tests)
+        self._shared.end(session)
+        if asked is not None:
+            session.be("stopped", "all its tests have been run")
+        else:
+            self._failed(session, "its Session-Sender ended")
+
+    def silent(self, session: WatchedSession) -> None:
+        """Look again at the way to the target, now and then."""
+        now_ns = self._shared.clocks.monotonic_ns()
+        if session.sender is None or now_ns < self._look_after_ns.get(session.plan.name, 0):
+            return
+        self._look_after_ns[session.plan.name] = now_ns + _LOOK_AGAIN_NS
+        self._spawn(self._look_again(session))
+
+    def look(self) -> None:
+        """Nothing to look at: what happens to a session is told by the packet plane."""
+
+    def view(self) -> ControlView:
+        """As `control-info` shows it."""
+        sessions = list(self.sessions.values())
+        first = sessions[0]
+        local = first.sender.local_address if first.sender is not None else ("", 0)
+        far = first.target_address or ("", 0)
+        return ControlView(
+            name=self.plan.name,
+            client_address=local[0],
+            client_port=local[1],
+            server_address=far[0],
+            server_port=far[1],
+            active_tests=sum(session.sender is not None for session in sessions),
+            status=self.status,
+            mode="none",
+            retries=self.retries,
+            since_ns=max(session.since_ns for session in sessions),
+            reason=next((session.reason for session in sessions if session.reason is not None), None),
+        )
+
+    # Opening.
+
+    def _open(self, session: WatchedSession) -> None:
+        """Open a session, at once where its target is an address."""
+        self._forget_retry(session)
+        measurement = session.plan.light
+        if measurement is None:
+            raise ValueError("a light connection has light sessions")
+        self._shared.end(session)
+        try:
+            endpoint = parse_endpoint(measurement.target)
+            address = self._shared.names.now(endpoint, defaults.PORT, measurement.family)
+            if address is not None:
+                self._begin(session, address)
+                return
+        except TwowayError as error:
+            self._failed(session, str(error))
+            return
+        if session.status != "failed":
+            session.be("connecting", f"resolving {endpoint.host}")
+        self._spawn(self._find(session))
+
+    async def _find(self, session: WatchedSession) -> None:
+        measurement = session.plan.light
+        if measurement is None or session.plan.name not in self.sessions:
+            return
+        try:
+            endpoint = parse_endpoint(measurement.target)
+            address = await self._shared.names.find(endpoint, defaults.PORT, measurement.family)
+            if self.sessions.get(session.plan.name) is session and session.status != "stopped":
+                self._begin(session, address)
+        except TwowayError as error:
+            if self.sessions.get(session.plan.name) is session and session.status != "stopped":
+                self._failed(session, str(error))
+
+    def _begin(self, session: WatchedSession, address: Address) -> None:
+        """Open its Session-Sender. Raises `ConfigError` and `PlaneError`."""
+        plan = session.plan
+        if plan.light is None:
+            raise ValueError("a light connection has light sessions")
+        measurement = replace(
+            plan.light,
+            count=probes_to_send(plan, self._tests),
+            duration_ns=None,
+            sample_capacity=samples_kept(plan.light.interval_ns),
+        )
+        shared = self._shared
+        shared.end(session)
+        sender = shared.plane.open(session_spec(measurement, address), group=group_of(plan), into=session.collections)
+        session.recovered()
+        shared.begin(self, session, sender, (address.host, address.port))
+        self._pause_s.pop(plan.name, None)
+        self._look_after_ns[plan.name] = shared.clocks.monotonic_ns() + _LOOK_AGAIN_NS
+        delay_ns = shared.starts.delay_ns(measurement.interval_ns)
+        sender.start_at_monotonic(shared.clocks.monotonic_ns() + delay_ns)
+
+    def _failed(self, session: WatchedSession, reason: str) -> None:
+        """Try again later, each time after a longer pause."""
+        session.failed(reason)
+        self.retries += 1
+        name = session.plan.name
+        pause_s = self._pause_s.get(name, _RETRY_S)
+        self._pause_s[name] = min(2 * pause_s, _LONGEST_RETRY_S)
+        wait_s = pause_s * random.uniform(0.8, 1.2)  # noqa: S311  (it spreads load and guards nothing)
+        self._retry[name] = asyncio.get_running_loop().call_later(wait_s, self._open, session)
+
+    async def _look_again(self, session: WatchedSession) -> None:
+        """The target is silent: open its session anew if it has moved, or if nothing can leave."""
+        measurement = session.plan.light
+        if measurement is None:
+            return
+        endpoint = parse_endpoint(measurement.target)
+        try:
+            address = await self._shared.names.find(endpoint, defaults.PORT, measurement.family)
+        except TwowayError:
+            return  # what is measured now is the best that is known
+        if session.sender is None or self.sessions.get(session.plan.name) is not session:
+            return
+        moved = numeric_family(endpoint.host) is None and (address.host, address.port) != session.target_address
+        if moved or session.no_packet_leaves:
+            self._shared.end(session)
+            try:
+                self._begin(session, address)
+            except TwowayError as error:
+                self._failed(session, str(error))
+
+    def _halt(self, session: WatchedSession) -> None:
+        self._forget_retry(session)
+        self._shared.end(session)
+
+    def _open_no_more(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+
+    def _forget_retry(self, session: WatchedSession) -> None:
+        handle = self._retry.pop(session.plan.name, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,380 @@
+"""The daemon: every role of a plan in one process, for months, and what it shows of itself.
+
+Theory of operation. A plan (what a configuration comes to) is run by parts that each know one thing: `connection` and
+`managed` keep test-sessions going, `session` judges them, `roles` answer others, `collect` takes everything once a
+second, `bulletin` tells. This module makes the parts, changes them at a reload, and answers who asks. All of it runs on
+one event loop, which no packet waits for and which waits for no disk, name or peer.
+
+A reload is atomic: the new file is read and checked whole, then sockets of roles are opened, and only when all that has
+succeeded anything stops. What is refused changed nothing, and is shown until a reload succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from twoway.analysis.views import HealthView, RequestView
+from twoway.config.plan import Plan
+from twoway.daemon import probes, showing
+from twoway.daemon.bulletin import REMEMBERED, Bulletin
+from twoway.daemon.collect import Collector
+from twoway.daemon.connection import Iterations, LightConnection, Shared, connection_notice, test_view
+from twoway.daemon.managed import ManagedConnection
+from twoway.daemon.names import Names
+from twoway.daemon.own_faults import OwnFaults, SystemClocks, resident_octets
+from twoway.daemon.reload import difference
+from twoway.daemon.roles import Roles, RolesError
+from twoway.daemon.seams import NoStore, NoTeller
+from twoway.drivers.plane import version
+from twoway.drivers.session_plane import SessionPlane, merge_packed
+from twoway.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from twoway.analysis.notices import Notice
+    from twoway.analysis.result import Summary
+    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, TestView
+    from twoway.config.plan import ConnectionPlan, SessionKey
+    from twoway.daemon.connection import Connection
+    from twoway.daemon.own_faults import Clocks
+    from twoway.daemon.reload import Difference
+    from twoway.daemon.seams import Store, Teller
+    from twoway.daemon.session import WatchedSession
+
+_SECOND_S = 1.0
+_CHUNK = 100
+"""Connections that are started before others get a turn on the loop."""
+
+
+class Daemon:
+    """All roles of a plan: `analysis.views.Watched` for who asks. `open` and `close` are its life."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        configuration: str = "",
+        read_plan: Callable[[], Plan | Sequence[str]] | None = None,
+        store: Store | None = None,
+        teller: Teller | None = None,
+        clocks: Clocks | None = None,
+        beat: Callable[[Daemon], object] | None = None,
+    ) -> None:
+        """`read_plan` reads the configuration again: the plan, or a line for each error. `beat` is called each second.
+
+        Nothing is opened before `open`.
+        """
+        self.plan = plan
+        self._configuration = configuration
+        self._read_plan = read_plan
+        self._store: Store = store or NoStore()
+        self._teller: Teller = teller or NoTeller()
+        self._clocks: Clocks = clocks or SystemClocks()
+        self._beat = beat
+        self._bulletin = Bulletin(self._store, self._teller)
+        self._roles = Roles()
+        self._connections: dict[str, Connection] = {}
+        self._iterations: dict[str, Iterations] = {}
+        self._faults = OwnFaults(self._bulletin, self._clocks)
+        self._started_ns = self._loaded_ns = self._clocks.wall_ns()
+        self._reload_errors: tuple[str, ...] = ()
+        self._changing = asyncio.Lock()
+        self._shared: Shared | None = None
+        self._collector: Collector | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # Its life.
+
+    async def open(self) -> None:
+        """Open every role and start every test-session that starts by itself. Raises `RolesError`."""
+        await self._roles.open(self.plan)
+        self._shared = Shared(
+            SessionPlane(workers=self.plan.workers),
+            Names(),
+            self._bulletin,
+            self._clocks,
+            kept=dict(await self._kept()),
+        )
+        self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
+        for connection in self.plan.connections:
+            self._add(connection)
+        await self._begin(self.plan.connections)
+        self._faults.lag.start()  # what the start took is no fault of any second
+        self._task = asyncio.create_task(self._run())
+        self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
+
+    async def _kept(self) -> Mapping[SessionKey, bytes]:
+        """What survived the last end; nothing if the store cannot be read now, which it says itself."""
+        try:
+            self._bulletin.remember(await self._store.notices(REMEMBERED))
+            return await self._store.collections()
+        except StoreError:
+            return {}
+
+    async def close(self) -> None:
+        """End every session and role, having saved what survives. Idempotent."""
+        shared, self._shared = self._shared, None
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if shared is not None and self._collector is not None:
+            self._bulletin.say("stopping", "the daemon ends")
+            await self._second(self._collector)  # what it has seen so far is kept, too
+            await asyncio.gather(*(connection.stop("the daemon ends") for connection in self._connections.values()))
+            self._collector.last()
+            shared.plane.close()
+            shared.names.close()
+        self._faults.lag.stop()
+        await self._roles.close()
+
+    async def _run(self) -> None:
+        """Once a second, at the beginning of each second of the loop's clock."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + _SECOND_S, loop.time())
+            await asyncio.sleep(due - loop.time())
+            if self._collector is not None:
+                await self._second(self._collector)
+            if self._beat is not None:
+                self._beat(self)
+
+    async def _second(self, collector: Collector) -> None:
+        try:
+            await collector.second()
+        except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
+            self._faults.internal(error)
+
+    def _add(self, plan: ConnectionPlan) -> None:
+        shared = self._running
+        self._connections[plan.name] = (
+            LightConnection(plan, shared) if plan.control is None else ManagedConnection(plan, shared)
+        )
+        self._iterations[plan.name] = Iterations()
+
+    async def _begin(self, plans: Iterable[ConnectionPlan]) -> None:
+        for number, plan in enumerate(plans):
+            if plan.test_start == "auto":
+                self._connections[plan.name].start(None)
+            if number % _CHUNK == _CHUNK - 1:
+                await asyncio.sleep(0)
+
+    @property
+    def _running(self) -> Shared:
+        if self._shared is None:
+            raise RuntimeError("the daemon has not been opened")
+        return self._shared
+
+    def post(self, notice: Notice) -> None:
+        """A notice of a part that was given to the daemon."""
+        self._bulletin.post(notice)
+
+    def _completed(self, connection: Connection, session: WatchedSession) -> None:
+        plan = connection.plan
+        iterations = self._iterations[plan.name]
+        if iterations.completed(session.plan.name, connection.sessions) and "test-iteration-done" in plan.traps:
+            message = f"every test-session completed a test ({iterations.done} times since the start)"
+            self._bulletin.post(connection_notice(plan, "test-iteration-done", message, self._clocks.wall_ns()))
+
+    # Reload.
+
+    async def reload(self) -> RequestView:
+        """Read the configuration again and go on under it, or refuse it whole."""
+        if self._read_plan is None:
+            return RequestView(ok=False, message="there is no configuration file to read again")
+        async with self._changing:
+            read = await asyncio.to_thread(self._read_plan)
+            if not isinstance(read, Plan):
+                return self._refuse(read)
+            change = difference(self.plan, read)
+            try:
+                self._teller.reconfigure(read.notices)
+            except ConfigError as error:
+                return self._refuse((str(error),))
+            try:
+                await self._roles.change(self.plan, read)
+            except RolesError as error:
+                self._teller.reconfigure(self.plan.notices)
+                return self._refuse(error.reasons)
+            await self._apply(read, change)
+            self._reload_errors = ()
+            self._loaded_ns = self._clocks.wall_ns()
+            self._bulletin.say("configuration-reloaded", f"{self._configuration}: {change.describe()}")
+            return RequestView(ok=True, message=change.describe())
+
+    def _refuse(self, errors: Sequence[str]) -> RequestView:
+        self._reload_errors = tuple(errors)
+        count = len(self._reload_errors)
+        message = f"{self._configuration}: {count} error{'s' * (count != 1)}, nothing was changed: {errors[0]}"
+        self._bulletin.say("configuration-refused", message)
+        return RequestView(ok=False, message="\n".join(errors))
+
+    async def _apply(self, plan: Plan, change: Difference) -> None:
+        gone = [self._connections.pop(old.name) for old in change.stop]
+        await asyncio.gather(*(connection.close("it is no longer configured") for connection in gone))
+        for one in change.change:
+            connection = self._connections[one.new.name]
+            await connection.change(one.new, one.stop, one.start)
+            for session in one.adjust:
+                connection.sessions[session.name].adjust(session)
+        for new in change.start:
+            self._add(new)
+        order = [connection.name for connection in plan.connections]
+        for name in order:
+            self._connections[name] = self._connections.pop(name)
+        await self._begin(change.start)
+        self.plan = plan
+
+    # Requests.
+
+    async def start(self, connection: str | None, repeat: int | None) -> RequestView:
+        """Begin the tests of connections that do not run: those of one, or of all."""
+        async with self._changing:
+            begun, running = [], []
+            for name, one in self._chosen(connection):
+                if one.status in ("idle", "stopped"):
+                    manual = one.plan.test_start == "manual"
+                    one.start(repeat if repeat is not None else 1 if manual else None)
+                    begun.append(name)
+                else:
+                    running.append(name)
+            if not begun:
+                what = f"{connection} runs already" if connection is not None else "nothing waits to be started"
+                return RequestView(ok=False, message=what, affected=running)
+            return RequestView(ok=True, message=f"started: {', '.join(begun)}", affected=begun)
+
+    async def stop(self, connection: str | None) -> RequestView:
+        """End the tests of one connection, or of all, until they are started."""
+        async with self._changing:
+            chosen = [(name, one) for name, one in self._chosen(connection) if one.status not in ("idle", "stopped")]
+            await asyncio.gather(*(one.stop("stopped on request") for _, one in chosen))
+            stopped = [name for name, _ in chosen]
+            if not stopped:
+                what = f"{connection} does not run" if connection is not None else "nothing runs"
+                return RequestView(ok=False, message=what)
+            return RequestView(ok=True, message=f"stopped: {', '.join(stopped)}", affected=stopped)
+
+    def _chosen(self, connection: str | None) -> list[tuple[str, Connection]]:
+        if connection is None:
+            return list(self._connections.items())
+        return [(connection, self._connections[connection])]
+
+    async def clear(self, what: str, name: str | None) -> RequestView:
+        """Forget `results` or `history` (of a connection, or of all), `events`, or close a `server-control`."""
+        if what in ("results", "history"):
+            sessions = [session for _, one in self._chosen(name) for session in one.sessions.values()]
+            for session in sessions:
+                session.clear(what)
+            affected = [f"{session.plan.connection} {session.plan.name}" for session in sessions]
+            return RequestView(ok=True, message=f"cleared the {what} of {len(sessions)}", affected=affected)
+        if what == "events":
+            try:
+                await self._store.clear(what)
+            except StoreError as error:
+                return RequestView(ok=False, message=str(error))
+            return RequestView(ok=True, message=f"forgot {self._bulletin.clear()} events")
+        if what == "server-control":
+            return self._close_server_connections(name)
+        raise KeyError(what)
+
+    def _close_server_connections(self, name: str | None) -> RequestView:
+        closed = self._roles.close_connections(name)
+        if not closed:
+            return RequestView(ok=False, message="the server has no control connection to close")
+        return RequestView(ok=True, message=f"closed {len(closed)} control connections", affected=closed)
+
+    # What it shows.
+
+    def _session(self, key: SessionKey) -> WatchedSession:
+        connection = self._connections.get(key[0])
+        if connection is None or key[1] not in connection.sessions:
+            raise KeyError(f"{key[0]} {key[1]}")
+        return connection.sessions[key[1]]
+
+    def keys(self) -> Sequence[SessionKey]:
+        """Every test-session of the client, in the order of the configuration."""
+        return [session.key for one in self._connections.values() for session in one.sessions.values()]
+
+    def client_connections(self) -> Sequence[ControlView]:
+        """The control-connections of the client."""
+        return [connection.view() for connection in self._connections.values()]
+
+    def client_tests(self) -> Sequence[TestView]:
+        """The test-sessions of the client."""
+        return [
+            test_view(session, showing.protocol_of(session))
+            for one in self._connections.values()
+            for session in one.sessions.values()
+        ]
+
+    def server_connections(self) -> Sequence[ControlView]:
+        """The control connections of the Server."""
+        return self._roles.server_connections()
+
+    def server_tests(self) -> Sequence[TestView]:
+        """The test-sessions of the Server."""
+        return self._roles.server_tests()
+
+    def results(self, key: SessionKey) -> ResultsView:
+        """Everything known of a test-session. Raises `KeyError`."""
+        return showing.results_view(self._session(key))
+
+    def glance(self, key: SessionKey) -> GlanceView:
+        """The little that a table can afford. Raises `KeyError`."""
+        return showing.glance_view(self._session(key))
+
+    def history(self, key: SessionKey, since_ns: int | None = None, limit: int | None = None) -> Sequence[ProbeView]:
+        """The probes that are remembered, oldest first. Raises `KeyError`."""
+        session = self._session(key)
+        return probes.rows(session.collections.history(since_ns, limit), session.last_errno)
+
+    def summary(self, key: SessionKey) -> Summary:
+        """Everything since the daemon started. Raises `KeyError`."""
+        return self._session(key).summary() or merge_packed(())
+
+    def notices(self, since_ns: int | None, limit: int) -> Sequence[Notice]:
+        """The last notices, oldest first."""
+        return self._bulletin.newest(since_ns, limit)
+
+    def notice_counts(self) -> Mapping[tuple[str, str], int]:
+        """(name, state) -> how often."""
+        return self._bulletin.counts
+
+    def reflector_counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Addresses of each light Session-Reflector -> disposition -> packets."""
+        return self._roles.reflector_counters()
+
+    def server_counters(self) -> Mapping[str, int]:
+        """Of the Server, empty without one."""
+        return self._roles.server_counters()
+
+    def alarms_raised(self) -> int:
+        """Test-sessions with an alarm."""
+        return sum(
+            bool(session.alarms.raised) for one in self._connections.values() for session in one.sessions.values()
+        )
+
+    def health(self) -> HealthView:
+        """The daemon's own state."""
+        statuses = Counter(session.status for one in self._connections.values() for session in one.sessions.values())
+        return HealthView(
+            version=version(),
+            started_ns=self._started_ns,
+            configuration=self._configuration,
+            configuration_loaded_ns=self._loaded_ns,
+            reload_ok=not self._reload_errors,
+            reload_errors=self._reload_errors,
+            sessions=dict(statuses),
+            own_faults=dict(self._faults.counts),
+            loop_lag_ns=self._faults.lag.last_minute_ns,
+            cpu_steal_ratio=self._faults.steal_ratio,
+            rss_octets=resident_octets(),
+            store=self._store.state(),
+            receivers=self._teller.state(),
+        )

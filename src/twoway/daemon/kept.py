@@ -1,0 +1,60 @@
+"""The store as the daemon wants it: the notices of before come back as notices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twoway.analysis.notices import NOTICES, Figures, Notice, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twoway.analysis.result import Summary
+    from twoway.config.plan import SessionKey
+    from twoway.store.store import Store
+
+
+class DaemonStore:
+    """`daemon.seams.Store` on `store.store.Store`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.put_second = store.put_second
+        self.put_collections = store.put_collections
+        self.put_notice = store.put_notice
+        self.state = store.state
+
+    async def collections(self) -> Mapping[SessionKey, bytes]:
+        """What `put_collections` kept. Raises `StoreError`."""
+        return await self._store.collections()
+
+    async def notices(self, limit: int) -> Sequence[Notice]:
+        """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
+        kept = await self._store.events(limit=limit)
+        return [notice for event in kept if (notice := _notice(event.fields)) is not None]
+
+    async def clear(self, what: str) -> None:
+        """Forget `events`. Raises `StoreError`."""
+        await self._store.clear(what)
+
+    async def summary(self, key: SessionKey, start_ns: int, end_ns: int) -> Summary | None:
+        """Everything of a window, None where nothing is kept of it. Raises `StoreError`."""
+        return (await self._store.summary(key, start_ns, end_ns)).summary
+
+
+def _notice(fields: Mapping[str, object]) -> Notice | None:
+    """A notice as it was kept; None if it is of another version and makes no sense here."""
+    known: dict[str, Any] = dict(fields)
+    figures = known.pop("figures", None)
+    if known.get("name") not in NOTICES:
+        return None
+    try:
+        if isinstance(figures, dict):
+            spreads = {
+                name: tuple(figures[name]) for name in ("rtt", "egress", "ingress") if figures.get(name) is not None
+            }
+            known["figures"] = Figures(**{**figures, **spreads})
+        known["state"] = State(str(known["state"]))
+        return Notice(**known)
+    except (TypeError, ValueError, KeyError):
+        return None

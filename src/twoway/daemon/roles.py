@@ -1,0 +1,211 @@
+"""The roles that answer others: the Server and the light Session-Reflectors.
+
+A role that cannot begin ends the daemon's start with a line for each. At a reload nothing is given up before what comes
+instead is there, if its addresses are free. If they are those of the role that runs, that has to go first, and it comes
+back if the new one fails; its clients negotiate anew, and what it counted begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twoway.analysis.views import ControlView, TestView
+from twoway.drivers.plane import Reflector
+from twoway.drivers.server import Server
+from twoway.errors import TwowayError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twoway.config.plan import Plan
+    from twoway.config.reflection import Reflection
+    from twoway.config.server import ServerOptions
+
+
+class RolesError(TwowayError):
+    """Roles that could not begin; `reasons` has a line for each."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+class Roles:
+    """What answers others."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+        self._reflectors: list[tuple[Reflection, Reflector]] = []
+
+    async def open(self, plan: Plan) -> None:
+        """Open every role of the plan. Raises `RolesError`, and then none is open."""
+        reasons = []
+        for reflection in plan.reflections:
+            try:
+                self._reflectors.append((reflection, Reflector(reflection)))
+            except TwowayError as error:
+                reasons.append(f"light server: {error}")
+        if plan.server is not None:
+            try:
+                self.server = await _serving(plan.server)
+            except TwowayError as error:
+                reasons.append(f"server: {error}")
+        if reasons:
+            await self.close()
+            raise RolesError(reasons)
+        for _, reflector in self._reflectors:
+            reflector.start()
+
+    async def change(self, old: Plan, new: Plan) -> None:
+        """Go on under another plan. Raises `RolesError`, and then everything is as before."""
+        kept = [pair for pair in self._reflectors if pair[0] in new.reflections]
+        gone = [pair for pair in self._reflectors if pair[0] not in new.reflections]
+        known = [reflection for reflection, _ in kept]
+        wanted = [reflection for reflection in new.reflections if reflection not in known]
+        before, differs = self.server, old.server != new.server
+        opened: list[tuple[Reflection, Reflector]] = []
+        server: Server | None = None
+        # First beside what runs; what is in the way of that may only go if nothing else fails.
+        in_the_way: list[TwowayError] = []
+        hopeless: list[TwowayError] = []
+        try:
+            opened = _opened(wanted)
+        except TwowayError as error:
+            (in_the_way if gone else hopeless).append(error)
+        try:
+            server = await _serving(new.server) if differs and new.server is not None else None
+        except TwowayError as error:
+            (in_the_way if before is not None else hopeless).append(error)
+        try:
+            if hopeless:
+                raise hopeless[0]
+            if in_the_way:
+                _end(gone)
+                if differs and before is not None:
+                    await before.close()
+                opened = opened or _opened(wanted)
+                if server is None and differs and new.server is not None:
+                    server = await _serving(new.server)
+        except TwowayError as error:
+            _end(opened)
+            if server is not None:
+                await server.close()
+            if not hopeless:
+                self._reflectors = kept + _opened([reflection for reflection, _ in gone])
+                if differs:
+                    self.server = None if old.server is None else await _serving(old.server)
+            raise RolesError([str(one) for one in hopeless] or [str(error)]) from None
+        if not in_the_way:
+            _end(gone)
+            if differs and before is not None:
+                await before.close()
+        self._reflectors = kept + opened
+        self.server = server if differs else before
+
+    async def close(self) -> None:
+        """End every role. Idempotent."""
+        server, self.server = self.server, None
+        reflectors, self._reflectors = self._reflectors, []
+        if server is not None:
+            await server.close()
+        _end(reflectors)
+
+    # What they are doing.
+
+    def reflector_counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Addresses of each light Session-Reflector -> disposition -> packets."""
+        return {
+            ", ".join(_endpoint(*address) for address in reflector.local_addresses): {
+                **reflector.counters(),
+                **{f"own:{name}": count for name, count in reflector.own_counters().items()},
+            }
+            for _, reflector in self._reflectors
+        }
+
+    def server_counters(self) -> Mapping[str, int]:
+        """Of the Server, empty without one."""
+        return {} if self.server is None else self.server.counters()
+
+    def server_connections(self) -> list[ControlView]:
+        """The Server's control connections."""
+        if self.server is None:
+            return []
+        return [
+            ControlView(
+                name=str(state.number),
+                client_address=state.client[0],
+                client_port=state.client[1],
+                server_address=state.server[0],
+                server_port=state.server[1],
+                active_tests=state.sessions,
+                status="testing" if state.sessions else "idle",
+                mode=state.mode,
+                retries=0,
+                since_ns=state.since_ns,
+                reason=None,
+            )
+            for state in self.server.connection_states()
+        ]
+
+    def close_connections(self, name: str | None) -> list[str]:
+        """Close a control connection of the Server, or all; the numbers of those closed. Raises `KeyError`."""
+        if self.server is None:
+            return []
+        numbers = [str(state.number) for state in self.server.connection_states()]
+        if name is not None and name not in numbers:
+            raise KeyError(name)
+        return [number for number in numbers if name in (None, number) and self.server.close_connection(int(number))]
+
+    def server_tests(self) -> list[TestView]:
+        """The Server's test-sessions."""
+        if self.server is None:
+            return []
+        return [
+            TestView(
+                connection=str(session.connection),
+                name=session.sid.hex(),
+                protocol=session.protocol,
+                sender_address=session.sender[0],
+                sender_port=session.sender[1],
+                reflector_address=session.receiver[0],
+                reflector_port=session.receiver[1],
+                status=session.state,
+                packets=sum(session.packets.values()),
+                reason=None,
+            )
+            for session in self.server.sessions()
+        ]
+
+
+def _opened(reflections: Sequence[Reflection]) -> list[tuple[Reflection, Reflector]]:
+    """Reflectors that run: all or, where one cannot be opened, none. Raises `TwowayError`."""
+    opened: list[tuple[Reflection, Reflector]] = []
+    try:
+        for reflection in reflections:
+            opened.append((reflection, Reflector(reflection)))  # noqa: PERF401  (those before one that fails are ended)
+    except TwowayError:
+        _end(opened)
+        raise
+    for _, reflector in opened:
+        reflector.start()
+    return opened
+
+
+def _end(reflectors: Sequence[tuple[Reflection, Reflector]]) -> None:
+    for _, reflector in reflectors:
+        reflector.stop()
+
+
+async def _serving(options: ServerOptions) -> Server:
+    server = Server(options)
+    server.on_event = _counted
+    await server.start()
+    return server
+
+
+def _counted(_event: object) -> None:
+    """The Server counts each event by name; counters are shown."""
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,88 @@
+"""What the daemon needs of the parts that are given to it: a store, who is told, and who resolves and opens.
+
+The command wires the real ones; tests give others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twoway.analysis.notices import Notice
+    from twoway.config.plan import NoticePlan, SessionKey
+
+
+class Store(Protocol):
+    """Where results are kept: `twoway.store.store.Store`. Nothing waits for a disk, but what is asynchronous."""
+
+    def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> object:
+        """What each session saw in a second of the wall clock."""
+
+    def put_collections(self, key: SessionKey, packed: bytes, /) -> object:
+        """The state of a session that survives a restart; the last one counts."""
+
+    def put_notice(self, notice: Notice, /) -> object: ...
+    async def collections(self) -> Mapping[SessionKey, bytes]:
+        """What `put_collections` kept. Raises `StoreError`."""
+
+    async def notices(self, limit: int, /) -> Sequence[Notice]:
+        """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
+
+    async def clear(self, what: str, /) -> None:
+        """Forget `events`. Raises `StoreError`."""
+
+    def state(self) -> Mapping[str, int | str | bool]: ...
+
+
+class Teller(Protocol):
+    """Who tells others of notices: `twoway.notify.notifier.Notifier`. Nothing here waits."""
+
+    def post(self, notice: Notice, /) -> None: ...
+    def reconfigure(self, plan: NoticePlan, /) -> None:
+        """Receivers that are equal in both plans are undisturbed. Raises `ConfigError`, and then nothing changed."""
+
+    def state(self) -> Sequence[Mapping[str, int | str]]: ...
+
+
+class NoStore:
+    """Nothing survives a restart."""
+
+    def put_second(self, _second: int, _packed: Sequence[tuple[SessionKey, bytes]], /) -> None:
+        """Nothing is kept."""
+
+    def put_collections(self, _key: SessionKey, _packed: bytes, /) -> None:
+        """Nothing is kept."""
+
+    def put_notice(self, _notice: Notice, /) -> None:
+        """Nothing is kept."""
+
+    async def collections(self) -> Mapping[SessionKey, bytes]:
+        """Nothing was kept."""
+        return {}
+
+    async def notices(self, _limit: int, /) -> Sequence[Notice]:
+        """Nothing was kept."""
+        return ()
+
+    async def clear(self, _what: str, /) -> None:
+        """There is nothing to forget."""
+
+    def state(self) -> Mapping[str, int | str | bool]:
+        """That there is none."""
+        return {"state": "off"}
+
+
+class NoTeller:
+    """Nobody is told."""
+
+    def post(self, _notice: Notice, /) -> None:
+        """Nobody is told."""
+
+    def reconfigure(self, _plan: NoticePlan, /) -> None:
+        """Still nobody."""
+
+    def state(self) -> Sequence[Mapping[str, int | str]]:
+        """There are no receivers."""
+        return ()

@@ -1,0 +1,1 @@
+"""Who is told: receivers of syslog messages and of SNMP notifications."""

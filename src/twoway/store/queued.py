@@ -1,0 +1,176 @@
+"""What waits to be written: bounded, never blocking whoever puts something in, and counting what does not fit.
+
+The event loop puts, the writer's thread takes. Nothing leaves the queue before it is committed, so that a disk that is
+full for a moment loses nothing; what comes when the queue is full is refused and counted. State of collections is not
+queued but replaced: only the newest of a test-session is of any use.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from twoway.config.plan import SessionKey
+
+MAX_OCTETS = 32 << 20
+"""Most that waits: a minute of 10,000 test-sessions, hours of a hundred."""
+_OVERHEAD = 150
+"""Octets of a tuple, a key and an octet string, roughly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """What all test-sessions measured in one second."""
+
+    second: int
+    summaries: Sequence[tuple[SessionKey, bytes]]
+
+    @property
+    def octets(self) -> int:
+        return sum(len(packed) for _, packed in self.summaries) + _OVERHEAD * (1 + len(self.summaries))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Per-probe rows of one test-session."""
+
+    key: SessionKey
+    start_ns: int
+    end_ns: int
+    probes: int
+    data: bytes
+
+    @property
+    def octets(self) -> int:
+        return len(self.data) + _OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A notice."""
+
+    at_ns: int
+    name: str
+    data: str
+
+    @property
+    def octets(self) -> int:
+        return len(self.data) + _OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something to be done in its turn, between what was put before it and what comes after."""
+
+    act: Callable[[sqlite3.Connection], None]
+    done: Future[None]
+
+    @property
+    def octets(self) -> int:
+        return _OVERHEAD
+
+
+Item = Second | History | Event | Call
+
+
+class Queue:
+    """See above. All methods may be called from any thread."""
+
+    def __init__(self, max_octets: int = MAX_OCTETS) -> None:
+        self._changed = threading.Condition()
+        self._items: deque[tuple[Item, int]] = deque()
+        self._collections: dict[SessionKey, bytes] = {}
+        self._octets = 0
+        self._max_octets = max_octets
+        self._closing = False
+        self.refused: dict[str, int] = {"seconds": 0, "history": 0, "events": 0}
+        """What was not taken, because too much waited."""
+
+    def put(self, item: Item) -> bool:
+        """Put it at the end; False if there is no room, or nobody takes any more."""
+        octets = item.octets
+        with self._changed:
+            if self._closing or (self._octets + octets > self._max_octets and not isinstance(item, Call)):
+                if not isinstance(item, Call):
+                    self.refused[KINDS[type(item)]] += 1
+                return False
+            self._items.append((item, octets))
+            self._octets += octets
+            self._changed.notify()
+        return True
+
+    def put_collections(self, key: SessionKey, packed: bytes) -> None:
+        """Replace what waits of this test-session."""
+        with self._changed:
+            self._collections[key] = packed
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something waits or the end is near, at most so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._closing, timeout_s)
+
+    def linger(self, timeout_s: float) -> None:
+        """Let more gather, but not when the end is near."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not self._closing and (remaining := deadline - time.monotonic()) > 0:
+                self._changed.wait(remaining)
+
+    def waiting(self, most: int) -> list[Item]:
+        """The first so many, which stay."""
+        with self._changed:
+            return [item for item, _ in islice(self._items, most)]
+
+    def drop(self, count: int) -> None:
+        """The first so many are written, or given up."""
+        with self._changed:
+            for _ in range(count):
+                self._octets -= self._items.popleft()[1]
+
+    def remove(self, item: Item) -> None:
+        """Give up one."""
+        with self._changed:
+            self._items.remove((item, item.octets))
+            self._octets -= item.octets
+
+    def take_collections(self) -> dict[SessionKey, bytes]:
+        """All that waits of collections, which no longer does."""
+        with self._changed:
+            taken, self._collections = self._collections, {}
+            return taken
+
+    def return_collections(self, taken: dict[SessionKey, bytes]) -> None:
+        """It could not be written: it waits again, unless newer does."""
+        with self._changed:
+            self._collections = taken | self._collections
+
+    def close(self) -> None:
+        """Take no more, and wake the writer."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the end is near."""
+        return self._closing
+
+    @property
+    def octets(self) -> int:
+        """How much waits."""
+        return self._octets
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+KINDS: dict[type, str] = {Second: "seconds", History: "history", Event: "events"}

@@ -1,0 +1,204 @@
+"""`twoway run` as a process: errors, signals and the end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from twoway.cli import run as command
+from twoway.drivers import plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pytest
+
+    from twoway.analysis.notices import Notice
+
+PATIENCE_S = 30
+
+
+class Service:
+    """The daemon, and what it tells a service manager."""
+
+    def __init__(self, process: subprocess.Popen[str], told: socket.socket, api: Path) -> None:
+        self.process = process
+        self._told = told
+        self._api = api
+
+    def hears(self, beginning: str) -> str:
+        """What is told next that begins so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if select.select([self._told], [], [], 0.1)[0]:
+                heard = self._told.recv(4096).decode()
+                if heard.startswith(beginning):
+                    return heard
+            assert self.process.poll() is None, self.process.communicate()
+        raise AssertionError(f"{beginning} was not heard")
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """Of the management API."""
+        with socket.socket(socket.AF_UNIX) as api:
+            api.settimeout(PATIENCE_S)
+            api.connect(str(self._api))
+            connection = http.client.HTTPConnection("daemon")
+            connection.sock = api
+            connection.request("GET", path)
+            body: dict[str, Any] = json.loads(connection.getresponse().read())
+        return body
+
+    def eventually(self, holds: Callable[[], bool]) -> None:
+        """Poll until it holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, "it did not become true"
+            select.select([], [], [], 0.05)
+
+
+def configuration(folder: Path, light_port: int, more: str = "") -> Path:
+    file = folder / "twoway.yaml"
+    file.write_text(f"""
+client:
+  control-connection:
+    near:
+      control-type: light
+      persistent-results: true
+      test-session:
+        probe:
+          target: 127.0.0.1
+          destination-port: {light_port}
+          probe-count: 5
+          probe-interval: 20ms
+{more}
+server:
+  light: {{port: [{light_port}], address: 127.0.0.1}}
+store: {{path: {folder}/store.sqlite}}
+api: {{socket: {folder}/api.sock}}
+""")
+    return file
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(file: Path) -> Iterator[Service]:
+    folder = file.parent
+    (folder / "notify").unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(folder / "notify"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "twoway", "run", str(file)],
+            env={"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "3000000"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield Service(process, told, folder / "api.sock")
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+def test_it_runs_reloads_refuses_and_ends(tmp_path: Path) -> None:
+    port = free_port()
+    file = configuration(tmp_path, port)
+    with running(file) as service:
+        assert service.hears("READY=1") == "READY=1\nSTATUS=1 of 1 test-sessions run"
+        assert service.hears("WATCHDOG=1").endswith("1 of 1 test-sessions run")
+        file.write_text(file.read_text().replace("probe-count: 5", "probe-count: none\n          colour: red"))
+        service.process.send_signal(signal.SIGHUP)
+        service.hears("RELOADING=1\nMONOTONIC_USEC=")
+        assert "has errors" in service.hears("READY=1")
+        health = service.ask("/v1/health")
+        assert health["reload_ok"] is False
+        assert len(health["reload_errors"]) == 2
+        configuration(tmp_path, port, "    other: {control-type: light, test-session: {a: {target: 127.0.0.1}}}")
+        service.process.send_signal(signal.SIGHUP)
+        assert service.hears("READY=1").endswith("2 of 2 test-sessions run")
+        service.process.send_signal(signal.SIGTERM)
+        service.hears("STOPPING=1")
+        output, errors = service.process.communicate(timeout=PATIENCE_S)
+        assert (service.process.returncode, output, errors) == (0, "", "")
+    assert not (tmp_path / "api.sock").exists()
+
+
+def test_results_history_and_events_survive_a_restart(tmp_path: Path) -> None:
+    def tests(service: Service) -> int:
+        (results,) = service.ask("/v1/client/probe-results?control-connection=near")["results"]
+        return int(results["tests_passed"])
+
+    file = configuration(tmp_path, free_port())
+    with running(file) as service:
+        service.hears("READY=1")
+        service.eventually(lambda: tests(service) >= 3)
+        service.process.send_signal(signal.SIGTERM)
+        service.process.communicate(timeout=PATIENCE_S)
+    with running(file) as service:
+        service.hears("READY=1")
+        assert tests(service) >= 3
+        events = [event["name"] for event in service.ask("/v1/events")["events"]]
+        assert events.count("started") == 2
+        assert "stopping" in events
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "twoway", "run", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_configuration_with_errors_is_refused_with_a_line_for_each(tmp_path: Path) -> None:
+    file = configuration(tmp_path, free_port())
+    file.write_text(file.read_text().replace("probe-count: 5", "probe-count: none\n          colour: red"))
+    done = run(str(file))
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"twoway run: {file}:") for line in lines)
+
+
+def test_a_role_that_cannot_begin_ends_it_with_its_line(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = run(str(configuration(tmp_path, port)))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"twoway run: light server: bind 127.0.0.1:{port}: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "absent.yaml"))
+    assert done.returncode == 2
+    assert done.stderr == f"twoway run: {tmp_path}/absent.yaml: No such file or directory\n"
+
+
+def test_a_clock_whose_state_is_hidden_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[Notice] = []
+    monkeypatch.setattr(plane, "local_clock", lambda: {"synchronized": None})
+    command._look_at_clock(told.append)  # noqa: SLF001  (no sandbox is made for it here)
+    (notice,) = told
+    assert (notice.name, notice.state) == ("own-fault", "once")
+    assert notice.message.startswith("clock state unreadable: ")
+    assert capsys.readouterr().err == f"twoway run: {notice.message}\n"
+    monkeypatch.setattr(plane, "local_clock", lambda: {"synchronized": 0})
+    command._look_at_clock(told.append)  # noqa: SLF001  (as above)
+    assert len(told) == 1

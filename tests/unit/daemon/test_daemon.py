@@ -1,0 +1,547 @@
+"""The daemon with a packet plane that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from twoway.analysis.result import Event
+from twoway.config.plan import Limit, Thresholds
+from twoway.daemon import connection as connection_module
+from twoway.daemon import daemon as daemon_module
+from twoway.daemon import names as names_module
+from twoway.daemon import session as session_module
+from twoway.daemon.daemon import Daemon
+from twoway.daemon.seams import NoStore
+from twoway.drivers.resolve import Address
+from twoway.drivers.session_plane import News, OwnFault
+from twoway.errors import PlaneError, ResolveError
+
+from ..drivers.serving import eventually
+from .faked import FakeCollection, FakeCollections, FakePlane, FakeProbes
+from .plans import MS, connection, light, plan
+from .test_own_faults import HOUR, SECOND, MadeClocks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from twoway.analysis.notices import Notice
+    from twoway.config.plan import Plan, SessionKey
+
+
+class MadeStore(NoStore):
+    """Remembers what is put."""
+
+    def __init__(self) -> None:
+        self.seconds: list[tuple[int, Sequence[tuple[SessionKey, bytes]]]] = []
+        self.saved: dict[SessionKey, bytes] = {}
+        self.kept: dict[SessionKey, bytes] = {}
+
+    def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> None:
+        self.seconds.append((second, packed))
+
+    def put_collections(self, key: SessionKey, packed: bytes, /) -> None:
+        self.saved[key] = packed
+
+    async def collections(self) -> Mapping[SessionKey, bytes]:
+        return self.kept
+
+
+class Scene:
+    """A daemon, its plane, and what it told."""
+
+    def __init__(self, daemon: Daemon, plane: FakePlane, clocks: MadeClocks, store: MadeStore) -> None:
+        self.daemon = daemon
+        self.plane = plane
+        self.clocks = clocks
+        self.store = store
+        self.next: Plan | Sequence[str] = daemon.plan
+
+    async def second(self) -> None:
+        """A second passes, and is looked at."""
+        self.clocks.pass_()
+        collector = self.daemon._collector  # noqa: SLF001  (time is made here)
+        assert collector is not None
+        await collector.second()
+
+    def into(self, number: int = 0) -> FakeCollections:
+        into = self.plane.senders[number].collections
+        assert into is not None
+        return into
+
+    async def ends(self, test: FakeCollection, number: int = 0) -> None:
+        """A test of the session of this Session-Sender ends."""
+        into = self.into(number)
+        into.finished.append(test)
+        into.known["last-test"] = test
+        self.plane.news.append((self.plane.senders[number], News.TESTS))
+        await self.second()
+
+    def told(self, *names: str) -> list[tuple[str, str]]:
+        """(name, state) of the notices of test-sessions and connections, or of these names."""
+        notices = [seen for seen in self.daemon.notices(None, 1000) if seen.name in names or not names]
+        return [(seen.name, seen.state.value) for seen in notices if seen.name not in ("started", "stopping")]
+
+    def last(self, name: str) -> Notice:
+        return [seen for seen in self.daemon.notices(None, 1000) if seen.name == name][-1]
+
+    async def until(self, what: str) -> None:
+        """Wait until the only session has this status."""
+        await eventually(lambda: self.daemon.client_tests()[0].status == what)
+
+
+@pytest.fixture
+def plane(monkeypatch: pytest.MonkeyPatch) -> FakePlane:
+    fake = FakePlane()
+    monkeypatch.setattr(daemon_module, "SessionPlane", lambda **_: fake)
+    monkeypatch.setattr(session_module, "collections", FakeCollections)
+    monkeypatch.setattr(daemon_module, "_SECOND_S", 3600.0)
+    monkeypatch.setattr(connection_module, "_RETRY_S", 0.01)
+    return fake
+
+
+@asynccontextmanager
+async def running(plan: Plan, plane: FakePlane, store: MadeStore | None = None) -> AsyncIterator[Scene]:
+    clocks, store = MadeClocks(), store or MadeStore()
+    daemon = Daemon(plan, configuration="twoway.yaml", read_plan=lambda: scene.next, store=store, clocks=clocks)
+    scene = Scene(daemon, plane, clocks, store)
+    await daemon.open()
+    try:
+        yield scene
+    finally:
+        await daemon.close()
+
+
+KEY = ("near", "probe")
+
+
+async def test_sessions_begin_apart_and_in_groups_of_a_test(plane: FakePlane) -> None:
+    sessions = [light(str(number), interval_ns=100 * MS, test_interval_ns=SECOND) for number in range(50)]
+    async with running(plan(connection(*sessions)), plane) as scene:
+        assert [sender.group for sender in plane.senders] == [(5, SECOND)] * 50
+        starts = [sender.started_ns - scene.clocks.monotonic for sender in plane.senders if sender.started_ns]
+        assert starts[0] == 0
+        gaps = [later - earlier for earlier, later in zip(sorted(starts), sorted(starts)[1:], strict=False)]
+        assert 0 <= min(starts) <= max(starts) < 100 * MS
+        assert min(gaps) > MS / 2  # 2 ms would be even
+        assert {test.status for test in scene.daemon.client_tests()} == {"testing"}
+        assert scene.daemon.health().sessions == {"testing": 50}
+    assert plane.closed
+    assert all(sender.aborted for sender in plane.senders)
+
+
+async def test_what_every_session_saw_is_kept_each_second_and_once_more_at_the_end(plane: FakePlane) -> None:
+    async with running(plan(connection(light("a"), light("b"))), plane) as scene:
+        await scene.second()
+        second, seen = scene.store.seconds[-1]
+        assert second == scene.clocks.wall // SECOND - 1
+        assert seen == [(("near", "a"), b"second of 0"), (("near", "b"), b"second of 1")]
+        store = scene.store
+    # The second that was cut short, and what came while the sessions were ended.
+    assert [key for _, seen in store.seconds[1:] for key, _ in seen] == [("near", "a"), ("near", "b")] * 2
+
+
+async def test_a_threshold_that_is_met_is_told_with_figures_and_cleared_by_the_next_good_test(plane: FakePlane) -> None:
+    thresholds = Thresholds(rtt=Limit(150_000), own_faults=True)
+    session = light(thresholds=thresholds, traps=frozenset({"rtt-exceeded"}))
+    async with running(plan(connection(session)), plane) as scene:
+        await scene.ends(FakeCollection(1, rtt_ns=(100_000, 150_000)))
+        assert scene.told() == [("rtt-exceeded", "raised")]
+        notice = scene.last("rtt-exceeded")
+        assert notice.message == ("near probe to 127.0.0.1:862: test 1: greatest round-trip time 150 µs, rtt is 150 µs")
+        assert (notice.threshold_ns, notice.value_ns, notice.trap) == (150_000, 150_000, True)
+        assert notice.figures is not None
+        assert notice.figures.rtt == (100_000, 150_000, 125_000, 25_000)
+        results = scene.daemon.results(KEY)
+        assert (results.verdict, results.alarms) == ("fail", ("rtt-exceeded",))
+        assert results.verdict_reasons == ("greatest round-trip time 150 µs, rtt is 150 µs",)
+        await scene.ends(FakeCollection(2))
+        assert scene.told() == [("rtt-exceeded", "raised"), ("rtt-exceeded", "cleared")]
+        results = scene.daemon.results(KEY)
+        assert (results.verdict, results.alarms) == ("pass", ())
+        assert (results.tests_run, results.tests_passed, results.tests_failed) == (2, 1, 1)
+
+
+async def test_a_probe_raises_before_its_test_ends(plane: FakePlane) -> None:
+    session = light(thresholds=Thresholds(successive_loss=3, total_loss=0, own_faults=True))
+    async with running(plan(connection(session)), plane) as scene:
+        into = scene.into()
+        assert into.watched["loss_run"] == 3
+        into.known["current-test"] = FakeCollection(4, complete=False)
+        into.seen = FakeProbes(loss_run=3, longest_loss_run=3)
+        plane.news.append((plane.senders[0], News.PROBES))
+        await scene.second()
+        assert scene.told() == [("probe-failure", "raised")]
+        into.seen = FakeProbes()
+        await scene.ends(FakeCollection(4))
+        assert scene.told() == [("probe-failure", "raised")]
+        await scene.ends(FakeCollection(5))
+        assert scene.told() == [("probe-failure", "raised"), ("probe-failure", "cleared")]
+
+
+@pytest.mark.parametrize("fault", [OwnFault.SOCKET_DROPS, OwnFault.LATE_DEPARTURES, OwnFault.MISSED_SLOTS])
+async def test_what_this_host_disturbed_neither_raises_nor_clears(plane: FakePlane, fault: OwnFault) -> None:
+    lossy = {"lost": 1, "bursts": 1}
+    async with running(
+        plan(connection(light(thresholds=Thresholds()), light("other", thresholds=Thresholds()))), plane
+    ) as scene:
+        await scene.ends(FakeCollection(1, counts=lossy))
+        assert scene.told("probe-failure", "test-failure") == [("probe-failure", "raised"), ("test-failure", "raised")]
+        plane.faults[0] = fault
+        now = scene.clocks.wall
+        spoilt = now, now + SECOND // 2
+        await scene.ends(FakeCollection(2, *spoilt))
+        assert scene.daemon.results(KEY).alarms == ("probe-failure", "test-failure")
+        assert scene.daemon.results(KEY).verdict == "pass"
+        assert scene.daemon.results(KEY).tests_disturbed == 1
+        # The other session was not disturbed: the packet plane saw it in one alone.
+        await scene.ends(FakeCollection(1, *spoilt, counts=lossy), 1)
+        assert scene.daemon.results(("near", "other")).alarms == ("probe-failure", "test-failure")
+        assert scene.last("own-fault").state.value == "raised"
+        assert fault.name is not None
+        assert scene.daemon.health().own_faults[fault.name.lower()] == 2
+
+
+async def test_a_test_that_knows_itself_disturbed_counts_as_that_unless_own_faults_are_judged(plane: FakePlane) -> None:
+    sessions = light("a", thresholds=Thresholds()), light("b", thresholds=Thresholds(own_faults=True))
+    async with running(plan(connection(*sessions)), plane) as scene:
+        for number in (0, 1):
+            await scene.ends(FakeCollection(1, counts={"lost": 2, "late_departures": 1}), number)
+        assert scene.daemon.results(("near", "a")).alarms == ()
+        assert scene.daemon.results(("near", "b")).alarms == ("probe-failure", "test-failure")
+        assert [scene.daemon.results(session.key).tests_disturbed for session in sessions] == [1, 1]
+
+
+async def test_a_test_of_which_nothing_left_a_frozen_host_is_disturbed(plane: FakePlane) -> None:
+    unsent = FakeCollection(1, None, None, counts={"sent": 0, "lost": 0, "not_sent": 5}, rtt_ns=())
+    async with running(plan(connection(light(thresholds=Thresholds()))), plane) as scene:
+        plane.faults[0] = OwnFault.MISSED_SLOTS
+        await scene.ends(unsent)
+        results = scene.daemon.results(KEY)
+        assert (results.tests_disturbed, results.verdict, results.alarms) == (1, "fail", ())
+        plane.faults.clear()
+        for _ in range(5):
+            await scene.second()
+        await scene.ends(replace(unsent, test=2))
+        # That no packet left is the network's fault now: an interface that is gone, say.
+        assert scene.daemon.results(KEY).alarms == ("test-failure",)
+
+
+async def test_a_clock_that_steps_by_an_hour_spoils_the_tests_of_its_second_alone(plane: FakePlane) -> None:
+    async with running(plan(connection(light(thresholds=Thresholds()))), plane) as scene:
+        scene.clocks.wall += HOUR
+        now = scene.clocks.wall
+        await scene.ends(FakeCollection(1, now, now + SECOND // 2, counts={"lost": 1}))
+        assert scene.daemon.results(KEY).alarms == ()
+        assert "+3600" in scene.last("own-fault").message
+        now = scene.clocks.wall + 1
+        await scene.ends(FakeCollection(2, now, now + SECOND // 2, counts={"lost": 1}))
+        assert scene.daemon.results(KEY).alarms == ("probe-failure", "test-failure")
+        # What is kept goes on with the new time.
+        assert [second for second, _ in scene.store.seconds[-2:]] == [now // SECOND - 1, now // SECOND]
+
+
+async def test_an_interrupted_test_has_no_verdict(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        await scene.ends(FakeCollection(1, complete=False, counts={"lost": 3}))
+        assert scene.told() == []
+        assert scene.daemon.results(KEY).verdict == "unknown"
+
+
+async def test_completed_tests_and_iterations_are_told_to_those_who_asked(plane: FakePlane) -> None:
+    sessions = light("a", traps=frozenset({"test-completion"})), light("b")
+    asked = connection(*sessions, traps=frozenset({"test-iteration-done"}))
+    async with running(plan(asked), plane) as scene:
+        await scene.ends(FakeCollection(1), 0)
+        assert scene.told() == [("test-completion", "once")]
+        await scene.ends(FakeCollection(2), 0)
+        await scene.ends(FakeCollection(1), 1)
+        assert scene.told()[-1] == ("test-iteration-done", "once")
+        assert scene.last("test-iteration-done").trap
+        await scene.ends(FakeCollection(2), 1)
+        assert len(scene.told("test-iteration-done")) == 1
+
+
+# Opening, and what keeps it from that.
+
+
+async def test_what_cannot_be_opened_is_told_once_tried_again_and_told_when_it_runs(plane: FakePlane) -> None:
+    plane.refusals = [PlaneError("connect", "127.0.0.1:862", errno.ENETUNREACH) for _ in range(3)]
+    async with running(plan(connection(light())), plane) as scene:
+        assert scene.daemon.client_tests()[0].status == "failed"
+        assert "no route" in str(scene.daemon.client_tests()[0].reason)
+        await scene.until("testing")
+        assert scene.told() == [("session-failed", "raised"), ("session-failed", "cleared")]
+        assert scene.daemon.client_connections()[0].retries == 3
+
+
+async def test_a_name_that_is_not_found_holds_up_nobody(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asyncio.Event()
+
+    async def find(_names: object, _endpoint: object, port: int, _family: int | None) -> Address:
+        await found.wait()
+        return Address("127.0.0.9", port, 0, 4)
+
+    monkeypatch.setattr(names_module.Names, "find", find)
+    async with running(plan(connection(light("a", target="far.example"), light("b"))), plane) as scene:
+        assert [test.status for test in scene.daemon.client_tests()] == ["connecting", "testing"]
+        found.set()
+        await scene.until("testing")
+        assert plane.senders[1].spec.target == "127.0.0.9"
+
+
+async def test_a_name_that_is_unknown_is_a_failure_with_its_status(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find(_names: object, _endpoint: object, _port: int, _family: int | None) -> Address:
+        raise ResolveError("far.example", "no such name")
+
+    monkeypatch.setattr(names_module.Names, "find", find)
+    async with running(plan(connection(light(target="far.example"))), plane) as scene:
+        await scene.until("failed")
+        figures = scene.last("session-failed").figures
+        assert figures is not None
+        assert scene.daemon.client_tests()[0].reason == "resolve far.example: no such name"
+
+
+async def test_a_name_that_is_found_twice_is_measured_once(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asyncio.Event()
+
+    async def find(_names: object, _endpoint: object, port: int, _family: int | None) -> Address:
+        await found.wait()
+        return Address("127.0.0.9", port, 0, 4)
+
+    monkeypatch.setattr(names_module.Names, "find", find)
+    async with running(plan(connection(light(target="far.example"))), plane) as scene:
+        assert (await scene.daemon.stop("near")).ok
+        assert (await scene.daemon.start("near", None)).ok
+        found.set()
+        await eventually(lambda: len(plane.senders) == 2)
+        assert [sender.aborted for sender in plane.senders] == [True, False]
+
+
+async def test_a_silent_target_that_has_moved_is_followed(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ["127.0.0.8"]
+
+    async def find(_names: object, _endpoint: object, port: int, _family: int | None) -> Address:
+        return Address(where[0], port, 0, 4)
+
+    monkeypatch.setattr(names_module.Names, "find", find)
+    async with running(plan(connection(light(target="far.example"))), plane) as scene:
+        await scene.until("testing")
+        first = plane.senders[0]
+        first.sent = 7
+        scene.into().seen = FakeProbes(loss_run=3)
+        where[0] = "127.0.0.9"
+        # Not at once: a name is looked up now and then.
+        plane.news.append((first, News.PROBES))
+        await scene.second()
+        assert not first.aborted
+        scene.clocks.pass_(60 * SECOND)
+        plane.news.append((first, News.PROBES))
+        await scene.second()
+        await eventually(lambda: len(plane.senders) == 2)
+        assert first.aborted
+        assert plane.senders[1].spec.target == "127.0.0.9"
+        # The same session goes on: collections, and everything since the start.
+        assert plane.senders[1].collections is first.collections
+        plane.senders[1].sent = 2
+        assert scene.daemon.summary(KEY).counter("sent") == 9
+
+
+async def test_a_session_whose_packets_cannot_leave_is_opened_anew(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        scene.clocks.pass_(60 * SECOND)
+        plane.senders[0].events = [Event(0, "send_error", errno.ENODEV)]
+        plane.news.append((plane.senders[0], News.EVENTS))
+        await scene.second()
+        await eventually(lambda: len(plane.senders) == 2)
+        assert plane.senders[0].aborted
+        assert scene.daemon.client_tests()[0].status == "testing"
+
+
+# Counts, requests and continuous sessions.
+
+
+async def test_so_many_tests_are_run_and_no_more(plane: FakePlane) -> None:
+    async with running(plan(connection(light(test_count=3))), plane) as scene:
+        assert plane.senders[0].spec.count == 15
+        plane.news.append((plane.senders[0], News.TESTS | News.FINISHED))
+        await scene.second()
+        test = scene.daemon.client_tests()[0]
+        assert (test.status, test.reason) == ("stopped", "all its tests have been run")
+
+
+async def test_a_manual_connection_waits_for_a_request_and_runs_as_often_as_that_says(plane: FakePlane) -> None:
+    async with running(plan(connection(light(), test_start="manual")), plane) as scene:
+        assert scene.daemon.client_connections()[0].status == "idle"
+        assert plane.senders == []
+        answer = await scene.daemon.start("near", 4)
+        assert (answer.ok, answer.affected) == (True, ["near"])
+        assert plane.senders[0].spec.count == 20
+        again = await scene.daemon.start("near", None)
+        assert (again.ok, again.message) == (False, "near runs already")
+        plane.news.append((plane.senders[0], News.FINISHED))
+        await scene.second()
+        assert (await scene.daemon.start(None, None)).ok
+        assert plane.senders[1].spec.count == 5
+
+
+async def test_a_connection_that_was_stopped_can_be_started(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        assert (await scene.daemon.stop("near")).message == "stopped: near"
+        assert plane.senders[0].aborted
+        assert scene.daemon.client_tests()[0].status == "stopped"
+        assert (await scene.daemon.stop(None)).message == "nothing runs"
+        assert (await scene.daemon.start("near", None)).ok
+        assert plane.senders[1].spec.count is None
+        assert plane.senders[1].collections is plane.senders[0].collections
+        with pytest.raises(KeyError):
+            await scene.daemon.start("nowhere", None)
+
+
+async def test_continuous_sessions_are_cut_into_tests_by_the_clock(plane: FakePlane) -> None:
+    async with running(plan(connection(light(probe_count=0, test_interval_ns=3 * SECOND))), plane) as scene:
+        assert plane.senders[0].group is None
+        for _ in range(8):
+            await scene.second()
+        assert len(scene.into().cuts) == 2
+        scene.clocks.pass_(30 * SECOND)
+        await scene.second()
+        assert len(scene.into().cuts) == 3
+
+
+# What survives.
+
+
+async def test_persistent_results_come_back_and_others_do_not(plane: FakePlane) -> None:
+    sessions = light("kept", persistent=True), light("lost")
+    store = MadeStore()
+    async with running(plan(connection(*sessions)), plane, store) as scene:
+        for number in (0, 1):
+            await scene.ends(FakeCollection(1, counts={"lost": 1}), number)
+        assert set(store.saved) == {("near", "kept")}
+    again = MadeStore()
+    again.kept = dict(store.saved)
+    plane.senders.clear()
+    async with running(plan(connection(*sessions)), plane, again) as scene:
+        results = scene.daemon.results(("near", "kept"))
+        assert (results.verdict, results.tests_failed) == ("fail", 1)
+        assert results.verdict_reasons == (
+            "1 probe lost in a row, successive-loss is 1",
+            "1 probe lost in the test, total-loss is 1",
+        )
+        assert scene.into(0).restored == b"tests 1"
+        assert scene.daemon.results(("near", "lost")).verdict == "unknown"
+
+
+async def test_results_of_another_target_and_octets_that_make_no_sense_are_not_taken_up(plane: FakePlane) -> None:
+    store = MadeStore()
+    async with running(plan(connection(light(persistent=True))), plane, store) as scene:
+        await scene.ends(FakeCollection(1))
+    packed = store.saved[KEY]
+    other = plan(connection(light(persistent=True, target="127.0.0.2:862")))
+    same = plan(connection(light(persistent=True)))
+    damaged = [b"", packed[:3], packed[:20], b"\xff" + packed[1:], bytes(len(packed))]
+    for asked, octets in ((other, packed), *((same, octets) for octets in damaged)):
+        again = MadeStore()
+        again.kept = {KEY: octets}
+        async with running(asked, plane, again) as scene:
+            assert scene.daemon.results(KEY).tests_run == 0
+
+
+async def test_a_persistent_session_that_a_reload_begins_anew_goes_on_from_what_it_was_then(plane: FakePlane) -> None:
+    old = light(persistent=True)
+    async with running(plan(connection(old)), plane) as scene:
+        for number in (1, 2):
+            await scene.ends(FakeCollection(number))
+        scene.next = plan(connection(light(persistent=True, interval_ns=30 * MS)))
+        assert (await scene.daemon.reload()).ok
+        assert scene.into(1) is not scene.into(0)
+        assert scene.daemon.results(KEY).tests_passed == 2
+        scene.next = plan(connection(light(persistent=True, probe_count=7)))
+        assert (await scene.daemon.reload()).ok
+        assert scene.daemon.results(KEY).tests_run == 0
+
+
+async def test_clearing_begins_anew(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        await scene.ends(FakeCollection(1))
+        assert (await scene.daemon.clear("results", "near")).affected == ["near probe"]
+        assert (await scene.daemon.clear("history", None)).ok
+        assert scene.into().cleared == ["results", "history"]
+        assert scene.daemon.results(KEY).tests_run == 0
+        assert (await scene.daemon.clear("events", None)).ok
+        assert scene.daemon.notices(None, 10) == []
+        assert not (await scene.daemon.clear("server-control", None)).ok
+        with pytest.raises(KeyError):
+            await scene.daemon.clear("everything", None)
+
+
+# Reload.
+
+
+async def test_a_reload_leaves_what_is_equal_alone_and_ends_begins_and_adjusts_the_rest(plane: FakePlane) -> None:
+    old = plan(connection(light("same"), light("other"), light("gone"), light("read")))
+    async with running(old, plane) as scene:
+        await scene.ends(FakeCollection(1, counts={"lost": 1}), 2)
+        read = light("read", history_size=9, thresholds=Thresholds(rtt=Limit(77)))
+        scene.next = plan(connection(light("same"), light("other", probe_count=9), light("new"), read))
+        answer = await scene.daemon.reload()
+        assert (answer.ok, answer.message) == (True, "test-sessions: 2 started, 2 stopped, 1 adjusted")
+        assert [sender.aborted for sender in plane.senders] == [False, True, True, False, False, False]
+        assert scene.into(3).sizes == (0, 9)
+        assert scene.into(3).watched["rtt_ns"] == 77
+        assert scene.daemon.keys() == [("near", name) for name in ("same", "other", "new", "read")]
+        # Nothing of a session that is gone stays raised.
+        assert scene.told("test-failure") == [("test-failure", "raised"), ("test-failure", "cleared")]
+        assert scene.daemon.health().reload_ok
+
+
+async def test_a_file_with_errors_changes_nothing_and_says_so_until_it_has_none(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        scene.next = ("twoway.yaml:3: a: is wrong", "twoway.yaml:9: b: is wrong, too")
+        answer = await scene.daemon.reload()
+        assert (answer.ok, answer.message) == (False, "\n".join(scene.next))
+        assert not plane.senders[0].aborted
+        health = scene.daemon.health()
+        assert (health.reload_ok, health.reload_errors) == (False, scene.next)
+        assert scene.told() == [("configuration-refused", "once")]
+        scene.next = scene.daemon.plan
+        assert (await scene.daemon.reload()).ok
+        assert scene.daemon.health().reload_ok
+        assert len(plane.senders) == 1
+
+
+async def test_an_alarm_whose_threshold_is_turned_off_is_cleared(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        await scene.ends(FakeCollection(1, counts={"lost": 1}))
+        off = Thresholds(successive_loss=0, total_loss=0, control_failure=False)
+        scene.next = plan(connection(replace(light(), thresholds=off)))
+        await scene.daemon.reload()
+        assert scene.daemon.results(KEY).alarms == ()
+        assert "its threshold is off now" in scene.last("test-failure").message
+
+
+async def test_one_second_that_fails_is_counted_and_the_next_one_comes(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_module, "_SECOND_S", 0.001)
+    failures = [ValueError("no sense")]
+    collect = plane.collect
+
+    def fail_once() -> list[object]:
+        if failures:
+            raise failures.pop()
+        return list(collect())
+
+    monkeypatch.setattr(plane, "collect", fail_once)
+    async with running(plan(connection(light())), plane) as scene:
+        await eventually(lambda: bool(scene.store.seconds))
+        assert scene.daemon.health().own_faults["internal_errors"] == 1
+        assert "ValueError: no sense" in scene.last("own-fault").message

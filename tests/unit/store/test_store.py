@@ -1,0 +1,281 @@
+"""What was put is there again: soon, after a restart, rolled up, and until it is too old or too much."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from twoway.analysis import samples
+from twoway.analysis.notices import Figures, Notice, State
+from twoway.errors import StoreError
+from twoway.store import Reader, Store, schema
+
+from .counted import KEY, NANOS, NOON_S, SUMMARIES, batch, packed, store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+OTHER = ("core-fra", "video")
+BOUND_S = 20.0
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, **changes: int) -> AsyncIterator[Store]:
+    kept = store(path, None, 0, **changes)
+    await kept.open()
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    async with asyncio.timeout(BOUND_S):
+        while not condition():  # noqa: ASYNC110  (another thread's doing, which sets no event)
+            await asyncio.sleep(0.01)
+    assert condition(), what
+
+
+def rows(path: Path, table: str) -> int:
+    with contextlib.closing(schema.connect_read_only(path)) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  (of this file)
+
+
+async def sent(kept: Store, start_s: int, end_s: int, key: tuple[str, str] = KEY) -> int:
+    window = await kept.summary(key, start_s * NANOS, end_s * NANOS)
+    return 0 if window.summary is None else window.summary.counter("sent")
+
+
+async def test_a_second_is_in_the_answers_once_it_is_flushed(tmp_path: Path) -> None:
+    async with opened(tmp_path / "store.db") as kept:
+        assert kept.put_second(NOON_S, [(KEY, packed(5, 7)), (OTHER, packed(9))])
+        await kept.flush()
+        window = await kept.summary(KEY, NOON_S * NANOS, (NOON_S + 1) * NANOS)
+        assert window.summary is not None
+        assert window.summary.distribution("round_trip").max_ns == 7
+        assert window.exact
+        assert await sent(kept, NOON_S, NOON_S + 1, OTHER) == 1
+        assert await sent(kept, NOON_S + 1, NOON_S + 9) == 0
+        assert await kept.keys() == [OTHER, KEY]
+        assert kept.state()["state"] == "ok"
+        assert kept.state()["written_summaries"] == 2
+
+
+async def test_complete_spans_are_rolled_up_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    seconds = 2 * 86400
+    async with opened(path, seconds_age_s=3 * 86400) as kept:
+        for second in range(NOON_S, NOON_S + seconds, 20):
+            assert kept.put_second(second, [(KEY, packed(second - NOON_S))])
+        await kept.flush()
+        await until(lambda: rows(path, "hour_block") == 2, "two complete days of hours")
+        await until(lambda: rows(path, "second_journal") == 3, "no more than the minute that may go on")
+        assert rows(path, "minute_block") == 47
+        assert rows(path, "hour_journal") == 11
+        assert await sent(kept, NOON_S, NOON_S + seconds) == seconds // 20
+        for start, end in ((0, 1), (19, 41), (3599, 7201), (43199, 129661), (59, seconds - 3601)):
+            expected = len(range(-(-start // 20), -(-end // 20)))
+            assert await sent(kept, NOON_S + start, NOON_S + end) == expected
+        window = await kept.summary(KEY, NOON_S * NANOS, (NOON_S + seconds) * NANOS)
+        assert window.exact
+        assert window.units < 150
+        points = await kept.window(KEY, NOON_S * NANOS, (NOON_S + 86400) * NANOS, 3600 * NANOS)
+        assert [point.summary.counter("sent") for point in points] == [180] * 24
+        assert [point.start_ns for point in points] == [(NOON_S + 3600 * n) * NANOS for n in range(24)]
+        five = await kept.window(KEY, NOON_S * NANOS, (NOON_S + 3600) * NANOS, 300 * NANOS)
+        assert [point.summary.counter("sent") for point in five] == [15] * 12
+        with pytest.raises(ValueError, match="not whole seconds"):
+            await kept.window(KEY, 0, NANOS, 7)
+
+
+async def test_a_restart_goes_on_where_the_last_end_was(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    for life in range(4):
+        async with opened(path) as kept:
+            for second in range(45):
+                kept.put_second(NOON_S + life * 45 + second, [(KEY, packed(1))])
+            await kept.flush()
+    async with opened(path) as kept:
+        await until(lambda: rows(path, "second_block") == 2, "the complete minutes")
+        assert await sent(kept, NOON_S, NOON_S + 180) == 180
+        assert rows(path, "second_journal") == 60
+
+
+async def test_a_clock_set_back_by_an_hour_adds_to_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        for lap in (1, 2):
+            for second in range(NOON_S, NOON_S + 3700):
+                kept.put_second(second, [(KEY, packed(lap))])
+            await kept.flush()
+            await until(lambda: rows(path, "minute_block") == 1, "the complete hour")
+        await until(lambda: rows(path, "minute_journal") <= 2, "the second lap is rolled up as well")
+        assert await sent(kept, NOON_S, NOON_S + 3600) == 7200
+        assert await sent(kept, NOON_S + 60, NOON_S + 60 + 61) == 122
+        points = await kept.window(KEY, NOON_S * NANOS, (NOON_S + 3600) * NANOS, 60 * NANOS)
+        assert [point.summary.counter("sent") for point in points] == [120] * 60
+
+
+async def test_a_clock_that_leaps_ahead_and_back_expires_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        kept.put_second(NOON_S, [(KEY, packed(1))])
+        kept.put_second(NOON_S + 10**9, [(KEY, packed(2))])
+        kept.put_second(NOON_S + 60, [(KEY, packed(3))])
+        await kept.flush()
+        await until(lambda: rows(path, "second_block") == 2, "both minutes")
+        assert await sent(kept, NOON_S, NOON_S + 61) == 2
+        assert await sent(kept, NOON_S, NOON_S + 10**9 + 1) == 3
+
+
+async def test_collections_keep_the_newest_only(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        for number in range(100):
+            kept.put_collections(KEY, b"%d" % number)
+        kept.put_collections(OTHER, b"other")
+    async with opened(path) as kept:
+        assert await kept.collections() == {KEY: b"99", OTHER: b"other"}
+        await kept.clear("results", KEY)
+        assert await kept.collections() == {OTHER: b"other"}
+
+
+async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
+    first = batch((NOON_S * NANOS, 0, 500), (NOON_S * NANOS + 5, 4, None))
+    second = batch(((NOON_S + 1) * NANOS, 0, 700))
+    async with opened(tmp_path / "store.db") as kept:
+        assert kept.put_history(KEY, second)
+        assert kept.put_history(KEY, first)
+        await kept.flush()
+        batches = await kept.history(KEY, 0, (NOON_S + 2) * NANOS)
+        assert [list(samples.rows(rows)) for rows in batches] == [list(samples.rows(b)) for b in (first, second)]
+        assert len(await kept.history(KEY, (NOON_S + 1) * NANOS, (NOON_S + 2) * NANOS)) == 1
+        assert await kept.history(OTHER, 0, (NOON_S + 2) * NANOS) == []
+        await kept.clear("history", KEY)
+        assert await kept.history(KEY, 0, (NOON_S + 2) * NANOS) == []
+
+
+async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:
+    figures = Figures("192.0.2.1", None, "unknown", 9, 8, (1, 2, 3, 4), None, None, 12, 5, None)
+    names = ("test-failure", "rtt-exceeded", "test-failure")
+    async with opened(tmp_path / "store.db") as kept:
+        for number, name in enumerate(names):
+            state = State.RAISED if number else State.ONCE
+            kept.put_notice(Notice(NOON_S + number, name, state, "lost 3 of 10", *KEY, count=3, figures=figures))
+        await kept.flush()
+        events = await kept.events()
+        assert [(event.at_ns - NOON_S, event.name) for event in events] == list(enumerate(names))
+        assert events[0].fields["message"] == "lost 3 of 10"
+        assert events[0].fields["session"] == KEY[1]
+        assert events[0].fields["figures"]["rtt"] == [1, 2, 3, 4]  # type: ignore[index]  # an object of JSON
+        assert [event.at_ns for event in await kept.events(names=["test-failure"], limit=1)] == [NOON_S + 2]
+        assert len(await kept.events(since_ns=NOON_S + 1)) == 2
+        await kept.clear("events")
+        assert await kept.events() == []
+        with pytest.raises(ValueError, match="cannot be cleared"):
+            await kept.clear("everything")
+
+
+async def test_what_is_too_old_goes_and_the_coarser_tier_still_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path, seconds_age_s=7200, minutes_age_s=86400) as kept:
+        for second in range(NOON_S, NOON_S + 86400, 60):
+            kept.put_second(second, [(KEY, packed(second))])
+        await kept.flush()
+    # Another life begins, and looks at the ages first.
+    async with opened(path, seconds_age_s=7200, minutes_age_s=86400) as kept:
+        await until(lambda: 118 <= rows(path, "second_block") <= 122, "two hours of seconds")
+        assert await sent(kept, NOON_S, NOON_S + 86400) == 1440
+        edge = await kept.summary(KEY, (NOON_S + 61) * NANOS, (NOON_S + 3000) * NANOS)
+        assert (edge.exact, edge.start_ns) == (False, (NOON_S + 60) * NANOS)
+        assert await kept.window(KEY, NOON_S * NANOS, (NOON_S + 60) * NANOS, NANOS) == []
+
+
+async def test_a_tier_that_is_not_kept_is_still_rolled_up(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path, seconds_age_s=0) as kept:
+        for second in range(NOON_S, NOON_S + 130):
+            kept.put_second(second, [(KEY, packed(1))])
+        await kept.flush()
+        await until(lambda: rows(path, "second_journal") == 10, "complete minutes are rolled up")
+        assert rows(path, "second_block") == 0
+        assert await sent(kept, NOON_S, NOON_S + 130) == 130
+        inside = await kept.summary(KEY, (NOON_S + 10) * NANOS, (NOON_S + 20) * NANOS)
+        assert (inside.exact, inside.end_ns) == (False, (NOON_S + 60) * NANOS)
+
+
+async def test_what_is_too_much_goes_finest_first(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    most = 4 << 20
+    keys = [("c", f"s{number}") for number in range(20)]
+    async with opened(path, max_octets=most) as kept:
+        for second in range(NOON_S, NOON_S + 4 * 3600, 10):
+            noise = [packed(*((second * 7919 + n * 104729) ** 5 % 2**62 for n in range(6))) for _ in keys]
+            assert kept.put_second(second, list(zip(keys, noise, strict=True)))
+            if second % 600 == 0:
+                await kept.flush()
+                await until(lambda: rows(path, "second_journal") <= 70, "it keeps up")
+        await kept.flush()
+        await until(lambda: 0 < int(kept.state()["used_octets"]) < most, "there is room again")
+        assert path.stat().st_size <= most
+        assert 0 < rows(path, "second_block") < 4 * 60 * 20
+        await until(lambda: rows(path, "minute_block") == 3 * 20, "every complete hour of minutes")
+        assert await sent(kept, NOON_S, NOON_S + 3600, keys[3]) == 360 * 6
+        assert kept.state()["lost_queue_full_seconds"] == 0
+
+
+async def test_a_lowered_bound_makes_the_file_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        for number in range(1000):
+            kept.put_notice(Notice(NOON_S * NANOS, "started", State.ONCE, f"{number:04}" * 2500))
+        await kept.flush()
+    assert path.stat().st_size > 8 << 20
+    async with opened(path, max_octets=2 << 20) as kept:
+        await until(lambda: 0 < int(kept.state()["octets"]) <= 2 << 20, "events went and the file shrank")
+        assert len(await kept.events()) > 3
+    assert path.stat().st_size <= 2 << 20
+
+
+async def test_what_does_not_fit_the_queue_is_counted(tmp_path: Path) -> None:
+    kept = store(tmp_path / "store.db", queue_octets=1000)
+    taken = [kept.put_second(NOON_S + n, [(KEY, packed(n))]) for n in range(10)]
+    assert taken == [True, True, True] + [False] * 7
+    assert not kept.put_notice(Notice(0, "started", State.ONCE, "x" * 1000))
+    await kept.open()
+    await kept.flush()
+    state = kept.state()
+    assert (state["lost_queue_full_seconds"], state["lost_queue_full_events"]) == (7, 1)
+    assert await sent(kept, NOON_S, NOON_S + 10) == 3
+    await kept.close()
+    assert not kept.put_second(NOON_S, [])
+    with pytest.raises(StoreError, match="closed"):
+        await kept.summary(KEY, 0, 1)
+
+
+async def test_another_process_reads_while_the_daemon_writes(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        kept.put_second(NOON_S, [(KEY, packed(1, 2, 3))])
+        await kept.flush()
+        beside = Reader(schema.connect_read_only(path), SUMMARIES)
+        assert beside.keys() == [KEY]
+        summary = beside.summary(KEY, NOON_S * NANOS, (NOON_S + 1) * NANOS).summary
+        assert summary is not None
+        assert summary.counter("sent") == 3
+        beside.close()
+    assert not path.with_name("store.db-wal").exists()
+    with contextlib.closing(schema.connect_read_only(path)) as connection, pytest.raises(sqlite3.OperationalError):
+        connection.execute("DELETE FROM session")
+
+
+async def test_its_file_is_for_its_group_and_not_for_all(tmp_path: Path) -> None:
+    async with opened(tmp_path / "deep" / "store.db") as kept:
+        await kept.flush()
+        assert (tmp_path / "deep" / "store.db").stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "deep").stat().st_mode & 0o007 == 0
