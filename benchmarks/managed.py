@@ -148,9 +148,9 @@ def send_packets(sender: socket.socket, ports: list[int], seconds: int) -> None:
             if number % 50 == 49:
                 pause = begin + tick + number / len(ports) - time.monotonic()
                 if pause > 0.001:
-                    time.sleep(pause)
+                    time.sleep(pause)  # the rate at which probes are sent is the load
                 answered += _answers(sender)
-    time.sleep(0.3)
+    time.sleep(0.3)  # the last answers: longer than any of them takes, and none can be waited for by name
     answered += _answers(sender)
     print(json.dumps({"sent": sent, "answered": answered, "seconds": time.monotonic() - begin}), flush=True)
 

@@ -8,6 +8,7 @@ times in ns, sizes in octets.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -50,21 +51,21 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-class Kind(Generic[_T]):
+class Kind(ABC, Generic[_T]):
     """A kind of value. The methods are what everyone uses; each subclass has its own reading, words and schema."""
 
+    @abstractmethod
     def read(self, value: object) -> _T:
         """The value as the model has it. Raises `ConfigError`, whose reason is what is wrong."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def words(self) -> str:
         """What may be written, after "is not "."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> JsonSchemaValue:
         """JSON Schema of what may be written."""
-        raise NotImplementedError
 
     def write(self, value: _T) -> object:
         """As a person would write it: `read` gives it back."""
