@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twoway.config.reflection import TlvReflection
+    from twoway.path import ForwardPath
 
 
 class MeasurementOptions(TypedDict, total=False):
@@ -34,6 +35,7 @@ class MeasurementOptions(TypedDict, total=False):
     source_port: int
     interface: str | None
     netns: str | None
+    path: ForwardPath
     timestamps: str
     clock_format: str
     reflector_mode: str

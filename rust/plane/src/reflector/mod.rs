@@ -359,6 +359,7 @@ fn open_sockets(spec: &ReflectorSpec, listen: &[SocketAddr]) -> Result<Vec<Vec<U
         },
         stamp_all: false,
         packet_info: local.ip().is_unspecified() || spec.tlvs.as_ref().is_some_and(TlvSpec::needs_interface),
+        routing_header: Vec::new(),
     };
     let share = spec.workers > 1;
     let mut first = Vec::with_capacity(listen.len());
