@@ -75,11 +75,13 @@ def main() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while True:
-        readable, _, _ = select.select([stop, *taps.values()], [], [])
+        watched: list[int | socket.socket] = [stop, *taps.values()]
+        readable, _, _ = select.select(watched, [], [])
         if stop in readable:
             break
         for tap in readable:
-            assert isinstance(tap, socket.socket)
+            if isinstance(tap, int):
+                continue
             try:
                 frame, address = tap.recvfrom(_FRAME_MAX)
             except BlockingIOError:

@@ -170,9 +170,7 @@ def test_a_next_hop_that_does_not_answer_is_told_and_nothing_is_sent(reflected: 
         (["--path", "srv6:fdc0:c::1"], "srv6 leads IPv6 packets"),
     ],
 )
-def test_paths_that_cannot_be_are_refused_in_one_line(
-    shared: SteeredNetwork, options: list[str], words: str
-) -> None:
+def test_paths_that_cannot_be_are_refused_in_one_line(shared: SteeredNetwork, options: list[str], words: str) -> None:
     done = _ping(shared, *options, shared.target[4])
     assert done.code == 2
     assert len(done.stderr.splitlines()) == 1
@@ -200,9 +198,7 @@ def test_a_host_without_ipv6_is_told_so(tmp_path: Path) -> None:
 def test_a_reflector_whose_kernel_takes_no_segments_is_reached_only_without_them(tmp_path: Path) -> None:
     """RFC 8754 section 4.3.1: SRv6 is off unless switched on. A last segment that pops the header spares the far end."""
     with SteeredNetwork() as network:
-        network.server.sysctl(
-            {"net/ipv6/conf/all/seg6_enabled": "0", f"net/ipv6/conf/{device('e')}/seg6_enabled": "0"}
-        )
+        network.server.sysctl({"net/ipv6/conf/all/seg6_enabled": "0", f"net/ipv6/conf/{device('e')}/seg6_enabled": "0"})
         with ReflectorProgram(network.server, tmp_path):
             lost = _measured(_ping(network, "--path", f"srv6:{network.sid('c')}", network.target[6]))
             assert lost.counters("sent", "received") == {"sent": COUNT, "received": 0}
