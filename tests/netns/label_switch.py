@@ -1,8 +1,8 @@
 """A label-switching router: a program that swaps and pops MPLS labels, for kernels that have no MPLS forwarding.
 
-Run as `python -m netns.label_switch TABLE REPORT`. TABLE is JSON: label -> {"swap": label or null, "out": device, "mac":
-next hop's address, "from": our address}. A frame whose top label is in the table goes on with that label swapped, or
-popped where `swap` is null; what a popped stack leaves behind, another label or the IP packet, goes to the same next hop.
+Run as `python -m netns.label_switch TABLE REPORT`. TABLE is JSON: the devices to listen on, and for each label an
+`Entry`. A frame whose top label is in the table goes on with that label swapped, or popped where `swap` is null; what a
+popped stack leaves behind, another label or the IP packet, goes to the same next hop.
 TTLs follow the uniform model of RFC 3443: the outgoing TTL is the incoming one less one, also in what a pop uncovers.
 What the table does not know is dropped and counted, as a router drops it (RFC 3031 section 3.18). It writes the line
 "ready" when frames flow, runs until SIGTERM, then writes the report: {"switched": {label: frames}, "unknown": {…}}.

@@ -6,28 +6,30 @@ client - a - c - e - server
           \\ /
            d
 
-Each node is a namespace, each link a veth pair whose devices are named after the node at the other end (`to-c`). b, c and
-d have equal links; routes lead client and server through b alone, so a packet at c or d was steered there. Every node has
-IPv4 and IPv6; c and d (and b) have SRv6 segments of the kernel's own (`seg6local`). Links named in `wires` pass through a
-namespace of their own, in which a forwarder may impair them.
+Each node is a namespace, each link a veth pair whose devices are named after the node at the other end (`to-c`). b, c
+and d have equal links; routes lead client and server through b alone, so a packet at c or d was steered there. Every
+node has IPv4 and IPv6; b, c and d have SRv6 segments of the kernel's own (`seg6local`). Links named in `wires` pass
+through a namespace of their own, in which a forwarder may impair them.
 """
 
 import dataclasses
 import ipaddress
 import json
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from .forwarder import read_tap, tap_socket
 from .frame import UdpFrame
 from .label_switch import Entry
 from .programs import TESTS, ForwarderProgram, Program, until
 from .topology import MIDDLE_DEVICES, Namespace
+
+if TYPE_CHECKING:
+    import socket
 
 NODES: Final = ("client", "a", "b", "c", "d", "e", "server")
 LINKS: Final = (
@@ -148,7 +150,7 @@ class SteeredNetwork:
 
     @staticmethod
     def sid(node: str, function: int = 1) -> str:
-        """A segment of b, c or d: function 1 is End, 2 End that pops the header of its last segment, 3 End.X towards e."""
+        """A segment of b, c or d: 1 is End, 2 End that pops the header if it is the last one, 3 End.X towards e."""
         return f"fdc0:{node}::{function}"
 
     @property

@@ -1,4 +1,4 @@
-"""Test packets take the path they are told: proved by captures at every node of a network with three ways through it."""
+"""Test packets take the path they are told: captures at every node of a network with three ways through it prove it."""
 
 import signal
 from collections.abc import Iterator
@@ -137,10 +137,8 @@ def test_no_reply_is_lost_on_the_ordinary_socket_of_a_labelled_path_with_authent
     _answered(done)
 
 
-def test_a_label_that_nobody_knows_is_loss(
-    reflected: SteeredNetwork, tmp_path: Path, switched: tuple[SteeredNetwork, dict[str, LabelSwitch]]
-) -> None:
-    del switched  # its switches are running: a drops what it does not know
+def test_a_label_that_nobody_knows_is_loss(switched: tuple[SteeredNetwork, dict[str, LabelSwitch]]) -> None:
+    reflected, _ = switched
     with Capture(reflected) as capture:
         document = _measured(_ping(reflected, "--path", "mpls:99999,18001", reflected.target[4]))
         assert capture.read().seen() == {}
@@ -185,8 +183,7 @@ def test_labels_need_a_privilege_that_is_named(shared: SteeredNetwork) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_host_without_ipv6_is_told_so(tmp_path: Path) -> None:
-    del tmp_path
+def test_a_host_without_ipv6_is_told_so() -> None:
     with SteeredNetwork() as network:
         network.client.sysctl({"net/ipv6/conf/all/disable_ipv6": "1"})
         done = _ping(network, "--path", f"srv6:{network.sid('c')}", network.target[6])
@@ -196,7 +193,7 @@ def test_a_host_without_ipv6_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_reflector_whose_kernel_takes_no_segments_is_reached_only_without_them(tmp_path: Path) -> None:
-    """RFC 8754 section 4.3.1: SRv6 is off unless switched on. A last segment that pops the header spares the far end."""
+    """SRv6 is off in a kernel unless switched on. A last segment that pops the header spares the far end."""
     with SteeredNetwork() as network:
         network.server.sysctl({"net/ipv6/conf/all/seg6_enabled": "0", f"net/ipv6/conf/{device('e')}/seg6_enabled": "0"})
         with ReflectorProgram(network.server, tmp_path):
