@@ -253,7 +253,7 @@ class LightConnection:
         self._open_no_more()
         for session in self.sessions.values():
             self._halt(session)
-            session.recovered()
+            session.recovered(reason)
             session.be("stopped", reason)
 
     async def close(self, why: str) -> None:

@@ -102,7 +102,7 @@ class Link:
             await self.task
         for session in self.sessions.values():
             self._shared.end(session)
-            session.recovered()
+            session.recovered(reason)
             session.be("stopped", reason)
 
     async def remove(self, name: str) -> None:

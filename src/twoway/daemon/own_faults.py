@@ -190,6 +190,10 @@ class OwnFaults:
             self._bulletin.say("own-fault", "this host has disturbed nothing for a minute", State.CLEARED)
         return by_new
 
+    def take_up(self) -> None:
+        """That this host disturbs its measurements was told before the daemon started: a calm minute ends it."""
+        self._last_fault_ns = self._clocks.monotonic_ns()
+
     def of_sessions(self, faults: Mapping[str, int]) -> None:
         """The packet plane saw these in so many sessions, in the second that was looked at last."""
         for name, sessions in faults.items():

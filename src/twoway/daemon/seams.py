@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from twoway.analysis.notices import Notice
+    from twoway.analysis.notices import Condition, Notice
     from twoway.config.plan import NoticePlan, SessionKey
 
 
@@ -29,6 +29,9 @@ class Store(Protocol):
 
     async def notices(self, limit: int, /) -> Sequence[Notice]:
         """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
+
+    async def conditions(self) -> Sequence[Condition]:
+        """What `put_notice` was told to be raised and not to be cleared, the oldest first. Raises `StoreError`."""
 
     async def clear(self, what: str, /) -> None:
         """Forget `events`. Raises `StoreError`."""
@@ -63,6 +66,10 @@ class NoStore:
         return {}
 
     async def notices(self, _limit: int, /) -> Sequence[Notice]:
+        """Nothing was kept."""
+        return ()
+
+    async def conditions(self) -> Sequence[Condition]:
         """Nothing was kept."""
         return ()
 

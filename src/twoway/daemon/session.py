@@ -13,7 +13,7 @@ import json
 import struct
 from typing import TYPE_CHECKING
 
-from twoway.analysis.notices import Figures, Notice, State
+from twoway.analysis.notices import Condition, Figures, Notice, State
 from twoway.analysis.thresholds import Alarms, Judge, judge_of
 from twoway.daemon import probes
 from twoway.daemon.own_faults import LATE_NS, Spans
@@ -105,6 +105,10 @@ class WatchedSession:
         self._polluted = Spans(_SPANS)
         self._judge: Judge
         self._take_thresholds()
+
+    @property
+    def _failure(self) -> Condition:
+        return Condition("session-failed", *self.plan.key)
 
     @property
     def key(self) -> SessionKey:
@@ -262,17 +266,23 @@ class WatchedSession:
     def close(self, why: str) -> None:
         """It is no longer watched: nothing of it stays raised."""
         self._tell(self.alarms.forget(), why)
+        self.recovered(why)
 
     def failed(self, reason: str) -> None:
         """It could not be started; told once until it is."""
-        if self.status != "failed":
+        if not self._bulletin.is_raised(self._failure):
             self._post("session-failed", State.RAISED, reason)
         self.be("failed", reason)
 
-    def recovered(self) -> None:
-        """It could be started, after `failed`."""
-        if self.status == "failed":
-            self._post("session-failed", State.CLEARED, "it runs")
+    def recovered(self, how: str = "it runs") -> None:
+        """It could be started after `failed`, or it need not be any more."""
+        if self._bulletin.is_raised(self._failure):
+            self._post("session-failed", State.CLEARED, how)
+
+    def take_up(self, notices: Iterable[str]) -> None:
+        """These alarms were raised before the daemon started, and nobody has been told of their end."""
+        self.alarms.take_up(notices, self.collections.tests)
+        self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
     def _tell(self, changes: Iterable[Transition], cleared: str, test: Collection | None = None) -> None:
         for change in changes:

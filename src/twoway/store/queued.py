@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
+    from twoway.analysis.notices import State
     from twoway.config.plan import SessionKey
 
 MAX_OCTETS = 32 << 20
@@ -60,11 +61,15 @@ class Event:
 
     at_ns: int
     name: str
-    data: str
+    data: str | None
+    """None: it is not kept as an event, but the condition that it begins or ends is."""
+    state: State
+    about: str
+    """The condition, as JSON."""
 
     @property
     def octets(self) -> int:
-        return len(self.data) + _OVERHEAD
+        return len(self.data or "") + _OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)

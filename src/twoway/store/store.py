@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.samples import Batch
     from twoway.config.plan import SessionKey, StorePlan
-    from twoway.store.reader import KeptEvent, Point, Window
+    from twoway.store.reader import KeptCondition, KeptEvent, Point, Window
     from twoway.store.summaries import Summaries
 
 _T = TypeVar("_T")
@@ -101,12 +101,15 @@ class Store:
         return self._queue.put(queued.History(key, *span, len(batch), probes.pack(batch)))
 
     def put_notice(self, notice: Notice) -> bool:
-        """Keep what happened. False if there was no room."""
-        if not self._plan.events_age_s:
+        """Keep what happened, and if it is a condition that it goes on, or no longer. False if there was no room."""
+        data = None
+        if self._plan.events_age_s:
+            fields = {name: value for name, value in dataclasses.asdict(notice).items() if value is not None}
+            data = json.dumps(fields, separators=(",", ":"))
+        elif notice.state is State.ONCE:
             return True
-        fields = {name: value for name, value in dataclasses.asdict(notice).items() if value is not None}
-        data = json.dumps(fields, separators=(",", ":"))
-        return self._queue.put(queued.Event(notice.at_ns, notice.name, data))
+        about = json.dumps(notice.condition)
+        return self._queue.put(queued.Event(notice.at_ns, notice.name, data, notice.state, about))
 
     async def flush(self) -> None:
         """Return once everything put before is on the disk. Raises `StoreError` if it cannot be written now."""
@@ -157,6 +160,10 @@ class Store:
     ) -> list[KeptEvent]:
         """The newest `limit` notices that were kept, oldest of them first."""
         return await self._ask(lambda reader: reader.events(since_ns, None, limit, names))
+
+    async def conditions(self) -> list[KeptCondition]:
+        """What was raised and not cleared, also before the last restart."""
+        return await self._ask(lambda reader: reader.conditions())
 
     async def keys(self) -> list[SessionKey]:
         """All test-sessions that the store has heard of."""

@@ -21,6 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from twoway.analysis.notices import State
 from twoway.errors import StoreError
 from twoway.store import compaction, file, retention, schema
 from twoway.store.queued import KINDS, Call, Event, History, Second
@@ -278,8 +279,7 @@ class Writer:
                     statement = "INSERT INTO history (session, start_ns, end_ns, probes, data) VALUES (?, ?, ?, ?, ?)"
                     connection.execute(statement, row)
                 case Event():
-                    statement = "INSERT INTO event (at_ns, name, data) VALUES (?, ?, ?)"
-                    connection.execute(statement, (item.at_ns, item.name, item.data))
+                    _write_event(connection, item)
                 case Call():
                     item.act(connection)
         return units
@@ -305,7 +305,7 @@ class Writer:
     def _count(self, items: list[Item], collections: Mapping[SessionKey, bytes]) -> None:
         self.written["collections"] += len(collections)
         for item in items:
-            if not isinstance(item, Call):
+            if not isinstance(item, Call) and not (isinstance(item, Event) and item.data is None):
                 self.written[KINDS[type(item)]] += 1
             if isinstance(item, Second):
                 self.written["summaries"] += len(item.summaries)
@@ -404,6 +404,18 @@ class Writer:
         self.log_octets = log.stat().st_size if log.exists() else 0
         system = os.statvfs(self._path)
         self.free_octets = system.f_bavail * system.f_frsize
+
+
+def _write_event(connection: sqlite3.Connection, event: Event) -> None:
+    """The event, and in the same transaction the condition that it begins or ends."""
+    if event.data is not None:
+        statement = "INSERT INTO event (at_ns, name, data) VALUES (?, ?, ?)"
+        connection.execute(statement, (event.at_ns, event.name, event.data))
+    if event.state is State.RAISED:
+        statement = "INSERT OR IGNORE INTO condition (about, raised_ns) VALUES (?, ?)"
+        connection.execute(statement, (event.about, event.at_ns))
+    elif event.state is State.CLEARED:
+        connection.execute("DELETE FROM condition WHERE about = ?", (event.about,))
 
 
 @contextlib.contextmanager

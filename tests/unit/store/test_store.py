@@ -14,7 +14,7 @@ from twoway.analysis.notices import Figures, Notice, State
 from twoway.errors import StoreError
 from twoway.store import Reader, Store, schema
 
-from .counted import KEY, NANOS, NOON_S, SUMMARIES, batch, packed, store
+from .counted import KEY, LONG_S, NANOS, NOON_S, SUMMARIES, batch, packed, store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -179,6 +179,49 @@ async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:
         assert await kept.events() == []
         with pytest.raises(ValueError, match="cannot be cleared"):
             await kept.clear("everything")
+
+
+@pytest.mark.parametrize("events_age_s", [LONG_S, 0])
+async def test_what_was_raised_and_not_cleared_is_known_after_a_restart_whether_or_not_events_are_kept(
+    tmp_path: Path, events_age_s: int
+) -> None:
+    path = tmp_path / "store.db"
+
+    def notice(at_ns: int, name: str, state: State, session: str | None = "voice") -> Notice:
+        return Notice(at_ns, name, state, "", None if session is None else "core-fra", session)
+
+    async with opened(path, events_age_s=events_age_s) as kept:
+        kept.put_notice(notice(1, "own-fault", State.RAISED, None))
+        kept.put_notice(notice(2, "rtt-exceeded", State.RAISED))
+        kept.put_notice(notice(3, "rtt-exceeded", State.RAISED, "video"))
+        kept.put_notice(notice(4, "test-failure", State.RAISED))
+        kept.put_notice(notice(5, "test-failure", State.CLEARED))
+        kept.put_notice(notice(6, "rtt-exceeded", State.RAISED))
+        kept.put_notice(notice(7, "test-completion", State.ONCE))
+        await kept.flush()
+        assert kept.state()["written_events"] == (7 if events_age_s else 0)
+    async with opened(path) as kept:
+        if events_age_s:
+            await kept.clear("events")
+        found = [(each.raised_ns, each.condition.name, each.condition.session) for each in await kept.conditions()]
+        assert found == [(1, "own-fault", None), (2, "rtt-exceeded", "voice"), (3, "rtt-exceeded", "video")]
+        kept.put_notice(notice(8, "rtt-exceeded", State.CLEARED))
+        await kept.flush()
+        assert [each.raised_ns for each in await kept.conditions()] == [1, 3]
+
+
+async def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        assert kept.put_second(NOON_S, [(KEY, packed(5, 7))])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE condition; PRAGMA user_version = 1")
+    async with opened(path) as kept:
+        assert kept.state()["state"] == "ok"
+        assert await sent(kept, NOON_S, NOON_S + 1) == 2
+        kept.put_notice(Notice(1, "own-fault", State.RAISED, ""))
+        await kept.flush()
+        assert len(await kept.conditions()) == 1
 
 
 async def test_what_is_too_old_goes_and_the_coarser_tier_still_has_it(tmp_path: Path) -> None:
