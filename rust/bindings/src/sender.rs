@@ -362,6 +362,11 @@ impl Sender {
         self.0.attach(collections.0.clone());
     }
 
+    /// Moves what it has by now into its collections.
+    fn collect(&self, py: Python<'_>) {
+        py.detach(|| self.0.collect());
+    }
+
     /// What befell it: (wall time, event, errno), each kind once.
     fn take_events(&self) -> Vec<(i64, &'static str, i32)> {
         self.0.take_events().into_iter().map(|event| (event.at.0, event.kind.name(), event.errno)).collect()

@@ -156,9 +156,13 @@ def _results(reader: Reader, keys: list[SessionKey], since: int, until: int, ste
 def _probes(reader: Reader, keys: list[SessionKey], since: int, until: int) -> Iterator[Sequence[Cell]]:
     from twoway.analysis import samples
 
+    left = [column.name for column in samples.COLUMNS].index("t1_ns")
     for key in keys:
         for batch in reader.history(key, since, until):
             for row in samples.rows(batch):
+                moment = row[left]
+                if isinstance(moment, int) and not since <= moment < until:
+                    continue  # it shares a row of the store with some that are asked for
                 yield (*key, *("|".join(cell) if isinstance(cell, tuple) else cell for cell in row))
 
 

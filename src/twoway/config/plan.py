@@ -89,6 +89,8 @@ class SessionPlan:
     """Names of `analysis.notices.NOTICES` that are also sent as SNMP notifications."""
     persistent: bool
     """Whether its collections and history survive a restart."""
+    raw: bool = False
+    """Whether every probe is kept in the store."""
 
     @property
     def key(self) -> SessionKey:

@@ -358,6 +358,7 @@ class _Session:
             thresholds=_thresholds(model.thresholds),
             traps=frozenset(model.traps),
             persistent=connection.persistent_results,
+            raw=connection.raw_history if model.raw_history is None else model.raw_history,
         )
 
     def _shown_target(self, server: Endpoint | None) -> str:

@@ -20,7 +20,8 @@ from twoway.analysis.views import ControlView, TestView
 from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.config.endpoint import parse_endpoint
-from twoway.daemon.session import STATUS_ORDER, WatchedSession
+from twoway.daemon.own_faults import DISTURBING, LATE_NS, NOTICED_NS, Spans
+from twoway.daemon.session import STATUS_ORDER, WatchedSession, samples_kept
 from twoway.drivers.plane import session_spec
 from twoway.drivers.resolve import numeric_family
 from twoway.errors import TwowayError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from twoway.daemon.own_faults import Clocks
     from twoway.drivers.plane import IntervalSummary as IntervalSummary
     from twoway.drivers.resolve import Address
-    from twoway.drivers.session_plane import PlaneSession, SessionPlane
+    from twoway.drivers.session_plane import PlaneSession, SampleBatch, SessionPlane
 
 ATTEMPTS = 128
 """Control connections that are being made at once: a thousand peers that come back do not come at once for us."""
@@ -42,9 +43,6 @@ _RETRY_S = 5.0
 _LONGEST_RETRY_S = 60.0
 _LOOK_AGAIN_NS = 30 * NANOS
 """Between two looks at the way to a silent target."""
-_SAMPLES_S = 10
-"""So long the event loop may be held up before samples are lost."""
-_LEAST_SAMPLES = 256
 _AT_ONCE = 200
 """Sessions that are opened before others get a turn on the event loop: some 10 ms."""
 
@@ -70,12 +68,18 @@ class Shared:
     names: Names
     bulletin: Bulletin
     clocks: Clocks
+    host: Spans = field(default_factory=Spans)
+    """When this host disturbed every session."""
     kept: dict[SessionKey, bytes] = field(default_factory=dict)
     """States of sessions that do not run: as the store kept them, or as a reload left them."""
     running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
     """Number of a Session-Sender -> whose it is."""
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
     """What sessions that have ended saw since the last second was taken, packed."""
+    last_rows: list[tuple[SessionKey, SampleBatch]] = field(default_factory=list)
+    """The last probes of those of them that keep every one."""
+    ended: dict[WatchedSession, Connection] = field(default_factory=dict)
+    """Those of them of which a test was judged at their end."""
     starts: Starts = field(default_factory=Starts)
     attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS))
 
@@ -90,10 +94,18 @@ class Shared:
         if sender is None:
             return
         sender.abort()
-        for _, octets, _ in self.plane.take_intervals([sender]):
+        for _, octets, bits in self.plane.take_intervals([sender], late_ns=LATE_NS):
             self.last_words.append((session.key, octets))
+            if bits & DISTURBING:
+                now_ns = self.clocks.wall_ns()
+                session.pollute(now_ns - NOTICED_NS, now_ns)
         session.end()
-        self.running.pop(sender.number, None)
+        rows = session.take_rows()
+        if rows is not None:
+            self.last_rows.append((session.key, rows))
+        connection, _ = self.running.pop(sender.number)
+        if session.take_tests(self.host):
+            self.ended[session] = connection
         self.plane.forget(sender)
 
     def session(self, plan: SessionPlan) -> WatchedSession:
@@ -175,11 +187,6 @@ def probes_to_send(session: SessionPlan, tests: int | None) -> int | None:
 def group_of(session: SessionPlan) -> tuple[int, int] | None:
     """After how many probes how long a pause is made."""
     return (session.probe_count, session.test_interval_ns) if session.probe_count else None
-
-
-def samples_kept(interval_ns: int) -> int:
-    """Room for the samples of a session until they are taken."""
-    return min(defaults.SAMPLE_CAPACITY, max(_LEAST_SAMPLES, _SAMPLES_S * NANOS // interval_ns))
 
 
 def joint_status(sessions: Iterable[WatchedSession]) -> str:

@@ -98,6 +98,7 @@ class Daemon:
             Names(),
             self._bulletin,
             self._clocks,
+            self._faults.host,
             kept=dict(await self._kept()),
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)

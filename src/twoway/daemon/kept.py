@@ -21,6 +21,7 @@ class DaemonStore:
         self._store = store
         self.put_second = store.put_second
         self.put_collections = store.put_collections
+        self.put_history = store.put_history
         self.put_notice = store.put_notice
         self.state = store.state
 

@@ -30,8 +30,8 @@ from twoway.daemon.connection import (
     group_of,
     joint_status,
     probes_to_send,
-    samples_kept,
 )
+from twoway.daemon.session import samples_kept
 from twoway.drivers.control_client import ControlClient
 from twoway.drivers.managed_senders import ManagedSenders
 from twoway.errors import ControlConnectionError, SessionRefusedError, TwowayError

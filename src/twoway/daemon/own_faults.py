@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import State
 from twoway.config.defaults import NANOS
+from twoway.drivers.session_plane import OwnFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,11 @@ WORDS: Mapping[str, str] = {
     "cpu_steal": "the hypervisor took processor time",
 }
 """Own fault -> in words."""
+NOTICED_NS = 2 * NANOS
+"""What befell a session is noticed when its worker wakes, which may be in the second after."""
+DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
+DISTURBING |= OwnFault.SAMPLES_DROPPED | OwnFault.CLOCK_STEPS
+"""A send error is the network's, as far as it is known here: it is among the losses."""
 SESSION_FAULTS = ("missed_slots", "late_departures", "socket_drops", "samples_dropped", "clock_steps")
 """Those that the packet plane sees, session by session."""
 

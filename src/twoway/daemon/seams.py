@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.notices import Condition, Notice
     from twoway.config.plan import NoticePlan, SessionKey
+    from twoway.drivers.session_plane import SampleBatch
 
 
 class Store(Protocol):
@@ -22,6 +23,9 @@ class Store(Protocol):
 
     def put_collections(self, key: SessionKey, packed: bytes, /) -> object:
         """The state of a session that survives a restart; the last one counts."""
+
+    def put_history(self, key: SessionKey, rows: SampleBatch, at_ns: int, /) -> object:
+        """Probes of a session that wants every one kept."""
 
     def put_notice(self, notice: Notice, /) -> object: ...
     async def collections(self) -> Mapping[SessionKey, bytes]:
@@ -56,6 +60,9 @@ class NoStore:
         """Nothing is kept."""
 
     def put_collections(self, _key: SessionKey, _packed: bytes, /) -> None:
+        """Nothing is kept."""
+
+    def put_history(self, _key: SessionKey, _rows: SampleBatch, _at_ns: int, /) -> None:
         """Nothing is kept."""
 
     def put_notice(self, _notice: Notice, /) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from twoway.analysis.notices import Condition, Figures, Notice, State
 from twoway.analysis.thresholds import Alarms, Judge, judge_of
+from twoway.config import defaults
+from twoway.config.defaults import NANOS
 from twoway.daemon import probes
 from twoway.daemon.own_faults import LATE_NS, Spans
 from twoway.drivers.session_plane import collections
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from twoway.config.plan import SessionKey, SessionPlan
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.own_faults import Clocks
-    from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession
+    from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession, SampleBatch
 
 _STATE_VERSION = 1
 _STATE_HEAD = struct.Struct("<BI")
@@ -39,8 +41,17 @@ _SILENT_RUN = 3
 _SPANS = 64
 """Polluted spans of one session that are remembered: more than tests that wait for their verdict."""
 
+_SAMPLES_S = 10
+"""So long the event loop may be held up before samples are lost."""
+_LEAST_SAMPLES = 256
+
 STATUS_ORDER = ("testing", "negotiating", "connecting", "waiting", "failed", "idle", "stopped")
 """What a connection with several sessions is said to do: the first of these that one of them does."""
+
+
+def samples_kept(interval_ns: int) -> int:
+    """Room for the samples of a session until they are taken."""
+    return min(defaults.SAMPLE_CAPACITY, max(_LEAST_SAMPLES, _SAMPLES_S * NANOS // interval_ns))
 
 
 class WatchedSession:
@@ -105,6 +116,7 @@ class WatchedSession:
         self._polluted = Spans(_SPANS)
         self._judge: Judge
         self._take_thresholds()
+        self._keep_rows()
 
     @property
     def _failure(self) -> Condition:
@@ -122,6 +134,7 @@ class WatchedSession:
             self.collections.resize(moving_average_size=sizes[0], history_size=sizes[1])
         self.plan = plan
         self._take_thresholds()
+        self._keep_rows()
         self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
     def _take_thresholds(self) -> None:
@@ -134,6 +147,15 @@ class WatchedSession:
             loss_run=min(loss_run, _SILENT_RUN) if loss_run else _SILENT_RUN,
             late_ns=LATE_NS,
         )
+
+    def _keep_rows(self) -> None:
+        spec = self.plan.light or self.plan.managed
+        self.collections.keep_rows(samples_kept(spec.interval_ns) if self.plan.raw and spec is not None else 0)
+
+    def take_rows(self) -> SampleBatch | None:
+        """The probes that came since the last call, None if they are not kept one by one or there is none."""
+        rows = self.collections.take_rows() if self.plan.raw else None
+        return rows if rows is not None and len(rows) else None
 
     # Its Session-Senders.
 
@@ -148,6 +170,7 @@ class WatchedSession:
         """It has no Session-Sender any more; the one it had, whose summary is carried on."""
         sender, self.sender = self.sender, None
         if sender is not None:
+            sender.collect()
             self.collections.interrupt()
             summary = sender.summary()
             self._carried = summary if self._carried is None else self._carried.merge(summary)

@@ -93,12 +93,14 @@ class Store:
         """Keep the state of a test-session's collections, in place of what was kept before."""
         self._queue.put_collections(key, packed)
 
-    def put_history(self, key: SessionKey, batch: Batch) -> bool:
-        """Keep the rows of a batch, for a test-session that wants every probe kept. False if there was no room."""
-        span = probes.span_ns(batch)
-        if span is None or not self._plan.history_age_s:
+    def put_history(self, key: SessionKey, batch: Batch, at_ns: int) -> bool:
+        """Keep the rows of a batch, for a test-session that wants every probe kept. False if there was no room.
+
+        `at_ns`: when that is, by the wall clock, should none of the probes have left.
+        """
+        if not len(batch) or not self._plan.history_age_s:
             return True
-        return self._queue.put(queued.History(key, *span, len(batch), probes.pack(batch)))
+        return self._queue.put(queued.History(key, *(probes.span_ns(batch) or (at_ns, at_ns)), batch, len(batch)))
 
     def put_notice(self, notice: Notice) -> bool:
         """Keep what happened, and if it is a condition that it goes on, or no longer. False if there was no room."""

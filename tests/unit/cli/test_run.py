@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ports import free_port
 from twoway.cli import run as command
 from twoway.drivers import plane
 
@@ -86,12 +87,6 @@ store: {{path: {folder}/store.sqlite}}
 api: {{socket: {folder}/api.sock}}
 """)
     return file
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

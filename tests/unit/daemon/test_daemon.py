@@ -42,6 +42,7 @@ class MadeStore(NoStore):
         self.saved: dict[SessionKey, bytes] = {}
         self.kept: dict[SessionKey, bytes] = {}
         self.raised: dict[Condition, None] = {}
+        self.probes: list[tuple[SessionKey, object]] = []
 
     def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> None:
         self.seconds.append((second, packed))
@@ -51,6 +52,9 @@ class MadeStore(NoStore):
 
     async def collections(self) -> Mapping[SessionKey, bytes]:
         return self.kept
+
+    def put_history(self, key: SessionKey, rows: object, _at_ns: int, /) -> None:
+        self.probes.append((key, rows))
 
     def put_notice(self, notice: Notice, /) -> None:
         if notice.state is State.RAISED:
@@ -471,6 +475,38 @@ async def test_results_of_another_target_and_octets_that_make_no_sense_are_not_t
         again.kept = {KEY: octets}
         async with running(asked, plane, again) as scene:
             assert scene.daemon.results(KEY).tests_run == 0
+
+
+async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakePlane) -> None:
+    raw = light("raw", raw=True)
+    async with running(plan(connection(raw, light("other"))), plane) as scene:
+        assert [scene.into(number).rows_kept for number in (0, 1)] == [500, 0]
+        for number in (0, 1):
+            scene.into(number).fresh = [f"first of {number}"]
+        await scene.second()
+        await scene.second()
+        assert scene.store.probes == [(raw.key, ["first of 0"])]
+        into = scene.into()
+        plane.senders[0].at_the_end = lambda: into.fresh.append("last")
+        scene.next = plan(connection(replace(raw, raw=False), light("other", raw=True)))
+        assert (await scene.daemon.reload()).ok
+        assert [scene.into(number).rows_kept for number in (0, 1)] == [0, 500]
+        scene.next = plan(connection(raw))
+        assert (await scene.daemon.reload()).ok
+        assert (await scene.daemon.stop(None)).ok
+        await scene.second()
+        assert scene.store.probes[1:] == [(("near", "other"), ["first of 1"]), (raw.key, ["last"])]
+
+
+async def test_a_test_that_was_complete_when_its_session_ended_is_judged(plane: FakePlane) -> None:
+    async with running(plan(connection(light(thresholds=Thresholds(), persistent=True))), plane) as scene:
+        into = scene.into()
+        plane.senders[0].at_the_end = lambda: into.finished.append(FakeCollection(1, counts={"lost": 1}))
+        assert (await scene.daemon.stop(None)).ok
+        results = scene.daemon.results(KEY)
+        assert (results.tests_failed, results.alarms) == (1, ("probe-failure", "test-failure"))
+        await scene.second()
+        assert list(scene.store.saved) == [KEY]
 
 
 async def test_a_persistent_session_that_a_reload_begins_anew_goes_on_from_what_it_was_then(plane: FakePlane) -> None:

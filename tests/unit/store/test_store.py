@@ -12,7 +12,8 @@ import pytest
 from twoway.analysis import samples
 from twoway.analysis.notices import Figures, Notice, State
 from twoway.errors import StoreError
-from twoway.store import Reader, Store, schema
+from twoway.store import Reader, Store, probes, schema
+from twoway.store.history import MANY
 
 from .counted import KEY, LONG_S, NANOS, NOON_S, SUMMARIES, batch, packed, store
 
@@ -149,8 +150,9 @@ async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
     first = batch((NOON_S * NANOS, 0, 500), (NOON_S * NANOS + 5, 4, None))
     second = batch(((NOON_S + 1) * NANOS, 0, 700))
     async with opened(tmp_path / "store.db") as kept:
-        assert kept.put_history(KEY, second)
-        assert kept.put_history(KEY, first)
+        assert kept.put_history(KEY, second, 0)
+        assert kept.put_history(KEY, first, 0)
+        assert kept.put_history(KEY, batch(), 0)
         await kept.flush()
         batches = await kept.history(KEY, 0, (NOON_S + 2) * NANOS)
         assert [list(samples.rows(rows)) for rows in batches] == [list(samples.rows(b)) for b in (first, second)]
@@ -158,6 +160,31 @@ async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
         assert await kept.history(OTHER, 0, (NOON_S + 2) * NANOS) == []
         await kept.clear("history", KEY)
         assert await kept.history(KEY, 0, (NOON_S + 2) * NANOS) == []
+        # None of these left: they are of the moment at which that was noticed.
+        assert kept.put_history(KEY, batch((probes.Probes.MISSING, 8, None)), NOON_S * NANOS)
+        await kept.flush()
+        assert len(await kept.history(KEY, NOON_S * NANOS, NOON_S * NANOS + 1)) == 1
+        assert await kept.history(KEY, NOON_S * NANOS + 1, NOON_S * NANOS + 2) == []
+
+
+async def test_seconds_of_probes_are_joined_and_none_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    count = 3 * MANY + 5
+    async with opened(path) as kept:
+        for number in range(count):
+            for key in (KEY, OTHER):
+                kept.put_history(key, batch(((NOON_S + number) * NANOS, 0, number)), 0)
+        await kept.flush()
+        await until(lambda: rows(path, "history") == 2 * (3 + 5), "three large rows of each, and what is left")
+        for key in (KEY, OTHER):
+            batches = await kept.history(key, 0, (NOON_S + count) * NANOS)
+            assert [memoryview(each.round_trip_ns).tolist() for each in batches[:3]] == [
+                list(range(first, first + MANY)) for first in range(0, 3 * MANY, MANY)
+            ]
+            assert sum(map(len, batches)) == count
+        (middle, *_) = await kept.history(KEY, (NOON_S + MANY + 3) * NANOS, (NOON_S + MANY + 4) * NANOS)
+        assert len(middle) == MANY
+        assert kept.state()["unreadable"] == kept.state()["lost_unreadable"] == 0
 
 
 async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:

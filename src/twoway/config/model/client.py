@@ -177,6 +177,8 @@ class TestSession(Statements):
     """Probes remembered one by one; that of the control-connection unless written."""
     moving_average_size: Annotated[int | None, Integer(0, 65_536)] = Field(default=None, examples=[60])
     """Newest probes in the moving average; that of the control-connection unless written."""
+    raw_history: Annotated[bool | None, Switch()] = Field(default=None, examples=[True])
+    """Whether every probe is kept in the store, one by one; that of the control-connection unless written."""
     thresholds: Thresholds = Field(default_factory=Thresholds)
     """When a probe, and when a test, has failed."""
     traps: Annotated[tuple[str, ...], ListOf(Choice(SESSION_TRAPS))] = Field(
@@ -233,6 +235,8 @@ class ControlConnection(Statements):
     """Keepalives without an answer that end the connection."""
     persistent_results: Annotated[bool, Switch()] = True
     """Whether results and history survive a restart; for that, there must be a store."""
+    raw_history: Annotated[bool, Switch()] = False
+    """Whether every probe of its sessions is kept in the store as long as store.retention.history says."""
     traps: Annotated[tuple[str, ...], ListOf(Choice(CONNECTION_TRAPS))] = Field(
         default=(), examples=[["control-connection-closed"]]
     )
