@@ -16,6 +16,7 @@ use twoway_plane::sender::event::EventKind;
 use twoway_plane::sender::handle::Notable;
 use twoway_plane::session_receiver::Outcome;
 use twoway_plane::summary::Summary;
+use twoway_plane::watch::{Metric, State};
 use twoway_wire::{PacketFormat, TlvType};
 
 use crate::errors;
@@ -74,6 +75,8 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("timestamp_source", TimestampSource::NAMES)?;
     catalogue.set_item("events", EventKind::NAMES)?;
     catalogue.set_item("news", Notable::NAMES)?;
+    catalogue.set_item("watch_metrics", Metric::NAMES)?;
+    catalogue.set_item("watch_states", State::NAMES)?;
     catalogue.set_item("own_faults", OwnFault::NAMES)?;
     catalogue.set_item("capabilities", twoway_plane::capabilities::NAMES)?;
     let dispositions: Vec<_> = Disposition::ALL.iter().map(|disposition| disposition.name()).collect();

@@ -28,3 +28,4 @@ pub mod summary;
 pub mod sys;
 mod u192;
 pub mod variation;
+pub mod watch;

@@ -8,6 +8,7 @@ use super::worker::Session;
 use crate::clock::Moment;
 use crate::session_sender::Progress;
 use crate::summary::Summary;
+use crate::watch::Asked;
 
 /// What Python asks of a worker.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) enum Command {
     Interval(u64, SyncSender<Summary>),
     /// Ask many.
     Ask(Box<Inquiry>),
+    /// Look out for these limits, with what departures are late; None: for none any more.
+    Follow(u64, Option<(Vec<Asked>, i64)>),
     /// How far its schedule got.
     Progress(u64, SyncSender<Progress>),
     /// End the thread.

@@ -9,6 +9,7 @@
 //! Sessions are kept in a slab and their next events in a heap; a session's entry in the heap is current only if its
 //! moment is the one noted beside the session (others are passed over), so rescheduling needs no search.
 
+mod following;
 mod inquiries;
 
 use std::cmp::Reverse;
@@ -89,6 +90,7 @@ pub(super) struct Worker {
     events: Events,
     inbox: Arc<Inbox>,
     news: Arc<News>,
+    alerts: Arc<News>,
     busy_poll: bool,
     sessions: Vec<Option<Session>>,
     places: HashMap<u64, usize>,
@@ -120,7 +122,11 @@ pub(super) struct Worker {
 
 impl Worker {
     /// A worker that takes its commands from `inbox`; the waker ends its waits.
-    pub(super) fn new(inbox: Arc<Inbox>, news: Arc<News>, busy_poll: bool) -> io::Result<(Self, Waker)> {
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        (news, alerts): (Arc<News>, Arc<News>),
+        busy_poll: bool,
+    ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = poll.waker();
         let clock = SystemClock;
@@ -131,6 +137,7 @@ impl Worker {
             events: Events::new(256),
             inbox,
             news,
+            alerts,
             busy_poll,
             sessions: Vec::new(),
             places: HashMap::new(),
@@ -233,6 +240,15 @@ impl Worker {
                     }
                 }),
                 Command::Ask(inquiry) => self.inquiries.push_back(*inquiry),
+                Command::Follow(id, asked) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        match asked {
+                            Some((asked, late_ns)) => session.engine.follow(asked, late_ns),
+                            None => session.engine.follow_no_more(),
+                        }
+                    }
+                    worker.reschedule(at);
+                }),
                 Command::Progress(id, reply) => self.with(id, |worker, at| {
                     if let Some(session) = &worker.sessions[at] {
                         let _ = reply.try_send(session.engine.progress());
@@ -430,6 +446,9 @@ impl Worker {
     /// After anything that changed a session: hand over, reschedule, notice the end.
     fn settle(&mut self, at: usize) {
         let Some(session) = &mut self.sessions[at] else { return };
+        if session.shared.is_followed() {
+            following::follow(session, &self.alerts, self.clock.wall());
+        }
         let finished = session.engine.is_finished() && !session.shared.is_finished();
         if (session.engine.has_samples() || finished) && !session.dirty {
             session.dirty = true;
