@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twoway.config.plan import SessionKey, SessionPlan
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.own_faults import Clocks
+    from twoway.daemon.seams import Follower
     from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession
 
 _STATE_VERSION = 1
@@ -50,6 +51,7 @@ class WatchedSession:
         "_bulletin",
         "_carried",
         "_clocks",
+        "_follower",
         "_judge",
         "_last_event",
         "_last_packed",
@@ -72,10 +74,11 @@ class WatchedSession:
         "unnegotiated",
     )
 
-    def __init__(self, plan: SessionPlan, bulletin: Bulletin, clocks: Clocks) -> None:
+    def __init__(self, plan: SessionPlan, bulletin: Bulletin, clocks: Clocks, follower: Follower) -> None:
         self.plan = plan
         self._bulletin = bulletin
         self._clocks = clocks
+        self._follower = follower
         self.collections = collections(
             probe_count=plan.probe_count,
             moving_average_size=plan.moving_average_size,
@@ -138,12 +141,14 @@ class WatchedSession:
         self.sender = sender
         self.target_address = address
         self.silent = False
+        self._follower.begins(self.key, sender)
         self.be("testing")
 
     def end(self) -> PlaneSession | None:
         """It has no Session-Sender any more; the one it had, whose summary is carried on."""
         sender, self.sender = self.sender, None
         if sender is not None:
+            self._follower.ends(self.key)
             self.collections.interrupt()
             summary = sender.summary()
             self._carried = summary if self._carried is None else self._carried.merge(summary)

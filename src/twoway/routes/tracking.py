@@ -13,12 +13,13 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
-from twoway.analysis.views import NextHopView, RouteView, RoutesView
+from twoway.analysis.views import NextHopView, RoutesView, RouteView
 from twoway.routes.hooks import Change, Hook
 from twoway.routes.kernel.installer import Installer
 from twoway.routes.policy.judgement import Vote
 from twoway.routes.policy.moment import Moment
 from twoway.routes.policy.policy import Policy
+from twoway.routes.policy.windows import Finding, vote_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -104,15 +105,16 @@ class Tracking:
             opened[netns] = installer
         return opened
 
-    async def close(self) -> None:
-        """End: routes stay or are withdrawn, as configured. Idempotent."""
+    async def close(self, *, withdraw: bool | None = None) -> None:
+        """End: routes stay or are withdrawn, as configured unless `withdraw` says which. Idempotent."""
+        withdraw = self.plan.withdraw_on_exit if withdraw is None else withdraw
         for handle in (self._timer, self._soon):
             if handle is not None:
                 handle.cancel()
         self._timer = self._soon = None
         installers, self._installers = self._installers, {}
         for installer in (*installers.values(), *self._prepared.values()):
-            await installer.close(withdraw=self.plan.withdraw_on_exit)
+            await installer.close(withdraw=withdraw)
         self._prepared = {}
         await self._end_hook()
 
@@ -178,8 +180,23 @@ class Tracking:
         """How each test measures, for who looks."""
         self._sources = sources
 
-    def hear(self, test: TestKey, window: WindowPlan | None, vote: Vote) -> None:
-        """What a test says; `window` None: by its own verdict."""
+    def hear_verdict(self, test: TestKey, passed: bool | None, reason: str) -> None:
+        """A test has ended; None: it counts for nothing."""
+        self._hear(test, None, Vote(passed, reason))
+
+    def hear_window(
+        self, test: TestKey, window: WindowPlan, found: Sequence[tuple[bool | None, float | None]] | None, why: str
+    ) -> None:
+        """How each limit of a window stands: whether it is good, and the value. None: nobody knows, and why."""
+        vote = Vote(None, why) if found is None else vote_of(window, [Finding(*one) for one in found])
+        self._hear(test, window, vote)
+
+    def unreachable(self, test: TestKey, reason: str) -> None:
+        """A test could not be negotiated, which is bad whatever it is judged by."""
+        for window in self._policy.windows_heard(test):
+            self._hear(test, window, Vote(good=False, reason=reason))
+
+    def _hear(self, test: TestKey, window: WindowPlan | None, vote: Vote) -> None:
         self._policy.hear(test, window, vote, self.now())
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_soon(self._advance)
@@ -187,7 +204,7 @@ class Tracking:
     def cancelled(self, test: TestKey, why: str) -> None:
         """A test is not run any more, for now: it says nothing."""
         for window in self._policy.windows_heard(test):
-            self.hear(test, window, Vote(good=None, reason=why))
+            self._hear(test, window, Vote(good=None, reason=why))
 
     def _advance(self) -> None:
         if self._soon is not None:
