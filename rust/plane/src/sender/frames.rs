@@ -46,7 +46,7 @@ impl Frames {
         (source, destination): (SocketAddr, SocketAddr),
         path: &FramePath,
         longest_payload: usize,
-        (next_hops, netns, patience): (&NextHops, Option<&str>, Duration),
+        (next_hops, patience): (&NextHops, Duration),
     ) -> Result<Self, PlaneError> {
         let socket = PacketSocket::open(request.timestamps)?;
         let target = Target {
@@ -71,7 +71,7 @@ impl Frames {
             (true, SocketAddr::V4(_)) => IPV4,
             (true, SocketAddr::V6(_)) => IPV6,
         };
-        let watch = next_hops.watch(netns, target, patience)?;
+        let watch = next_hops.watch(&mut next_hops.asker()?, target, patience)?;
         let stride = LONGEST_HEADER + longest_payload;
         let room = vec![0; BATCH * stride];
         Ok(Self { socket, header, ethertype, watch, seen: 0, to: Err(libc::EHOSTUNREACH), room, stride })
