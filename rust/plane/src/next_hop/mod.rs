@@ -16,6 +16,7 @@ pub mod resolve;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +26,7 @@ use std::time::Duration;
 use self::kernel::{Kernel, Nudge};
 use self::messages::{Message, messages};
 pub use self::resolve::{Hop, Missing, Question, Target};
+use self::resolve::{Tables, leads_by};
 use crate::clock::Clock;
 use crate::error::PlaneError;
 use crate::sys::{Events, Poll, RouteSocket, SystemClock, Waker};
@@ -110,6 +112,18 @@ pub struct Asker {
     place: Place,
     /// While it lives, the thread keeps its sockets in this namespace.
     _alive: Arc<()>,
+}
+
+impl Asker {
+    /// Whether packets from `source` to `destination` that are bound to `interface` leave by it.
+    pub fn leads_by(&mut self, destination: IpAddr, source: IpAddr, interface: u32) -> bool {
+        leads_by(&mut self.kernel, destination, source, interface)
+    }
+
+    /// Name of the interface with that number.
+    pub fn name_of(&mut self, interface: u32) -> Option<String> {
+        self.kernel.link(interface).ok().map(|link| link.name)
+    }
 }
 
 /// The thread's sockets in one namespace.

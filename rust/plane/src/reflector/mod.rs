@@ -35,7 +35,7 @@ use self::extensions::{LocationPolicy, TlvPolicy};
 use self::limits::RateLimits;
 use self::routes::ReturnPathPolicy;
 use self::sessions::{SessionBudget, SessionTable};
-use self::steering::{Labels, Steering};
+use self::steering::{Steering, Ways};
 use self::worker::{Listener, Worker};
 use crate::clock::Clock;
 use crate::distribution::Distribution;
@@ -171,7 +171,7 @@ pub struct Reflector {
     budget: Option<Arc<SessionBudget>>,
     local_addresses: Vec<SocketAddr>,
     obtained: Vec<(&'static str, String)>,
-    /// Of replies under labels; its thread starts with the first that may be asked for one.
+    /// Of replies under labels; its thread starts with the first worker that may be asked for one.
     next_hops: Arc<NextHops>,
 }
 
@@ -234,7 +234,7 @@ impl Reflector {
                 reflector.budget.as_ref().map(|budget| SessionTable::new(Arc::clone(budget), spec.session_timeout_ns));
             let engine = SessionReflector::new(Arc::clone(&policy), Arc::clone(&limits), table);
             let listener = Listener::new(socket, interface.clone(), netns.clone(), stamped, dscp_ecn(spec));
-            let steering = Steering::new(reflector.labels(spec)?);
+            let steering = Steering::new(reflector.ways(spec)?);
             let worker = Worker::new(listener, engine, steering, Arc::clone(&shared))
                 .map_err(|error| PlaneError::system("bound wait", address, &error))?;
             reflector.shared.push(shared);
@@ -243,26 +243,22 @@ impl Reflector {
         Ok(reflector)
     }
 
-    /// What a worker needs to reply under SR-MPLS labels, if anybody may ask for that and the kernel lets us. Who may ask and
-    /// cannot be answered so gets the U flag (RFC 9503 section 4).
-    fn labels(&mut self, spec: &ReflectorSpec) -> Result<Option<Labels>, PlaneError> {
+    /// What a worker needs for the return paths of others, if anybody may ask for one. Who may, and cannot be answered so, gets
+    /// the U flag (RFC 9503 section 4).
+    fn ways(&mut self, spec: &ReflectorSpec) -> Result<Option<Ways>, PlaneError> {
         let Some(tlvs) = &spec.tlvs else { return Ok(None) };
         let listed = !tlvs.return_paths_allow.is_empty();
         let proved = tlvs.return_paths_authenticated && !spec.keys.is_empty();
-        if !listed && !proved {
+        // RFC 9534: replies take the member link that their requests came by.
+        if !listed && !proved && tlvs.micro_sessions.is_empty() {
             return Ok(None);
         }
-        match in_namespace(spec.netns.as_deref(), || Labels::open(&self.next_hops)) {
-            Ok(labels) => Ok(Some(labels)),
-            Err(error) if matches!(error.errno, libc::EPERM | libc::EACCES | libc::EAFNOSUPPORT) => {
-                let lesser = ("return-paths", "not by SR-MPLS labels, which need CAP_NET_RAW".to_owned());
-                if listed && !self.obtained.contains(&lesser) {
-                    self.obtained.push(lesser);
-                }
-                Ok(None)
-            }
-            Err(error) => Err(error),
+        let ways = in_namespace(spec.netns.as_deref(), || Ways::open(&self.next_hops))?;
+        let lesser = ("return-paths", "not by SR-MPLS labels, which need CAP_NET_RAW".to_owned());
+        if listed && !ways.has_frames() && !self.obtained.contains(&lesser) {
+            self.obtained.push(lesser);
         }
+        Ok(Some(ways))
     }
 
     /// Gives each worker its thread. Does nothing when they have theirs.

@@ -1,6 +1,7 @@
 //! Replies that take a path of their own: which can, and how they are sent (RFC 9503 section 4).
 //!
 //! - Another address, or the link of arrival: the listening socket does it, with another destination or a control message.
+//!   Whether that link would be taken is asked of the kernel, which else sends by another without a word.
 //! - `SRv6`: the listening socket, too, with a routing header on it for the length of one call. The kernel takes that header
 //!   only as an option of the socket; a second socket on the same address and port would be given a share of the requests.
 //! - SR-MPLS: a frame of our own through a packet socket ([`wire::frame`](twoway_wire::frame)), to the next hop on the way to
@@ -31,36 +32,58 @@ use crate::sys::{
 
 /// Most segments or labels of a return path: each is work for a router, and one request can ask for all of it.
 pub const LONGEST_RETURN_PATH: usize = 16;
-/// Next hops kept for SR-MPLS replies.
-const HOPS_KEPT: usize = 256;
-/// Next hops looked up in a second at most, since each takes some questions to the kernel.
+/// Next hops of SR-MPLS replies that are kept, and links of arrival that are known to lead back.
+const KEPT: usize = 256;
+/// So many of either are looked up in a second at most: each takes some questions to the kernel.
 const LOOKUPS_PER_SECOND: u32 = 64;
-/// A next hop that is to make room has not been used for so long.
-const IDLE_NS: i64 = 1_000_000_000;
-/// `ETH_P_MPLS_UC` of `linux/if_ether.h`.
-const MPLS: u16 = 0x8847;
+/// What is known of a link holds so long; a next hop that is to make room has not been used for so long.
+const SECOND_NS: i64 = 1_000_000_000;
 /// Explicit null of IPv4 and IPv6 (RFC 3032 section 2.1): has a meaning at the bottom of a stack.
 const EXPLICIT_NULL: [u32; 2] = [0, 2];
 
-/// What is needed to reply under a label stack.
-pub(super) struct Labels {
-    socket: PacketSocket,
+/// What is needed to know the ways of replies, and to reply under a label stack.
+pub(super) struct Ways {
     next_hops: Arc<NextHops>,
     asker: Asker,
+    /// None: not without `CAP_NET_RAW`.
+    frames: Option<PacketSocket>,
 }
 
-impl Labels {
-    /// Opens the sockets, on a thread that is in the reflector's namespace. Needs `CAP_NET_RAW`.
+impl Ways {
+    /// Opens the sockets, on a thread that is in the reflector's namespace.
     pub(super) fn open(next_hops: &Arc<NextHops>) -> Result<Self, PlaneError> {
-        let socket = PacketSocket::open(TimestampMode::User)?;
-        Ok(Self { socket, asker: next_hops.asker()?, next_hops: next_hops.clone() })
+        let frames = match PacketSocket::open(TimestampMode::User) {
+            Ok(socket) => Some(socket),
+            Err(error) if matches!(error.errno, libc::EPERM | libc::EACCES | libc::EAFNOSUPPORT) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { asker: next_hops.asker()?, next_hops: next_hops.clone(), frames })
     }
+
+    /// Whether replies can go under labels.
+    pub(super) fn has_frames(&self) -> bool {
+        self.frames.is_some()
+    }
+}
+
+/// Between which addresses a reply goes, and by which interface; 0 for whichever the kernel would choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    source: IpAddr,
+    destination: IpAddr,
+    interface: u32,
+}
+
+/// Whether replies leave by the link that their requests came in by.
+struct KnownLink {
+    way: Way,
+    leads: bool,
+    asked_ns: i64,
 }
 
 /// A next hop, towards one requester.
 struct KnownHop {
-    source: IpAddr,
-    destination: IpAddr,
+    way: Way,
     watch: Watch,
     /// Number of the state that `hop` is.
     seen: u32,
@@ -73,14 +96,16 @@ struct KnownHop {
 enum Steered {
     /// With a routing header, which stands here among the headers of the batch.
     Segments(Range<usize>),
-    /// Under labels, which stand here among those of the batch, from this address to that one, by this next hop.
-    Labels { labels: Range<usize>, local: SocketAddr, destination: SocketAddr, hop: Hop },
+    /// As a frame, under labels which stand here among those of the batch, from this address to that one, by this next hop.
+    Frame { labels: Range<usize>, local: SocketAddr, destination: SocketAddr, hop: Hop },
 }
 
 /// Finds the routes of replies, and sends those that the listening socket cannot send as it is.
 pub(super) struct Steering {
-    labels: Option<Labels>,
+    /// None: nobody may ask for a path.
+    ways: Option<Ways>,
     hops: Vec<KnownHop>,
+    links: Vec<KnownLink>,
     /// Of the batch at hand; a [`ReplyRoute::Steered`] is a place in it.
     steered: Vec<Steered>,
     headers: Vec<u8>,
@@ -94,10 +119,11 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    pub(super) fn new(labels: Option<Labels>) -> Self {
+    pub(super) fn new(ways: Option<Ways>) -> Self {
         Self {
-            labels,
+            ways,
             hops: Vec::new(),
+            links: Vec::new(),
             steered: Vec::new(),
             headers: Vec::new(),
             stacks: Vec::new(),
@@ -150,20 +176,19 @@ impl Steering {
         if !labels.clone().enumerate().all(usable) {
             return None;
         }
-        let hop = self.hop(local.ip(), destination.ip())?;
+        let hop = self.hop(Way { source: local.ip(), destination: destination.ip(), interface: 0 })?;
         let begin = self.stacks.len();
         self.stacks.extend(labels);
         let labels = begin..self.stacks.len();
-        Some(self.keep(Steered::Labels { labels, local, destination, hop }, destination))
+        Some(self.keep(Steered::Frame { labels, local, destination, hop }, destination))
     }
 
-    /// The next hop on the way to `destination`, if it is known.
-    fn hop(&mut self, source: IpAddr, destination: IpAddr) -> Option<Hop> {
+    /// The next hop on that way, if it is known.
+    fn hop(&mut self, way: Way) -> Option<Hop> {
         let now_ns = SystemClock.monotonic();
-        let place = self.hops.iter().position(|known| (known.source, known.destination) == (source, destination));
-        let place = match place {
+        let place = match self.hops.iter().position(|known| known.way == way) {
             Some(place) => place,
-            None => self.look_up(source, destination, now_ns)?,
+            None => self.look_up(way, now_ns)?,
         };
         let known = &mut self.hops[place];
         known.used_ns = now_ns;
@@ -176,27 +201,78 @@ impl Steering {
         known.hop
     }
 
-    fn look_up(&mut self, source: IpAddr, destination: IpAddr, now_ns: i64) -> Option<usize> {
-        let labels = self.labels.as_mut()?;
-        if now_ns - self.lookups_since_ns >= 1_000_000_000 {
+    /// Whether another question may be asked in this second.
+    fn may_ask(&mut self, now_ns: i64) -> bool {
+        if now_ns - self.lookups_since_ns >= SECOND_NS {
             (self.lookups, self.lookups_since_ns) = (0, now_ns);
         }
-        if self.lookups >= LOOKUPS_PER_SECOND {
+        self.lookups += 1;
+        self.lookups <= LOOKUPS_PER_SECOND
+    }
+
+    fn look_up(&mut self, way: Way, now_ns: i64) -> Option<usize> {
+        if self.ways.as_ref().is_none_or(|ways| !ways.has_frames()) || !self.may_ask(now_ns) {
             return None;
         }
-        if self.hops.len() >= HOPS_KEPT {
+        if self.hops.len() >= KEPT {
             let (oldest, known) = self.hops.iter().enumerate().min_by_key(|(_, known)| known.used_ns)?;
-            if now_ns - known.used_ns < IDLE_NS {
+            if now_ns - known.used_ns < SECOND_NS {
                 return None;
             }
             self.hops.swap_remove(oldest);
         }
-        self.lookups += 1;
-        let target = Target { destination, source: Some(source), gateway: None, interface: None };
+        let ways = self.ways.as_mut()?;
+        let interface = match way.interface {
+            0 => None,
+            number => Some(ways.asker.name_of(number)?),
+        };
+        let target = Target { destination: way.destination, source: Some(way.source), gateway: None, interface };
         // What cannot work is asked for again at the next request, within the bound above.
-        let watch = labels.next_hops.watch(&mut labels.asker, target, Duration::ZERO).ok()?;
-        self.hops.push(KnownHop { source, destination, watch, seen: 0, hop: None, used_ns: now_ns });
+        let watch = ways.next_hops.watch(&mut ways.asker, target, Duration::ZERO).ok()?;
+        self.hops.push(KnownHop { way, watch, seen: 0, hop: None, used_ns: now_ns });
         Some(self.hops.len() - 1)
+    }
+
+    /// The link of arrival: by the listening socket if the kernel would send by it a reply that is bound to it, which it does
+    /// not for an IPv6 packet that has a better route elsewhere; else as a frame.
+    fn by_link(&mut self, request: &RouteRequest<'_>) -> Option<ReplyRoute> {
+        let (local, destination, interface) = (request.local, request.requester, request.interface);
+        if interface == 0 {
+            return None;
+        }
+        let way = Way { source: local.ip(), destination: destination.ip(), interface };
+        if self.leads(way)? {
+            return Some(ReplyRoute::Link(interface));
+        }
+        let hop = self.hop(way)?;
+        let labels = self.stacks.len()..self.stacks.len();
+        Some(self.keep(Steered::Frame { labels, local, destination, hop }, destination))
+    }
+
+    /// Whether the kernel sends that way; `None` if that is not known, and must not be asked now.
+    fn leads(&mut self, way: Way) -> Option<bool> {
+        let now_ns = SystemClock.monotonic();
+        let known = self.links.iter().position(|link| link.way == way);
+        if let Some(at) = known
+            && now_ns - self.links[at].asked_ns < SECOND_NS
+        {
+            return Some(self.links[at].leads);
+        }
+        if !self.may_ask(now_ns) {
+            return None;
+        }
+        let leads = self.ways.as_mut()?.asker.leads_by(way.destination, way.source, way.interface);
+        let link = KnownLink { way, leads, asked_ns: now_ns };
+        if let Some(at) = known {
+            self.links[at] = link;
+        } else {
+            if self.links.len() >= KEPT {
+                // Old ones are of no use, and there are no more young ones than may be asked for.
+                self.links.retain(|link| now_ns - link.asked_ns < SECOND_NS);
+            }
+            self.links.push(link);
+        }
+        Some(leads)
     }
 
     /// Makes ready all of the route at `place` that holds no time, for a reply from `source` (where that is not the address
@@ -210,7 +286,7 @@ impl Steering {
     ) -> io::Result<()> {
         match &self.steered[usize::from(place)] {
             Steered::Segments(header) => listener.set_routing_header(&self.headers[header.clone()]),
-            Steered::Labels { labels, local, destination, hop } => {
+            Steered::Frame { labels, local, destination, hop } => {
                 let spec = FrameSpec {
                     source_mac: hop.source_mac,
                     destination_mac: hop.mac,
@@ -221,7 +297,8 @@ impl Steering {
                     ttl: REPLY_TTL,
                 };
                 let header = FrameHeader::new(&spec).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-                self.framed = Some((header, SocketName::link(hop.interface, MPLS, hop.mac)));
+                let to = SocketName::link(hop.interface, header.ether_type(), hop.mac);
+                self.framed = Some((header, to));
                 Ok(())
             }
         }
@@ -234,8 +311,8 @@ impl Steering {
         batch: &mut ReceiveBatch,
         replies: &mut [Reply],
     ) -> io::Result<usize> {
-        let (Some((header, to)), Some(Labels { socket, .. }), [reply, ..]) = (&self.framed, &self.labels, &*replies)
-        else {
+        let frames = self.ways.as_ref().and_then(|ways| ways.frames.as_ref());
+        let (Some((header, to)), Some(socket), [reply, ..]) = (&self.framed, frames, &*replies) else {
             return batch.reply(listener.fd(), replies);
         };
         let octets = &batch.room(reply.slot)[..reply.len];
@@ -259,7 +336,8 @@ impl ReturnRoutes for Steering {
         match request.path {
             ReturnPath::Srv6(list, _) => self.by_segments(list, request),
             ReturnPath::SrMpls(stack, _) => self.by_labels(stack, request),
-            ReturnPath::NoReply | ReturnPath::SameLink | ReturnPath::Address(_) => PlainRoutes.route(request),
+            ReturnPath::SameLink => self.by_link(request),
+            ReturnPath::NoReply | ReturnPath::Address(_) => PlainRoutes.route(request),
         }
     }
 }

@@ -103,6 +103,31 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// How the reply to a request in `slot` is sent that came to `destination` by an interface.
+    fn reply(&self, slot: usize, pending: &PendingReply, destination: IpAddr, arrived_by: u32) -> Reply {
+        let local = self.socket.local();
+        let mut control = SendControl::new();
+        if pending.dscp_ecn() != self.dscp_ecn {
+            control.dscp_ecn(local.is_ipv6(), pending.dscp_ecn());
+        }
+        let interface = match pending.route() {
+            ReplyRoute::Link(link) => link,
+            // Link-local addresses mean nothing without their link; others leave as they are routed.
+            ReplyRoute::Ordinary if is_link_local(destination) => arrived_by,
+            ReplyRoute::Ordinary | ReplyRoute::Address(_) | ReplyRoute::Steered { .. } => 0,
+        };
+        if local.ip().is_unspecified() || interface != 0 || pending.source().is_some() {
+            control.source(pending.source().unwrap_or(destination), interface);
+        }
+        Reply { slot, len: pending.len(), control }
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 /// A request that is answered, and where it lies.
 #[derive(Clone, Copy)]
 struct Answer {
@@ -123,6 +148,8 @@ pub(super) struct Worker {
     error_queue: ErrorQueue,
     answers: Vec<Answer>,
     replies: Vec<Reply>,
+    /// (slot, where its request came from) of replies that go to another address.
+    redirected: Vec<(usize, SocketAddr)>,
     clock: SystemClock,
     steps: StepDetector,
     budget: StampBudget,
@@ -157,6 +184,7 @@ impl Worker {
             error_queue: ErrorQueue::new(ERROR_QUEUE_SLOTS),
             answers: Vec::with_capacity(BATCH),
             replies: Vec::with_capacity(BATCH),
+            redirected: Vec::new(),
             clock,
             steps: StepDetector::new(&clock),
             budget: StampBudget::default(),
@@ -231,9 +259,9 @@ impl Worker {
         let listener = &mut self.listener;
         listener.quiet_ticks = 0;
         let local = listener.socket.local();
-        let wildcard = local.ip().is_unspecified();
         self.answers.clear();
         self.replies.clear();
+        self.redirected.clear();
         self.routes.clear();
         let mut taken = None;
         for slot in 0..count {
@@ -263,27 +291,12 @@ impl Worker {
             match self.engine.handle(self.batch.room(slot), &request, now_ns, &mut self.routes) {
                 Verdict::Drop(disposition) => self.shared.dispositions.count(disposition),
                 Verdict::Reply(pending) => {
-                    let mut control = SendControl::new();
-                    if pending.dscp_ecn() != listener.dscp_ecn {
-                        control.dscp_ecn(local.is_ipv6(), pending.dscp_ecn());
-                    }
-                    let destination = request.destination.ip();
-                    // Link-local addresses mean nothing without their link; others leave as they are routed.
-                    let link_local = matches!(destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
-                    let mut interface = if link_local { meta.interface } else { 0 };
-                    match pending.route() {
-                        ReplyRoute::Ordinary => {}
-                        ReplyRoute::Link(link) => interface = link,
-                        ReplyRoute::Address(address) | ReplyRoute::Steered { destination: address, .. } => {
-                            self.batch.redirect(slot, &address);
-                            interface = 0;
-                        }
-                    }
-                    if wildcard || interface != 0 || pending.source().is_some() {
-                        control.source(pending.source().unwrap_or(destination), interface);
+                    if let ReplyRoute::Address(to) | ReplyRoute::Steered { destination: to, .. } = pending.route() {
+                        self.redirected.push((slot, source));
+                        self.batch.redirect(slot, &to);
                     }
                     self.answers.push(Answer { slot, pending, sequence: 0 });
-                    self.replies.push(Reply { slot, len: pending.len(), control });
+                    self.replies.push(listener.reply(slot, &pending, request.destination.ip(), meta.interface));
                 }
             }
         }
@@ -306,11 +319,7 @@ impl Worker {
         while from < self.answers.len() {
             let first_received = self.answers[from].pending.received();
             let to = (from + chunk).min(self.answers.len());
-            let (goes, steered) = self.make_way(from);
-            if !goes {
-                from += 1;
-                continue;
-            }
+            let steered = self.make_way(from);
             if stamped.is_none_or(|at| at < from) {
                 stamped = self.choose_stamped(from, to, now_ns);
             }
@@ -362,10 +371,13 @@ impl Worker {
             from = done;
             if let Some(error) = refused {
                 self.shared.add(OwnCounter::SendErrors, 1);
-                let passing = !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE));
+                let full = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS));
+                let passing = !full && error.raw_os_error() != Some(libc::EMSGSIZE);
                 if passing && !retried {
                     self.read_error_queue();
                     retried = true;
+                } else if !full && self.divert(from) {
+                    retried = false;
                 } else {
                     self.shared.dispositions.count(self.engine.not_sent(&self.answers[from].pending));
                     from += 1;
@@ -403,17 +415,32 @@ impl Worker {
         }
     }
 
-    /// Makes the way of a steered reply ready; what the kernel refuses here closes the reply's account. Returns whether it
-    /// goes on, and whether it is steered at all.
-    fn make_way(&mut self, at: usize) -> (bool, bool) {
+    /// Makes the way of a steered reply ready. Returns whether it is steered: one whose way the kernel refuses is not.
+    fn make_way(&mut self, at: usize) -> bool {
         let pending = &self.answers[at].pending;
-        let ReplyRoute::Steered { place, .. } = pending.route() else { return (true, false) };
+        let ReplyRoute::Steered { place, .. } = pending.route() else { return false };
         let ready = self.routes.prepare(place, &self.listener.socket, pending.source(), pending.dscp_ecn());
         if ready.is_err() {
             self.shared.add(OwnCounter::SendErrors, 1);
-            self.shared.dispositions.count(self.engine.not_sent(pending));
+            self.divert(at);
         }
-        (ready.is_ok(), true)
+        ready.is_ok()
+    }
+
+    /// The kernel does not send a reply the way that was asked for: it goes the ordinary way instead, with the U flag. False:
+    /// it was to go there anyway.
+    fn divert(&mut self, at: usize) -> bool {
+        let Answer { slot, pending, .. } = &mut self.answers[at];
+        if !self.engine.divert(pending, self.batch.room(*slot)) {
+            return false;
+        }
+        if let Some((_, requester)) = self.redirected.iter().find(|(redirected, _)| redirected == slot) {
+            self.batch.redirect(*slot, requester);
+        }
+        let meta = self.batch.meta(*slot);
+        let destination = meta.destination.unwrap_or(self.listener.socket.local().ip());
+        self.replies[at] = self.listener.reply(*slot, pending, destination, meta.interface);
+        true
     }
 
     /// Gives the kernel the octets of a reply that hold no time. False if it cannot: then the reply is sent whole.
