@@ -215,10 +215,17 @@ def _session_states() -> str:
 
 def _notices() -> str:
     rows = (
-        (f"`{kind.name}`", kind.scope.value, kind.severity.name.lower(), "yes" if kind.trap else "", kind.meaning)
+        (
+            f"`{kind.name}`",
+            kind.scope.value,
+            kind.severity.name.lower(),
+            "raised, cleared" if kind.lasts else "once",
+            "yes" if kind.trap else "",
+            kind.meaning,
+        )
         for kind in NOTICES.values()
     )
-    return _table(("Notice", "About", "Severity", "In `traps`", "Meaning"), rows)
+    return _table(("Notice", "About", "Severity", "State", "In `traps`", "Meaning"), rows)
 
 
 def _structured_data() -> str:

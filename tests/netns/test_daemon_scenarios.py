@@ -205,4 +205,4 @@ def test_a_daemon_that_was_stopped_for_a_moment_blames_itself(bridged: Topology,
         daemon.signal(signal.SIGCONT)
         until(lambda: daemon.results()["tests_disturbed"] > before, "the test is flagged")
         assert "own-fault" in [event["name"] for event in daemon.events()]
-        assert daemon.api.get("/v1/health")["own_faults"]
+        assert any(daemon.api.get("/v1/health")["own_faults"].values())
