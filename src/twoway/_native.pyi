@@ -210,6 +210,14 @@ class SenderSpec:
         """The same with what a control connection negotiated for the padding (RFC 6038): zeros where the reply has its
         longer header, the Server octets first in the padding, and how much of it replies must bring back. Without this
         call TWAMP packets have those zeros."""
+    def through_segments(self, segments: Sequence[str], /) -> SenderSpec:
+        """The same by way of SRv6 segments, IPv6 addresses, first one first. Raises `ConfigError` for what is none."""
+    def as_frames(
+        self, *, labels: Sequence[int], gateway: str | None, interface: str | None, next_hop_patience_ns: int
+    ) -> SenderSpec:
+        """The same as whole frames, under a label stack (top first) or, by a named interface, under none. They go to
+        `gateway`, or as the kernel would route to the target. Opening waits at most `next_hop_patience_ns` for the next
+        hop's link-layer address. Raises `ConfigError` for labels that cannot be segments."""
     def grouped(self, count: int, pause_ns: int, /) -> SenderSpec:
         """The same with a pause: after each `count` packets the next gap is `pause_ns`. A packet that could not be sent
         counts as one of its group."""
@@ -720,6 +728,26 @@ def encode_test_packet(
 ) -> bytes: ...
 def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tuple[bytes, bytes]:
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
+
+def make_frame(
+    payload: bytes,
+    /,
+    *,
+    source_mac: bytes,
+    destination_mac: bytes,
+    labels: Sequence[int],
+    source: tuple[str, int],
+    destination: tuple[str, int],
+    dscp_ecn: int,
+    ttl: int,
+) -> bytes:
+    """The Ethernet frame that carries a UDP payload under an MPLS label stack, or under none, for tests."""
+
+def make_routing_header(segments: Sequence[str], /) -> bytes:
+    """The segment routing header (RFC 8754) for a list of IPv6 addresses, as a socket is given it, for tests."""
+
+def lag_members(interface: str, /, *, netns: str | None) -> list[str]:
+    """Names of the interfaces that are members of a bond, a team or a bridge. Raises `PlaneError`."""
 
 def clock_state() -> dict[str, int | None]:
     """`adjtimex`: synchronized (0 or 1), error_ns (maximum error or None), estimated_error_ns, offset_ns,

@@ -8,8 +8,12 @@ what the packet plane cannot honour it refuses itself, by the field's name. Pure
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from twoway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from twoway.path import ForwardPath
 
 PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
 """Protocol as a person names it -> packet format without authentication."""
@@ -71,6 +75,10 @@ class SessionSpec:
     """Samples kept until taken; 0 keeps none."""
     receive_buffer: int
     """Octets of socket buffer to ask for."""
+    path: ForwardPath
+    """How packets get to the Session-Reflector."""
+    next_hop_patience_ns: int
+    """How long opening may wait for the link-layer address of a path's next hop."""
 
     def __post_init__(self) -> None:
         _within("target_port", self.target_port, 1, 65535)
@@ -85,6 +93,7 @@ class SessionSpec:
         _within("receive_buffer", self.receive_buffer, 1, 2**30)
         _within("sample_capacity", self.sample_capacity, 0, 2**24)
         _within("seed", self.seed, 0, 2**64 - 1)
+        _within("next_hop_patience_ns", self.next_hop_patience_ns, 0, 2**62)
         if self.count is not None:
             _within("count", self.count, 1, 2**32)
         _one_of("fill", self.fill, ("zeros", "random"))

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use twoway_plane::clock::{Clock, Moment};
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
+use twoway_plane::path::ForwardPath;
 use twoway_plane::sample::{Sample, SampleStatus, TimestampSource};
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::event::EventKind;
@@ -113,8 +114,16 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         timestamps: TimestampMode::Kernel,
         stamp_all: true,
         packet_info: false,
+        routing_header: Vec::new(),
     };
-    SenderSpec { session, socket, netns: None, sample_capacity: 100_000 }
+    SenderSpec {
+        session,
+        socket,
+        path: ForwardPath::Routed,
+        next_hop_patience: Duration::ZERO,
+        netns: None,
+        sample_capacity: 100_000,
+    }
 }
 
 /// Polls, with a bound, until the session is finished; returns all its samples.

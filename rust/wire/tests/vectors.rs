@@ -160,8 +160,9 @@ fn all() -> Vectors {
     for file in directory.read_dir().expect("vectors are there") {
         let path = file.expect("vectors are readable").path();
         let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-        // Control connections have their vectors here too; their formats live in Python.
-        if path.extension().is_none_or(|extension| extension != "toml") || name.starts_with("control-") {
+        // Control connections have their vectors here too; their formats live in Python. Frames are read by `frame.rs`.
+        let elsewhere = name.starts_with("control-") || name == "frames.toml";
+        if path.extension().is_none_or(|extension| extension != "toml") || elsewhere {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("vectors are text");

@@ -236,10 +236,12 @@ def _sessions(_watched: Watched, health: HealthView) -> Iterator[Sample]:
 
 def _notices(watched: Watched, _health: HealthView) -> Iterator[Sample]:
     """All that there are, from 0 on: the increase to the first is none where there was no sample before."""
-    counts = watched.notice_counts()
-    for kind in NOTICES.values():
-        for state in (State.RAISED, State.CLEARED) if kind.lasts else (State.ONCE,):
-            yield (kind.name, state.value), counts.get((kind.name, state.value), 0)
+    counts = {
+        (kind.name, state.value): 0
+        for kind in NOTICES.values()
+        for state in ((State.RAISED, State.CLEARED) if kind.lasts else (State.ONCE,))
+    }
+    yield from {**counts, **watched.notice_counts()}.items()
 
 
 _OWN = "own:"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twoway.path import ForwardPath
+
 
 class MeasurementOptions(TypedDict, total=False):
     """The keyword arguments of `measure`, `measure_async` and `stream`: the fields of `Measurement`, all optional."""
@@ -32,6 +34,7 @@ class MeasurementOptions(TypedDict, total=False):
     source_port: int
     interface: str | None
     netns: str | None
+    path: ForwardPath
     timestamps: str
     clock_format: str
     reflector_mode: str

@@ -44,6 +44,8 @@ MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
 COALESCE_NS = 20_000_000
 """With departures closer than a tenth of this, samples are taken this often and not one by one."""
+_NEXT_HOP_PATIENCE_NS = defaults.NANOS // 2
+"""For a neighbour to say its link-layer address: then the first packet finds its way, too."""
 _FINISH_NS = 2 * defaults.NANOS
 """How long an aborted measurement may take to end: its worker has only to wake up."""
 
@@ -58,8 +60,10 @@ def local_clock() -> dict[str, int | None]:
     return _native.clock_state()
 
 
-def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
+def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
     """The complete test-session for what was asked. Raises `ConfigError`."""
+    if measurement.path.kind == "srv6" and address.family != 6:
+        raise ConfigError("path", f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
     if measurement.source is not None and numeric_family(measurement.source) is None:
         raise ConfigError("source", f"{measurement.source!r} is no numeric address")
     if measurement.source is not None and numeric_family(measurement.source) != address.family:
@@ -92,12 +96,14 @@ def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
         dscp_ecn_monitoring=measurement.dscp_ecn_monitoring,
         sample_capacity=measurement.sample_capacity,
         receive_buffer=measurement.receive_buffer,
+        path=measurement.path,
+        next_hop_patience_ns=next_hop_patience_ns,
     )
 
 
 def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
     """As the packet plane wants it."""
-    return _native.SenderSpec(
+    native = _native.SenderSpec(
         target=spec.target,
         target_port=spec.target_port,
         scope_id=spec.scope_id,
@@ -126,6 +132,17 @@ def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
         sample_capacity=spec.sample_capacity,
         receive_buffer=spec.receive_buffer,
     )
+    path = spec.path
+    if path.kind == "srv6":
+        return native.through_segments(path.segments)
+    if path.framed:
+        return native.as_frames(
+            labels=path.labels,
+            gateway=path.gateway,
+            interface=path.interface,
+            next_hop_patience_ns=spec.next_hop_patience_ns,
+        )
+    return native
 
 
 class RunningMeasurement:
@@ -138,7 +155,7 @@ class RunningMeasurement:
     def __init__(self, measurement: Measurement, address: Address) -> None:
         """Open the socket. Raises `ConfigError` or `PlaneError`."""
         self._measurement = measurement
-        self._spec = session_spec(measurement, address)
+        self._spec = session_spec(measurement, address, _NEXT_HOP_PATIENCE_NS)
         self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
         try:
             self._sender = self._plane.open_sender(sender_spec(self._spec))
@@ -171,6 +188,7 @@ class RunningMeasurement:
             timeout_ns=spec.timeout_ns,
             timestamps=spec.timestamps,
             reflector_mode=spec.reflector_mode,
+            path=str(spec.path),
             obtained=self._sender.obtained,
         )
 

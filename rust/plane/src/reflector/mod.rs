@@ -284,6 +284,7 @@ fn open_sockets(spec: &ReflectorSpec, listen: &[SocketAddr]) -> Result<Vec<Vec<U
         },
         stamp_all: false,
         packet_info: local.ip().is_unspecified(),
+        routing_header: Vec::new(),
     };
     let share = spec.workers > 1;
     let mut first = Vec::with_capacity(listen.len());

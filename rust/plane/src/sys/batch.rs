@@ -311,6 +311,7 @@ mod tests {
             timestamps: TimestampMode::Kernel,
             stamp_all: false,
             packet_info: false,
+            routing_header: Vec::new(),
         })
         .unwrap()
     }
