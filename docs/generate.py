@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.conditions import SUBJECTS
+from twoway.analysis.exposition import SCOPES
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
 from twoway.analysis.notices import NOTICES
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
@@ -250,6 +251,22 @@ def _notification_objects() -> str:
     return _table(("Object", "OID without instance", "Type"), rows)
 
 
+def _families() -> str:
+    blocks = []
+    for heading, (labels, families) in SCOPES.items():
+        rows = [
+            (
+                f"`{family.sample_name}`",
+                family.type,
+                ", ".join(f"`{label}`" for label in (*labels, *family.labels)),
+                family.meaning,
+            )
+            for family in families
+        ]
+        blocks.append(f"### {heading}\n\n{_table(('Metric', 'Type', 'Labels', 'Meaning'), rows)}")
+    return "\n\n".join(blocks)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "ping-options": _ping_options,
     "reflector-options": _reflector_options,
@@ -275,6 +292,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,
+    "families": _families,
     "notices": _notices,
     "structured-data": _structured_data,
     "notifications": _notifications,
@@ -304,10 +322,18 @@ def _systemd_unit() -> str:
     return unit(configuration, of="the sample of a configuration (`twoway check --sample`)").text
 
 
+def _dashboard() -> str:
+    sys.path.insert(0, str(DOCS.parent / "monitoring"))
+    import dashboard  # here: its folder is no package
+
+    return dashboard.text()
+
+
 FILES: Mapping[str, Callable[[], str]] = {
     "api/openapi.json": _openapi,
     "examples/twoway.yaml": _sample,
     "../packaging/systemd/twoway.service": _systemd_unit,
+    "../monitoring/dashboard.json": _dashboard,
 }
 """Files that are generated as a whole; paths begin in this folder."""
 

@@ -188,8 +188,16 @@ class ScrapedDaemon:
             self._syslog.close()
 
     def text(self) -> str:
-        """What it exposes now, in text."""
-        return httpx.get(f"http://127.0.0.1:{self.metrics}/metrics").text
+        """What it exposes now, in text. Both Prometheus may be at it, and a third is refused."""
+        where = f"http://127.0.0.1:{self.metrics}/metrics"
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            answers.append(httpx.get(where, timeout=PATIENCE_S))
+            return answers[-1].status_code == httpx.codes.OK
+
+        eventually(answered, lambda: answers[-1].text)
+        return answers[-1].text
 
     def exposed(self) -> dict[Labels, float]:
         """Every sample that it exposes now, in text."""
@@ -214,7 +222,7 @@ class ScrapedDaemon:
         if len(stopped) < len(FINITE) or any(each["status"] != "stopped" for each in stopped):
             return False
         totals = [self.collection(*key) for key in FINITE]
-        return all(each["received"] + each["late"] + each["lost"] == TESTS * PROBES for each in totals)
+        return all(each["received"] + each["late"] + each["lost"] == each["sent"] for each in totals)
 
 
 @dataclass(frozen=True)

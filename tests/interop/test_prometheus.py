@@ -62,7 +62,7 @@ def test_every_series_of_a_session_has_the_value_and_the_labels_that_were_expose
 
     def same() -> bool:
         found.clear()
-        for each in prometheus.query(f'{{job="{JOB}",session!=""}}'):
+        for each in prometheus.query(f'{{__name__=~"twoway_.*",job="{JOB}",session!=""}}'):
             if not (native and each.labels["__name__"] in histograms()):
                 found[frozenset(each.labels.items())] = each.value
         return of_finite(found) == expected
