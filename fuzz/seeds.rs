@@ -41,7 +41,21 @@ fn main() {
         }
     }
     written += packed_results(&corpus);
+    written += frames(&corpus);
     println!("{written} seeds");
+}
+
+/// Paths of no, one and the most labels, in both families, under payloads of even and odd length.
+fn frames(corpus: &Path) -> usize {
+    let paths = [(0, 0), (1, 44), (2, 45), (30, 100)].into_iter().flat_map(|path| [(path, 0), (path, 1)]);
+    let written = paths.map(|((labels, payload), family)| {
+        let mut input = vec![labels << 1 | family, 0xB8, 255];
+        input.extend((0..36).map(|octet| 0x20 + octet));
+        input.extend((0..labels).flat_map(|label| (16_000 + u32::from(label)).to_be_bytes()));
+        input.extend(0..payload);
+        write(corpus, "frame", &format!("{labels}-labels-{family}"), &input)
+    });
+    written.sum()
 }
 
 /// Summaries of a few, of many and of no values.

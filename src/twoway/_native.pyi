@@ -68,7 +68,8 @@ class SampleBatch:
     """T3 - T2."""
     @property
     def send_lateness_ns(self) -> Column: ...
-    """Departure after the scheduled moment."""
+    """Departure after the scheduled moment. Of a packet that was not sent: how late it was when it was given up, or
+    `MISSING` if the kernel refused it."""
     @property
     def reflector_sequence(self) -> Column: ...
     @property
@@ -210,6 +211,14 @@ class SenderSpec:
         """The same with what a control connection negotiated for the padding (RFC 6038): zeros where the reply has its
         longer header, the Server octets first in the padding, and how much of it replies must bring back. Without this
         call TWAMP packets have those zeros."""
+    def through_segments(self, segments: Sequence[str], /) -> SenderSpec:
+        """The same by way of SRv6 segments, IPv6 addresses, first one first. Raises `ConfigError` for what is none."""
+    def as_frames(
+        self, *, labels: Sequence[int], gateway: str | None, interface: str | None, next_hop_patience_ns: int
+    ) -> SenderSpec:
+        """The same as whole frames, under a label stack (top first) or, by a named interface, under none. They go to
+        `gateway`, or as the kernel would route to the target. Opening waits at most `next_hop_patience_ns` for the next
+        hop's link-layer address. Raises `ConfigError` for labels that cannot be segments."""
     def grouped(self, count: int, pause_ns: int, /) -> SenderSpec:
         """The same with a pause: after each `count` packets the next gap is `pause_ns`. A packet that could not be sent
         counts as one of its group."""
@@ -270,7 +279,6 @@ class ReflectorSpec:
         rate_limit_per_source: int,
         dscp: int | None,
         larger_replies: bool,
-        process_tlvs: bool,
         dscp_ecn_monitoring: bool,
         timestamps: str,
         receive_buffer: int,
@@ -278,7 +286,22 @@ class ReflectorSpec:
         """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for
         authenticated STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none.
         `dscp`: of the replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is
-        answered.
+        answered. What follows the base packet of STAMP is sent back as it came.
+        """
+
+    def with_tlvs(
+        self,
+        *,
+        require_hmac: bool,
+        location: str,
+        permitted_dscps: Sequence[int] | None,
+        sync_source: str | None,
+        return_paths_authenticated: bool,
+        return_paths_allow: Sequence[tuple[str, int]],
+        micro_sessions: Sequence[tuple[str, int]],
+    ) -> ReflectorSpec:
+        """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
+        None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
         """
 
 @final
@@ -372,7 +395,8 @@ class Probes:
         """Greatest number of probes lost in a row, among the runs that grew."""
     @property
     def disturbed(self) -> bool:
-        """This host disturbed one of them: it was not sent, left late, or the clock stepped."""
+        """This host disturbed one of them: its moment passed before it was sent, it left late, or the clock
+        stepped."""
 
 @final
 class Collections:
@@ -720,6 +744,26 @@ def encode_test_packet(
 ) -> bytes: ...
 def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tuple[bytes, bytes]:
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
+
+def make_frame(
+    payload: bytes,
+    /,
+    *,
+    source_mac: bytes,
+    destination_mac: bytes,
+    labels: Sequence[int],
+    source: tuple[str, int],
+    destination: tuple[str, int],
+    dscp_ecn: int,
+    ttl: int,
+) -> bytes:
+    """The Ethernet frame that carries a UDP payload under an MPLS label stack, or under none, for tests."""
+
+def make_routing_header(segments: Sequence[str], /) -> bytes:
+    """The segment routing header (RFC 8754) for a list of IPv6 addresses, as a socket is given it, for tests."""
+
+def lag_members(interface: str, /, *, netns: str | None) -> list[str]:
+    """Names of the interfaces that are members of a bond, a team or a bridge. Raises `PlaneError`."""
 
 def clock_state() -> dict[str, int | None]:
     """`adjtimex`: synchronized (0 or 1), error_ns (maximum error or None), estimated_error_ns, offset_ns,

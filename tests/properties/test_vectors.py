@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import pytest
 
-from twoway._native import derive_twamp_test_keys
+from twoway._native import derive_twamp_test_keys, make_frame, make_routing_header
 from twoway.errors import TwowayError
 
 from .packets import REFLECTOR_LEN, SENDER_LEN, Keys, decode, encode
@@ -210,6 +210,31 @@ def _tlv_chain(entry: Entry) -> None:
         assert sum(bool(flags & 0x80) for flags, _, _ in returned) == unrecognized  # U (RFC 8972 section 4)
 
 
+def _frame(entry: Entry) -> None:
+    """A payload in its frame, as an independent program built it."""
+    labels = cast("list[int]", entry.any("labels"))
+    made = make_frame(
+        entry.octets("payload"),
+        source_mac=entry.octets("source_mac"),
+        destination_mac=entry.octets("destination_mac"),
+        labels=labels,
+        source=(entry.text("source"), entry.integer("source_port")),
+        destination=(entry.text("destination"), entry.integer("destination_port")),
+        dscp_ecn=entry.integer("dscp_ecn"),
+        ttl=entry.integer("ttl"),
+    )
+    octets = entry.octets("octets")
+    entry.close()
+    assert made == octets
+
+
+def _routing_header(entry: Entry) -> None:
+    segments = cast("list[str]", entry.any("segments"))
+    octets = entry.octets("octets")
+    entry.close()
+    assert make_routing_header(segments) == octets
+
+
 _CHECKS: Final[dict[str, Callable[[Entry], None]]] = {
     "packet": _packet,
     "timestamp": _timestamp,
@@ -217,6 +242,8 @@ _CHECKS: Final[dict[str, Callable[[Entry], None]]] = {
     "test_keys": _test_keys,
     "reflection": _reflection,
     "tlv_chain": _tlv_chain,
+    "frame": _frame,
+    "routing_header": _routing_header,
 }
 
 

@@ -96,6 +96,7 @@ def session(**changes: object) -> SessionDescription:
         "timeout_ns": 1000 * MS,
         "timestamps": "kernel",
         "reflector_mode": "auto",
+        "path": "plain",
         "obtained": {},
     }
     return SessionDescription(**{**values, **changes})  # type: ignore[arg-type]  # tests name fields of known types

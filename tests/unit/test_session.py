@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twoway.errors import ConfigError
+from twoway.path import PLAIN
 from twoway.session import ReflectorSpec, SessionSpec
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ SPEC = SessionSpec(
     dscp_ecn_monitoring=False,
     sample_capacity=0,
     receive_buffer=65536,
+    path=PLAIN,
+    next_hop_patience_ns=0,
 )
 REFLECTOR = ReflectorSpec(
     listen=(("127.0.0.1", 8620, 0),),
@@ -59,7 +62,7 @@ REFLECTOR = ReflectorSpec(
     rate_limit_per_source=0,
     dscp=None,
     larger_replies=True,
-    process_tlvs=True,
+    tlvs=None,
     dscp_ecn_monitoring=False,
     timestamps="kernel",
     receive_buffer=65536,

@@ -12,6 +12,7 @@ mod records;
 mod reflector;
 mod samples;
 mod sender;
+mod steering;
 mod summary;
 
 use pyo3::pymodule;
@@ -40,6 +41,8 @@ mod _native {
     use super::samples::SampleBatch;
     #[pymodule_export]
     use super::sender::{Plane, Sender, SenderSpec};
+    #[pymodule_export]
+    use super::steering::{lag_members, make_frame, make_routing_header};
     #[pymodule_export]
     use super::summary::{Distribution, IntervalSummary};
 

@@ -53,6 +53,7 @@ impl PortFields<'_> {
             timestamps: timestamps(self.timestamps)?,
             stamp_all: false,
             packet_info: local.is_unspecified(),
+            routing_header: Vec::new(),
         };
         Ok(PortSpec { socket, netns: self.netns, sender: socket_address(sender, self.sender_port, 0) })
     }

@@ -1,11 +1,13 @@
 //! OWAMP's Session-Senders and Session-Receivers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use twoway_plane::clock::Moment;
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::managed::{ManagedReceiver as Handle, PortSpec};
+use twoway_plane::path::ForwardPath;
 use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::SenderSpec as Spec;
@@ -159,8 +161,16 @@ impl OneWaySenderSpec {
             timestamps: mode,
             stamp_all: true,
             packet_info: false,
+            routing_header: Vec::new(),
         };
-        Ok(Self(Spec { session, socket, netns, sample_capacity: 0 }))
+        Ok(Self(Spec {
+            session,
+            socket,
+            path: ForwardPath::Routed,
+            next_hop_patience: Duration::ZERO,
+            netns,
+            sample_capacity: 0,
+        }))
     }
 }
 

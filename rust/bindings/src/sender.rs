@@ -1,13 +1,14 @@
 //! Session-Senders: specification in, handles out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use twoway_plane::clock::Moment;
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
+use twoway_plane::path::{ForwardPath, FramePath};
 use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::{Group, Spacing};
 use twoway_plane::sender::bulk::Packed;
@@ -55,6 +56,15 @@ pub(crate) fn timestamps(name: &str) -> PyResult<TimestampMode> {
         "kernel" => Ok(TimestampMode::Kernel),
         "hardware" => Ok(TimestampMode::Hardware),
         other => Err(errors::field("timestamps", format!("{other:?} is none of kernel, hardware, user"))),
+    }
+}
+
+/// How packets are spaced, by name.
+fn spacing(name: &str) -> PyResult<Spacing> {
+    match name {
+        "periodic" => Ok(Spacing::Periodic),
+        "poisson" => Ok(Spacing::Poisson),
+        other => Err(errors::field("schedule", format!("{other:?} is neither periodic nor poisson"))),
     }
 }
 
@@ -127,11 +137,7 @@ impl SenderSpec {
         if local.is_ipv4() != target.is_ipv4() {
             return Err(errors::field("source", format!("{local} and the target {target} are of different families")));
         }
-        let spacing = match schedule {
-            "periodic" => Spacing::Periodic,
-            "poisson" => Spacing::Poisson,
-            other => return Err(errors::field("schedule", format!("{other:?} is neither periodic nor poisson"))),
-        };
+        let spacing = spacing(schedule)?;
         let random_fill = match fill {
             "zeros" => false,
             "random" => true,
@@ -191,8 +197,16 @@ impl SenderSpec {
             timestamps: mode,
             stamp_all: true,
             packet_info: false,
+            routing_header: Vec::new(),
         };
-        Ok(Self(Spec { session, socket, netns, sample_capacity }))
+        Ok(Self(Spec {
+            session,
+            socket,
+            path: ForwardPath::Routed,
+            next_hop_patience: Duration::ZERO,
+            netns,
+            sample_capacity,
+        }))
     }
 
     /// The same with what a control connection negotiated for the padding (RFC 6038).
@@ -218,6 +232,30 @@ impl SenderSpec {
         Ok(Self(spec))
     }
 
+    /// The same by way of segments of `SRv6`.
+    #[pyo3(signature = (segments, /))]
+    #[expect(clippy::needless_pass_by_value, reason = "as PyO3 hands arguments over")]
+    fn through_segments(&self, segments: Vec<String>) -> PyResult<Self> {
+        let segments: Result<Vec<Ipv6Addr>, _> = segments
+            .iter()
+            .map(|text| text.parse().map_err(|_| errors::field("path", format!("{text:?} is not an IPv6 address"))))
+            .collect();
+        self.on(ForwardPath::Segments(segments?), 0)
+    }
+
+    /// The same as whole frames, under a label stack or none.
+    #[pyo3(signature = (*, labels, gateway, interface, next_hop_patience_ns))]
+    fn as_frames(
+        &self,
+        labels: Vec<u32>,
+        gateway: Option<&str>,
+        interface: Option<String>,
+        next_hop_patience_ns: u64,
+    ) -> PyResult<Self> {
+        let gateway = gateway.map(|text| address("path", text)).transpose()?;
+        self.on(ForwardPath::Frames(FramePath { labels, gateway, interface }), next_hop_patience_ns)
+    }
+
     /// The same with a pause after each `count` packets.
     #[pyo3(signature = (count, pause_ns, /))]
     fn grouped(&self, count: u64, pause_ns: i64) -> PyResult<Self> {
@@ -229,6 +267,16 @@ impl SenderSpec {
         }
         let mut spec = self.0.clone();
         spec.session.group = Some(Group { count, pause_ns });
+        Ok(Self(spec))
+    }
+}
+
+impl SenderSpec {
+    fn on(&self, path: ForwardPath, next_hop_patience_ns: u64) -> PyResult<Self> {
+        let mut spec = self.0.clone();
+        path.check(spec.socket.local.is_ipv6()).map_err(|error| errors::field("path", error.detail))?;
+        spec.path = path;
+        spec.next_hop_patience = Duration::from_nanos(next_hop_patience_ns);
         Ok(Self(spec))
     }
 }

@@ -117,6 +117,7 @@ fn request(local: SocketAddr) -> SocketRequest {
         timestamps: TimestampMode::Kernel,
         stamp_all: true,
         packet_info: false,
+        routing_header: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use twoway_plane::clock::{Clock, Moment};
 use twoway_plane::ledger::{LedgerSpec, ReflectorMode};
 use twoway_plane::managed::reflecting::ReflectingSpec;
 use twoway_plane::managed::{End, ManagedPlane, ManagedReceiver, ManagedReflector, ManagedReflectorSpec, PortSpec};
+use twoway_plane::path::ForwardPath;
 use twoway_plane::sample::{TimestampSource, UNKNOWN};
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
@@ -54,6 +55,7 @@ fn socket(local: SocketAddr, peer: Option<SocketAddr>) -> SocketRequest {
         timestamps: TimestampMode::Kernel,
         stamp_all: peer.is_some(),
         packet_info: local.ip().is_unspecified(),
+        routing_header: Vec::new(),
     }
 }
 
@@ -132,7 +134,16 @@ fn session(format: PacketFormat, spacing: Spacing, interval_ns: i64, count: u64)
 
 fn sender(plane: &Plane, local: SocketAddr, target: SocketAddr, session: SessionSpec) -> Sender {
     let socket = socket(local, Some(target));
-    plane.open_sender(SenderSpec { session, socket, netns: None, sample_capacity: 1000 }).unwrap()
+    plane
+        .open_sender(SenderSpec {
+            session,
+            socket,
+            path: ForwardPath::Routed,
+            next_hop_patience: Duration::ZERO,
+            netns: None,
+            sample_capacity: 1000,
+        })
+        .unwrap()
 }
 
 fn count(counters: impl Iterator<Item = (&'static str, u64)>, name: &str) -> u64 {

@@ -34,7 +34,7 @@ fn spec(listen: &[&str]) -> ReflectorSpec {
         dscp: None,
         larger_replies: true,
         dscp_ecn_monitoring: false,
-        process_tlvs: false,
+        tlvs: None,
         timestamps: TimestampMode::Kernel,
         receive_buffer: 1 << 20,
     }
@@ -105,6 +105,7 @@ fn ask_in_detail(to: SocketAddr, dscp_ecn: u8, octets: &[u8]) -> (Vec<u8>, Recei
         timestamps: TimestampMode::Kernel,
         stamp_all: false,
         packet_info: false,
+        routing_header: Vec::new(),
     })
     .expect("open");
     SendBatch::new(1).send(socket.fd(), &[Outgoing { octets, destination: None, control: None }]).expect("send");

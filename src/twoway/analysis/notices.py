@@ -33,6 +33,7 @@ class Scope(StrEnum):
 
     SESSION = "test-session"
     CONNECTION = "control-connection"
+    ROUTE = "tracked route"
     DAEMON = "daemon"
 
 
@@ -49,7 +50,7 @@ class Kind:
     """Whether Junos's `traps` statement has it."""
 
 
-_T, _S, _C, _D = True, Scope.SESSION, Scope.CONNECTION, Scope.DAEMON
+_T, _S, _C, _R, _D = True, Scope.SESSION, Scope.CONNECTION, Scope.ROUTE, Scope.DAEMON
 _E, _W, _N, _I = Severity.ERROR, Severity.WARNING, Severity.NOTICE, Severity.INFO
 
 # Rows stand as a table, unformatted.
@@ -72,6 +73,14 @@ NOTICES: Mapping[str, Kind] = {row.name: row for row in (
     Kind("control-connection-closed", _C, _W, "The control connection ended, or could not be made.", _T),
     Kind("control-connection-up", _C, _N, "The control connection was made and its test-sessions run."),
     Kind("session-failed", _S, _E, "A test-session could not be started: no such name, no socket, refused."),
+    Kind("route-changed", _R, _N, "Other next hops of a tracked route are used from now on.", _T),
+    Kind("route-unavailable", _R, _E, "No next hop of a tracked route is good: it is not in the kernel's table.", _T),
+    Kind("route-refused", _R, _E, "The kernel does not take a tracked route as it should be; it is tried again.", _T),
+    Kind("route-suppressed", _R, _W, "A next hop that flaps is kept out of use (damping).", _T),
+    Kind("route-foreign-change", _R, _W, "Somebody else deleted or altered a tracked route.", _T),
+    Kind("route-held", _R, _N, "A tracked route is held as it is, on request.", _T),
+    Kind("route-hook-failed", _R, _W, "The command that is run at a change failed, or was left out.", _T),
+    Kind("next-hop-changed", _R, _I, "Tests decided about a next hop, whether or not a route uses it."),
     Kind("own-fault", _D, _W, "This host disturbed its measurements: lateness, drops, stolen time or a stepped clock."),
     Kind("store-degraded", _D, _E, "Results cannot be kept; measuring goes on and what is lost is counted."),
     Kind("receiver-degraded", _D, _W, "A receiver of syslog or notifications does not take them."),
@@ -142,6 +151,10 @@ class Notice:
     value_ns: int | None = None
     count: int | None = None
     """Lost probes, where it is about loss."""
+    route: str | None = None
+    """Prefix of the tracked route that it is about, with `@` and its routing-instance unless that is the main one."""
+    next_hops: str | None = None
+    """Those that are used now, or the one that it is about."""
     figures: Figures | None = None
     trap: bool = False
     """Whether its session or connection wants it sent as an SNMP notification, too."""

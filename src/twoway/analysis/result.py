@@ -126,6 +126,8 @@ class SessionDescription:
     """Timestamps asked for: `kernel`, `hardware` or `user`."""
     reflector_mode: str
     """`auto`, `stateless` or `stateful`, as asked."""
+    path: str
+    """How packets get to the far end: `plain`, or the segments, labels or link as people write them."""
     obtained: Mapping[str, str]
     """Option -> what stands instead, for each option that was granted in lesser form."""
 

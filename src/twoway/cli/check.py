@@ -88,6 +88,7 @@ def _outcome(checked: Checked) -> str:
     ]
     parts += ["a Server"] if plan.server is not None else []
     parts += ["a light Session-Reflector"] if plan.reflections else []
+    parts += [] if plan.routes is None else [_counted(len(plan.routes.routes), "tracked route")]
     return f"{checked.source}: good: {', '.join(parts)}"
 
 

@@ -32,6 +32,7 @@ EVENTS = {
     "interface_down": "the interface is down",
     "clock_step": "the local clock was stepped",
     "socket_error": "the socket reported an error",
+    "next_hop_unresolved": "the next hop of the path does not say its link-layer address, so nothing is sent to it",
     **CONTROL_EVENTS,
 }
 """Names of events -> what a person reads; a test compares them with `catalogue()["events"]`."""

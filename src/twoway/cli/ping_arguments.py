@@ -9,7 +9,9 @@ from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.managed import MODES
 from twoway.config.measurement import Measurement
+from twoway.config.path import parse_path
 from twoway.errors import ConfigError
+from twoway.path import PLAIN, ForwardPath
 
 _DESCRIPTION = """\
 Measure the path to a Session-Reflector with STAMP or TWAMP Light, or to a Server with TWAMP or OWAMP:
@@ -55,6 +57,7 @@ class PingArguments(argparse.Namespace):
     source: str | None
     source_port: int
     netns: str | None
+    path: ForwardPath
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
@@ -175,6 +178,13 @@ def ping_parser() -> Parser:
         help="UDP port to send from (any)",
     )
     add("--vrf", metavar="NAME", help="VRF to send in")
+    add(
+        "--path",
+        type=value_of(parse_path),
+        default=PLAIN,
+        metavar="PATH",
+        help="way there: srv6:SID,SID,…, mpls:LABEL,LABEL,…[@GATEWAY][%%IFACE], link:IFACE or plain (plain)",
+    )
     add("--netns", metavar="NAME", help="network namespace to send in (`ip netns`, or a path); needs root")
 
     add = parser.add_argument_group("protocol").add_argument
@@ -361,6 +371,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         source_port=options.source_port,
         interface=interface,
         netns=options.netns,
+        path=options.path,
         timestamps=options.timestamps,
         clock_format=options.clock_format,
         reflector_mode=options.reflector_mode,
@@ -385,6 +396,7 @@ OPTIONS = {
     "interval_ns": "-i",
     "key": "--auth-key-file",
     "netns": "--netns",
+    "path": "--path",
     "payload_len": "-s",
     "receive_buffer": "--receive-buffer",
     "scope_id": "TARGET",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from twoway.config.doubts_routes import doubt_routes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,6 +34,10 @@ TRAP_THRESHOLDS = {
 
 def doubt(configuration: Configuration, plan: Plan, warn: Callable[[Place, str], None]) -> None:
     """Tell `warn` of everything doubtful."""
+    if plan.routes is not None:
+        doubt_routes(plan.routes, plan.connections, warn)
+        if plan.routes.traps and not configuration.notifications.snmp:
+            warn(("routes", "traps"), "no trap is sent: notifications has no snmp receiver")
     if not configuration.client.control_connection and plan.server is None and not plan.reflections:
         warn((), "nothing to do: there is no control-connection and no server")
     trapped: Place | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from twoway.config import defaults
 from twoway.errors import ConfigError
+from twoway.path import PLAIN, ForwardPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Measurement:
     """Device or VRF to bind to."""
     netns: str | None = None
     """Network namespace to open the socket in: a name of `ip netns` or a path. Names resolve outside of it."""
+    path: ForwardPath = PLAIN
+    """How packets get to the Session-Reflector."""
     timestamps: str = defaults.TIMESTAMPS
     """`kernel`, `hardware` or `user`."""
     clock_format: str = defaults.CLOCK_FORMAT

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twoway.config.reflection import TlvReflection
+    from twoway.path import ForwardPath
+
 
 class MeasurementOptions(TypedDict, total=False):
     """The keyword arguments of `measure`, `measure_async` and `stream`: the fields of `Measurement`, all optional."""
@@ -32,6 +35,7 @@ class MeasurementOptions(TypedDict, total=False):
     source_port: int
     interface: str | None
     netns: str | None
+    path: ForwardPath
     timestamps: str
     clock_format: str
     reflector_mode: str
@@ -59,7 +63,7 @@ class ReflectionOptions(TypedDict, total=False):
     rate_limit_per_source: int
     dscp: int | None
     larger_replies: bool
-    process_tlvs: bool
+    tlvs: TlvReflection | None
     dscp_ecn_monitoring: bool
     timestamps: str
     receive_buffer: int

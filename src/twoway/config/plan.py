@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twoway.config.managed import ControlOptions, SessionRequest
     from twoway.config.measurement import Measurement
     from twoway.config.reflection import Reflection
+    from twoway.config.route_plan import RoutesPlan
     from twoway.config.server import ServerOptions
 
 SessionKey = tuple[str, str]
@@ -151,6 +152,8 @@ class TrapPlan:
     """Hexadecimal; None: made from the machine's identity."""
     juniper: bool = False
     """Whether Juniper's notifications are sent beside DISMAN's three, for an NMS that has rules for a router."""
+    enterprise_number: int = 32473
+    """Under which notifications of our own stand (tracked routes). twoway has none: this one is for documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,5 +211,7 @@ class Plan:
     api: ApiPlan
     workers: int = 1
     """Threads of the packet plane for Session-Senders."""
+    routes: RoutesPlan | None = None
+    """Tracked routes; None: the kernel's table is not touched."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Free words that are shown beside the version, such as a site's name."""

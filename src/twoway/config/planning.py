@@ -145,6 +145,7 @@ class Planner:
 
 def planned(configuration: Configuration, surroundings: Surroundings, refuse: Refuse) -> plan.Plan:
     """The plan of what could be planned; `refuse` is told of everything else."""
+    from twoway.config.planning_routes import plan_routes
     from twoway.config.planning_server import plan_api, plan_notices, plan_server, plan_store
 
     planner = Planner(surroundings, refuse)
@@ -163,6 +164,7 @@ def planned(configuration: Configuration, surroundings: Surroundings, refuse: Re
         store=plan_store(planner, configuration.store),
         api=plan_api(planner, configuration.api),
         workers=configuration.workers,
+        routes=None if configuration.routes is None else plan_routes(planner, configuration.routes, connections),
         variables=dict(configuration.variables),
     )
 

@@ -212,6 +212,7 @@ def _snmp(planner: Planner, place: Place, model: Snmp) -> plan.TrapPlan | None:
         priv_key_file=files["priv_key_file"],
         engine_id=None if model.engine_id is None else model.engine_id.lower().removeprefix("0x"),
         juniper=model.juniper,
+        enterprise_number=model.enterprise_number,
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twoway.config.document import Path
     from twoway.config.model import Configuration
     from twoway.config.model.client import RoutingInstance
+    from twoway.config.model.routes import Route, Routes
     from twoway.config.model.server import Light, Managed
 
 _FIRST_UNPRIVILEGED = 1024
@@ -90,11 +91,33 @@ def _namespaces(configuration: Configuration) -> Iterator[str]:
         yield from _namespace(_client(name), connection.routing_instance)
     for role, statements in _roles(configuration):
         yield from _namespace(("server", role), statements.routing_instance)
+    if configuration.routes is not None:
+        for name, instance in configuration.routes.routing_instance.items():
+            if instance.netns is not None:
+                yield f"{path_text(('routes', 'routing-instance', name, 'netns'))}: {instance.netns}"
 
 
 def _namespace(place: Path, where: RoutingInstance | None) -> Iterator[str]:
     if where is not None and where.netns is not None:
         yield f"{path_text((*place, 'routing-instance', 'netns'))}: {where.netns}"
+
+
+def _routes(configuration: Configuration) -> Iterator[str]:
+    """The tracked routes, unless nothing is done with any of them."""
+    routes = configuration.routes
+    if routes is None or routes.dry_run:
+        return
+    for place, route in _each_route(routes):
+        if not route.dry_run:
+            yield path_text(place)
+
+
+def _each_route(routes: Routes) -> Iterator[tuple[Path, Route]]:
+    for prefix, route in routes.route.items():
+        yield ("routes", "route", prefix), route
+    for name, instance in routes.routing_instance.items():
+        for prefix, route in instance.route.items():
+            yield ("routes", "routing-instance", name, "route", prefix), route
 
 
 def _nothing(_configuration: Configuration) -> Iterator[str]:
@@ -116,6 +139,13 @@ PRIVILEGES = (
         "switching a card's stamping on (SIOCSHWTSTAMP)",
         "the kernel's own stamps are used",
         _hardware_stamps,
+    ),
+    Privilege(
+        "tracked_routes",
+        "CAP_NET_ADMIN",
+        "changing routes in the kernel's table (rtnetlink)",
+        "write `dry-run: on`, which tells what would be done",
+        _routes,
     ),
     Privilege(
         "receive_buffer",

@@ -65,6 +65,23 @@ _STORY: dict[str, Data] = {
         "managed": {"client-list": {"noc": ["192.0.2.0/24", "2001:db8::/32"]}},
         "light": {"stateful-sequence": {"cache-size": 65536}},
     },
+    "routes": {
+        "dry-run": True,
+        "route": {
+            "198.51.100.0/24": {
+                "next-hop": {
+                    "192.0.2.254": {"test": ["core-fra/voice"]},
+                    "192.0.2.253": {"test": ["edge/access-1"], "preference": 2},
+                },
+            },
+        },
+        "routing-instance": {
+            "backup": {
+                "table": 100,
+                "route": {"2001:db8:1::/48": {"next-hop": {"fe80::1%eth0": {"test": ["edge/access-2"]}}}},
+            },
+        },
+    },
     "notifications": {
         "syslog": [{"transport": "local"}],
         "snmp": [{"address": "192.0.2.21:162", "version": "v2c"}],

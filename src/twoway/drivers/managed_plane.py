@@ -22,6 +22,7 @@ from twoway.control.registry import Protocol as ControlProtocol
 from twoway.control.registry import SlotType
 from twoway.drivers.plane import COALESCE_NS, MAX_EVENTS, local_clock, sender_spec
 from twoway.drivers.sockets import host_of, scope_of
+from twoway.path import PLAIN
 from twoway.session import SessionSpec
 
 if TYPE_CHECKING:
@@ -266,6 +267,8 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, place: Pla
         dscp_ecn_monitoring=session.dscp_ecn_monitoring,
         sample_capacity=request.sample_capacity,
         receive_buffer=request.receive_buffer,
+        path=PLAIN,
+        next_hop_patience_ns=0,
     )
 
 
@@ -332,6 +335,7 @@ def describe(
         timeout_ns=spec.timeout_ns,
         timestamps=spec.timestamps,
         reflector_mode=spec.reflector_mode,
+        path=str(spec.path),
         obtained=obtained,
     )
 

@@ -21,7 +21,7 @@ from twoway.config.endpoint import parse_endpoint, parse_network
 from twoway.config.measurement import Measurement
 from twoway.drivers.resolve import Address, numeric_family, resolve
 from twoway.errors import ConfigError, NativeMissingError, PlaneError
-from twoway.session import ReflectorSpec, SessionSpec
+from twoway.session import ReflectorSpec, SessionSpec, TlvReflectorSpec
 
 try:
     from twoway import _native
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     from twoway._native import SampleBatch as SampleBatch
     from twoway.analysis.reflector import ReflectorState
     from twoway.config.options import MeasurementOptions, ReflectionOptions
-    from twoway.config.reflection import Reflection
+    from twoway.config.reflection import Reflection, TlvReflection
 
 MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
 COALESCE_NS = 20_000_000
 """With departures closer than a tenth of this, samples are taken this often and not one by one."""
+_NEXT_HOP_PATIENCE_NS = defaults.NANOS // 2
+"""For a neighbour to say its link-layer address: then the first packet finds its way, too."""
 _FINISH_NS = 2 * defaults.NANOS
 """How long an aborted measurement may take to end: its worker has only to wake up."""
 
@@ -58,8 +60,10 @@ def local_clock() -> dict[str, int | None]:
     return _native.clock_state()
 
 
-def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
+def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
     """The complete test-session for what was asked. Raises `ConfigError`."""
+    if measurement.path.kind == "srv6" and address.family != 6:
+        raise ConfigError("path", f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
     if measurement.source is not None and numeric_family(measurement.source) is None:
         raise ConfigError("source", f"{measurement.source!r} is no numeric address")
     if measurement.source is not None and numeric_family(measurement.source) != address.family:
@@ -92,12 +96,14 @@ def session_spec(measurement: Measurement, address: Address) -> SessionSpec:
         dscp_ecn_monitoring=measurement.dscp_ecn_monitoring,
         sample_capacity=measurement.sample_capacity,
         receive_buffer=measurement.receive_buffer,
+        path=measurement.path,
+        next_hop_patience_ns=next_hop_patience_ns,
     )
 
 
 def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
     """As the packet plane wants it."""
-    return _native.SenderSpec(
+    native = _native.SenderSpec(
         target=spec.target,
         target_port=spec.target_port,
         scope_id=spec.scope_id,
@@ -126,6 +132,17 @@ def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
         sample_capacity=spec.sample_capacity,
         receive_buffer=spec.receive_buffer,
     )
+    path = spec.path
+    if path.kind == "srv6":
+        return native.through_segments(path.segments)
+    if path.framed:
+        return native.as_frames(
+            labels=path.labels,
+            gateway=path.gateway,
+            interface=path.interface,
+            next_hop_patience_ns=spec.next_hop_patience_ns,
+        )
+    return native
 
 
 class RunningMeasurement:
@@ -138,7 +155,7 @@ class RunningMeasurement:
     def __init__(self, measurement: Measurement, address: Address) -> None:
         """Open the socket. Raises `ConfigError` or `PlaneError`."""
         self._measurement = measurement
-        self._spec = session_spec(measurement, address)
+        self._spec = session_spec(measurement, address, _NEXT_HOP_PATIENCE_NS)
         self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
         try:
             self._sender = self._plane.open_sender(sender_spec(self._spec))
@@ -171,6 +188,7 @@ class RunningMeasurement:
             timeout_ns=spec.timeout_ns,
             timestamps=spec.timestamps,
             reflector_mode=spec.reflector_mode,
+            path=str(spec.path),
             obtained=self._sender.obtained,
         )
 
@@ -443,10 +461,31 @@ def reflector_spec(
         rate_limit_per_source=reflection.rate_limit_per_source,
         dscp=reflection.dscp,
         larger_replies=reflection.larger_replies,
-        process_tlvs=reflection.process_tlvs,
+        tlvs=None if reflection.tlvs is None else _tlv_spec(reflection.tlvs, reflection.dscp),
         dscp_ecn_monitoring=reflection.dscp_ecn_monitoring,
         timestamps=reflection.timestamps,
         receive_buffer=reflection.receive_buffer,
+    )
+
+
+def _tlv_spec(asked: TlvReflection, dscp: int | None) -> TlvReflectorSpec:
+    """The complete specification of what TLVs may ask. Raises `ConfigError`."""
+    if asked.return_paths not in ("off", "authenticated"):
+        raise ConfigError("return_paths", f"{asked.return_paths!r} is neither off nor authenticated")
+    if asked.return_paths == "off" and asked.return_path_allow:
+        raise ConfigError("return_path_allow", "it names whose return paths are obeyed, but they are off")
+    permitted = asked.permit_dscp
+    if permitted is None and dscp is not None:
+        # Whoever fixes the code point of the replies does not leave it to whoever asks.
+        permitted = (dscp,)
+    return TlvReflectorSpec(
+        require_hmac=asked.require_hmac,
+        location=asked.location,
+        permitted_dscps=None if permitted is None else tuple(permitted),
+        sync_source=asked.sync_source,
+        return_paths_authenticated=asked.return_paths == "authenticated",
+        return_paths_allow=tuple(parse_network(network, "return_path_allow") for network in asked.return_path_allow),
+        micro_sessions=tuple(asked.micro_sessions),
     )
 
 
@@ -467,7 +506,7 @@ def listening(
 
 def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
     """As the packet plane wants it."""
-    return _native.ReflectorSpec(
+    native = _native.ReflectorSpec(
         listen=spec.listen,
         interface=spec.interface,
         netns=spec.netns,
@@ -482,10 +521,21 @@ def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         rate_limit_per_source=spec.rate_limit_per_source,
         dscp=spec.dscp,
         larger_replies=spec.larger_replies,
-        process_tlvs=spec.process_tlvs,
         dscp_ecn_monitoring=spec.dscp_ecn_monitoring,
         timestamps=spec.timestamps,
         receive_buffer=spec.receive_buffer,
+    )
+    tlvs = spec.tlvs
+    if tlvs is None:
+        return native
+    return native.with_tlvs(
+        require_hmac=tlvs.require_hmac,
+        location=tlvs.location,
+        permitted_dscps=tlvs.permitted_dscps,
+        sync_source=tlvs.sync_source,
+        return_paths_authenticated=tlvs.return_paths_authenticated,
+        return_paths_allow=tlvs.return_paths_allow,
+        micro_sessions=tlvs.micro_sessions,
     )
 
 

@@ -122,6 +122,7 @@ REQUESTED: tuple[Field[SessionDescription], ...] = (
         lambda s: s.reflector_mode,
         values=("auto", "stateless", "stateful"),
     ),
+    Field("path", "string", "name", "The way there: plain, or segments, labels or link.", lambda s: s.path),
 )
 """What was asked of the test-session."""
 

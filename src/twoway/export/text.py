@@ -116,6 +116,8 @@ def _head(result: Result) -> list[str]:
     details = [f"SSID {session.ssid}"] if session.ssid else []
     if session.format.endswith("authenticated"):
         details.append("authenticated")
+    if session.path != "plain":
+        details.append(f"by {session.path}")
     return [*lines, *([", ".join(details)] if details else []), *_outages(result)]
 
 

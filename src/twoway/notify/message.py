@@ -35,6 +35,8 @@ PARAMETERS = {
     "threshold_ns": "What was met or exceeded",
     "value_ns": "What met or exceeded it",
     "count": "Lost probes",
+    "route": "Tracked route: its prefix, and `@INSTANCE` where it is not in the main table",
+    "next_hops": "Next hops of it that are used now, or the one that it is about",
     "target": "Target as configured",
     "address": "Address that is measured",
     "status": "Of the last probe",
@@ -113,6 +115,8 @@ def parameters_of(notice: Notice) -> Iterator[tuple[str, object]]:
         "threshold_ns": notice.threshold_ns,
         "value_ns": notice.value_ns,
         "count": notice.count,
+        "route": notice.route,
+        "next_hops": notice.next_hops,
     }
     figures = notice.figures
     if figures is not None:

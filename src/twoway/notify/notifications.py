@@ -6,6 +6,10 @@ DISMAN-PING-MIB (RFC 4560) has three notifications; what Junos has beside them, 
 connections, stands in JUNIPER-PING-MIB and JUNIPER-TWAMP-MIB, and is sent to receivers that ask for it. Neither has one
 for the end of a condition: what is cleared is not sent, nor is a notice that has no row here.
 
+Nobody's MIB has notifications for tracked routes, so these are our own (docs/mib/TWOWAY-ROUTE-MIB.txt), and tell the
+end of a condition, too. twoway has no enterprise number: they stand under the one that is set aside for documentation
+(RFC 5612), or under that of whoever runs it (`enterprise-number`).
+
 The objects of a test-session have the instance `connection.session`: pingCtlOwnerIndex and pingCtlTestName, two strings
 of at most 32 octets, each with its length before it (RFC 2578 section 7.7). Longer names are cut, with a checksum of
 the whole name for an end, so that two of them stay two.
@@ -83,7 +87,12 @@ class Notification:
     @property
     def juniper(self) -> bool:
         """Whether only receivers with `juniper` get it."""
-        return self.module != "DISMAN-PING-MIB"
+        return self.module.startswith("JUNIPER-")
+
+    @property
+    def own(self) -> bool:
+        """Whether it is of our own MIB."""
+        return self.module == _TWOWAY_ROUTE
 
 
 def _address(text: str) -> tuple[int, bytes]:
@@ -152,6 +161,29 @@ def _offending(notice: Notice, _figures: Figures) -> int:
     return _microseconds(notice.value_ns)
 
 
+def _route_state(notice: Notice, _figures: Figures) -> int:
+    return {State.RAISED: 1, State.CLEARED: 2, State.ONCE: 3}[notice.state]
+
+
+def _octets(text: str | None) -> bytes:
+    """A DisplayString or SnmpAdminString, cut where it has to be."""
+    return (text or "").encode(errors="replace")[:255]
+
+
+DOCUMENTATION = 32473
+"""The enterprise number of examples (RFC 5612)."""
+_ENTERPRISE = (1, 3, 6, 1, 4, 1, DOCUMENTATION)
+
+
+def under(oid: Oid, enterprise: int) -> Oid:
+    """An identifier of our own MIB under somebody's enterprise number; others as they are."""
+    if oid[: len(_ENTERPRISE)] != _ENTERPRISE:
+        return oid
+    return (*_ENTERPRISE[:-1], enterprise, *oid[len(_ENTERPRISE) :])
+
+
+_ROUTE_MIB = (*_ENTERPRISE, 862, 1)
+_TWOWAY_ROUTE = "TWOWAY-ROUTE-MIB"
 _PING_CTL = (1, 3, 6, 1, 2, 1, 80, 1, 2, 1)
 _PING_RESULTS = (1, 3, 6, 1, 2, 1, 80, 1, 3, 1)
 _JNX_PING_CTL = (1, 3, 6, 1, 4, 1, 2636, 3, 7, 1, 2, 1)
@@ -221,6 +253,18 @@ def _jnx_twamp(name: str, number: int) -> Notification:
     return Notification(name, (1, 3, 6, 1, 4, 1, 2636, 4, 27, 1, number), _JNX_TWAMP, objects, by_session=False)
 
 
+_ROUTE = (
+    Object("twowayRoutePrefix", (*_ROUTE_MIB, 1, 1), _O, lambda notice, _: _octets(notice.route)),
+    Object("twowayRouteCondition", (*_ROUTE_MIB, 1, 2), _I, _route_state),
+    Object("twowayRouteNextHops", (*_ROUTE_MIB, 1, 3), _O, lambda notice, _: _octets(notice.next_hops)),
+    Object("twowayRouteReason", (*_ROUTE_MIB, 1, 4), _O, lambda notice, _: _octets(notice.message)),
+)
+
+
+def _own(name: str, number: int) -> Notification:
+    return Notification(name, (*_ROUTE_MIB, 0, number), _TWOWAY_ROUTE, _ROUTE, by_session=False)
+
+
 NOTIFICATIONS: Mapping[str, Notification] = {
     "probe-failure": _disman("pingProbeFailed", 1),
     "test-failure": _disman("pingTestFailed", 2),
@@ -249,6 +293,13 @@ NOTIFICATIONS: Mapping[str, Notification] = {
         ("jnxPingCtlRttThreshold", 7), ("jnxPingResultsRttUs", 1)),
     "control-connection-closed": _jnx_twamp("jnxTwampClientControlConnectionClosed", 1),
     "test-iteration-done": _jnx_twamp("jnxTwampClientTestIterationFinished", 2),
+    "route-changed": _own("twowayRouteChanged", 1),
+    "route-unavailable": _own("twowayRouteUnavailable", 2),
+    "route-refused": _own("twowayRouteRefused", 3),
+    "route-suppressed": _own("twowayRouteSuppressed", 4),
+    "route-foreign-change": _own("twowayRouteForeignChange", 5),
+    "route-held": _own("twowayRouteHeld", 6),
+    "route-hook-failed": _own("twowayRouteHookFailed", 7),
 }
 """Name of a notice -> its notification."""
 # fmt: on
@@ -260,18 +311,23 @@ _NOTHING = Figures("", None, "unknown", 0, 0, None, None, None, 0, None, None)
 def notification_of(notice: Notice, *, juniper: bool) -> Notification | None:
     """What it is sent as; None if it is not sent."""
     found = NOTIFICATIONS.get(notice.name)
-    if not notice.trap or notice.state is State.CLEARED or found is None or (found.juniper and not juniper):
+    if not notice.trap or found is None or (found.juniper and not juniper):
         return None
-    return found
+    return None if notice.state is State.CLEARED and not found.own else found
 
 
-def values_of(notice: Notice, notification: Notification) -> list[Value]:
-    """The variable bindings after sysUpTime and snmpTrapOID, in the order of the MIB."""
-    instance = _index(notice.connection or "")
-    if notification.by_session:
-        instance += _index(notice.session or "")
+def values_of(notice: Notice, notification: Notification, enterprise: int = DOCUMENTATION) -> list[Value]:
+    """The variable bindings after sysUpTime and snmpTrapOID, in the order of the MIB; our own under this number."""
+    instance: Oid = (0,)
+    if not notification.own:
+        instance = _index(notice.connection or "")
+        if notification.by_session:
+            instance += _index(notice.session or "")
     figures = notice.figures or _NOTHING
-    return [Value((*each.oid, *instance), each.syntax, each.value(notice, figures)) for each in notification.objects]
+    return [
+        Value((*under(each.oid, enterprise), *instance), each.syntax, each.value(notice, figures))
+        for each in notification.objects
+    ]
 
 
 def _index(name: str) -> Oid:

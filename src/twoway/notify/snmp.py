@@ -24,7 +24,7 @@ from twoway.errors import KeyFileError, OutputError
 
 from .engine_identity import engine_id
 from .link import DatagramLink, Resolver
-from .notifications import Syntax, notification_of, values_of
+from .notifications import Syntax, notification_of, under, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,11 +112,12 @@ class SnmpOutlet:
 class _Engine:
     """pysnmp's engine for one receiver, with octets instead of sockets on its other side."""
 
-    def __init__(self, engine: Any, dispatcher: Any, *, inform: bool) -> None:  # noqa: ANN401  (pysnmp has no types)
+    def __init__(self, engine: Any, dispatcher: Any, plan: TrapPlan) -> None:  # noqa: ANN401  (pysnmp has no types)
         from pysnmp.entity.rfc3413.ntforg import NotificationOriginator
         from pysnmp.proto.api import v2c
 
-        self._engine, self._dispatcher, self._inform = engine, dispatcher, inform
+        self._engine, self._dispatcher, self._inform = engine, dispatcher, plan.inform
+        self._enterprise = plan.enterprise_number
         self._originator = NotificationOriginator()
         self._v2c = v2c
         self._types: dict[Syntax, Callable[[object], object]] = {
@@ -139,11 +140,11 @@ class _Engine:
         v2c.apiPDU.set_defaults(pdu)
         bindings = [
             (v2c.ObjectIdentifier(_SYS_UPTIME), v2c.TimeTicks(clock.uptime_ticks)),
-            (v2c.ObjectIdentifier(_SNMP_TRAP_OID), v2c.ObjectIdentifier(notification.oid)),
+            (v2c.ObjectIdentifier(_SNMP_TRAP_OID), v2c.ObjectIdentifier(under(notification.oid, self._enterprise))),
         ]
         bindings += [
             (v2c.ObjectIdentifier(each.oid), self._types[each.syntax](each.value))
-            for each in values_of(notice, notification)
+            for each in values_of(notice, notification, self._enterprise)
         ]
         v2c.apiPDU.set_varbinds(pdu, bindings)
         answer: asyncio.Future[str | None] | None = None
@@ -238,7 +239,7 @@ def _configured(plan: TrapPlan, own_engine_id: bytes) -> _Engine:
         config.add_target_parameters(engine, "parameters", "community", "noAuthNoPriv", 1)
     timeout = int(INFORM_TIMEOUT_S * 100)
     config.add_target_address(engine, "receiver", config.SNMP_UDP_DOMAIN, _PEER, "parameters", timeout, INFORM_RETRIES)
-    return _Engine(engine, dispatcher, inform=plan.inform)
+    return _Engine(engine, dispatcher, plan)
 
 
 def _add_user(engine: Any, config: Any, plan: TrapPlan) -> str:  # noqa: ANN401  (pysnmp has no types)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema  # type: ignore[import-untyped]  # it has no types, and only tests use it
 import pytest
 
+from twoway.analysis.metrics import BY_NAME, METRICS, Section, Unit
 from twoway.analysis.notices import NOTICES, Scope
 from twoway.config import plan
 from twoway.config.check import check_text
@@ -20,9 +21,22 @@ from twoway.config.model.client import CONNECTION_TRAPS, SESSION_TRAPS, Threshol
 from twoway.config.model.description import Shape, Statement, statements_of
 from twoway.config.model.file_values import Mode, Secret, Where
 from twoway.config.model.network_values import CodePoint, Host, Listening, Network, Numeric, PortRange
+from twoway.config.model.route_values import (
+    Amount,
+    Command,
+    NextHopName,
+    Prefix,
+    Protocol,
+    Ratio,
+    Require,
+    TestName,
+)
+from twoway.config.model.routes import ROUTE_TRAPS, Limits
 from twoway.config.model.schema import configuration_schema
 from twoway.config.model.surroundings import FACILITIES, SEVERITIES
 from twoway.config.model.values import Choice, Duration, Integer, ListOf, Octets, Switch
+from twoway.config.planning_routes import METRICS as LIMIT_METRICS
+from twoway.config.planning_routes import RATIO_METRICS
 from twoway.config.sample import sample
 
 if TYPE_CHECKING:
@@ -48,6 +62,7 @@ def test_traps_are_those_of_the_notices() -> None:
     of = {scope: {name for name, row in NOTICES.items() if row.trap and row.scope is scope} for scope in Scope}
     assert set(SESSION_TRAPS) == of[Scope.SESSION]
     assert set(CONNECTION_TRAPS) == of[Scope.CONNECTION]
+    assert set(ROUTE_TRAPS) == of[Scope.ROUTE]
     assert set(TRAP_THRESHOLDS) == set(SESSION_TRAPS) - {"test-completion"}
     assert set(TRAP_THRESHOLDS.values()) <= set(Thresholds.model_fields)
 
@@ -57,6 +72,16 @@ def test_thresholds_are_those_of_the_plan() -> None:
     for field in fields(plan.Thresholds):
         if not isinstance(field.default, plan.Limit):
             assert Thresholds.model_fields[field.name].default == field.default
+
+
+def test_every_metric_of_a_path_can_be_a_limit_of_a_route() -> None:
+    """The names are those of conditions; what this host does to its own measurement decides about no route."""
+    wanted = {metric.condition for metric in METRICS if metric.condition and metric.section is not Section.TOOL}
+    assert {name.replace("_", "-") for name in Limits.model_fields} == wanted
+    assert set(LIMIT_METRICS) == set(Limits.model_fields)
+    for statement, name in (*LIMIT_METRICS.items(), *RATIO_METRICS.items()):
+        assert BY_NAME[name].condition == statement.replace("_", "-")
+    assert all(BY_NAME[name].unit is Unit.RATIO for name in RATIO_METRICS.values())
 
 
 def test_severities_and_facilities_have_the_numbers_of_rfc_5424() -> None:
@@ -110,6 +135,17 @@ def test_statements_with_advice_do_not_exist_under_that_name() -> None:
         (Secret(), {"credential": "keys"}),
         (Mode(), "0660"),
         (ListOf(Integer(0, 9)), [1, 2]),
+        (Prefix(), "2001:db8::/32"),
+        (NextHopName(), "fe80::1%eth0"),
+        (NextHopName(), "discard"),
+        (Ratio(), "0.5%"),
+        (Amount(), 3),
+        (Amount(), "12.25%"),
+        (TestName(), "isp-a/edge"),
+        (Require(), "any"),
+        (Require(), 2),
+        (Command(), ["/bin/true", "a b", ""]),
+        (Protocol(), 94),
     ],
 )
 def test_a_kind_writes_what_it_reads(kind: Kind[Any], value: object) -> None:
@@ -161,6 +197,10 @@ def session(**statements: object) -> dict[str, object]:
     return {"client": {"control-connection": {"c": {"test-session": {"s": written}}}}}
 
 
+def route(next_hops: dict[str, object], **statements: object) -> dict[str, object]:
+    return {"routes": {"route": {"0.0.0.0/0": {"next-hop": next_hops, **statements}}}}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -183,6 +223,9 @@ def session(**statements: object) -> dict[str, object]:
         session(dscp_code_points=101110),
         session(dscp_code_points="AF41", offload_type="pfe-timestamp", key_id=7),
         session(thresholds={"rtt": "5 ms", "successive-loss": 0, "control-failure": "off"}),
+        route({"192.0.2.1": {"test": "a/b"}, "eth0": None, "fe80::1%eth0": {}, "discard": {"preference": 2}}),
+        route({"192.0.2.1": {"track": {"limits": {"loss": "10%", "late": 3, "rtt": "5ms"}, "damping": "on"}}}),
+        {"routes": {"hook": {"command": ["/bin/true", "x"]}, "routing-instance": {"b": {"table": 100}}}},
     ],
 )
 def test_both_validators_take_what_is_right(data: object) -> None:
@@ -226,6 +269,17 @@ def test_both_validators_take_what_is_right(data: object) -> None:
         session(thresholds={"rtt": 60_000_001}),
         session(target=["192.0.2.1"]),
         session(source_routing={}),
+        route({"192.0.2.1/24": {}}),
+        route({"192.0.2.1": {"preference": 0}}),
+        route({"192.0.2.1": {"test": "a"}}),
+        route({"192.0.2.1": {"track": {"require": "most"}}}),
+        route({"192.0.2.1": {"track": {"limits": {"loss": 10}}}}),
+        route({"192.0.2.1": {"track": {"limits": {"socket-drops": 1}}}}),
+        route({"192.0.2.1": {"track": {"initial-state": "maybe"}}}),
+        route({}, metric=17),
+        {"routes": {"protocol": 2}},
+        {"routes": {"hook": {"command": "reboot"}}},
+        {"routes": {"on-exit": "burn"}},
     ],
 )
 def test_neither_validator_takes_what_is_wrong(data: object) -> None:

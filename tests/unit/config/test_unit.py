@@ -54,6 +54,11 @@ def test_nothing_is_given_that_is_not_needed(tmp_path: Path) -> None:
         ("server: {managed: {client-list: {a: [10.0.0.0/8]}}}", "CAP_NET_BIND_SERVICE", "server.managed.port: 862"),
         ("api: {metrics-listen: '127.0.0.1:80'}", "CAP_NET_BIND_SERVICE", "api.metrics-listen: 80"),
         ("server: {light: {port: [8620], offload-type: hardware}}", "CAP_NET_ADMIN", "server.light.offload-type"),
+        (
+            "routes: {route: {10.0.0.0/8: {next-hop: {192.0.2.1: {test: edge/probe}}}}}",
+            "CAP_NET_ADMIN",
+            'routes.route."10.0.0.0/8"',
+        ),
     ],
 )
 def test_a_capability_for_each_statement_that_needs_it(tmp_path: Path, more: str, capability: str, reason: str) -> None:
@@ -61,6 +66,13 @@ def test_a_capability_for_each_statement_that_needs_it(tmp_path: Path, more: str
     assert settings(text, "AmbientCapabilities") == settings(text, "CapabilityBoundingSet") == [capability]
     assert settings(text, "PrivateUsers") == []
     assert re.search(rf"^# {capability} for .*{re.escape(reason)}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "dry", ["routes: {dry-run: on, route: {10.0.0.0/8: {}}}", "routes: {route: {10.0.0.0/8: {dry-run: on}}}"]
+)
+def test_routes_that_are_only_thought_of_need_nothing(tmp_path: Path, dry: str) -> None:
+    assert settings(made(tmp_path, LIGHT % "" + dry + "\n").text, "CapabilityBoundingSet") == [""]
 
 
 def test_ports_above_1023_need_nothing(tmp_path: Path) -> None:

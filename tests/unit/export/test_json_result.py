@@ -144,6 +144,7 @@ def test_what_was_requested_stands_beside_what_was_obtained() -> None:
         "timeout_ns": 1_000_000_000,
         "timestamps": "hardware",
         "reflector_mode": "auto",
+        "path": "plain",
     }
     assert found["session"]["obtained"] == {"timestamps": "kernel"}
     assert found["tool"]["t1_fell_back"] == found["tool"]["t4_fell_back"] == 10

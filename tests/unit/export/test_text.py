@@ -274,3 +274,7 @@ def test_packets_of_which_nothing_can_be_known_any_more() -> None:
     span = Span(counters={"sent": 60, "received": 27, "lost_forward": 3}, end_ns=START_NS + 900 * MS)
     lines = report(replace(result(span, events=events, protocol="owamp"), outages=(outage,))).splitlines()
     assert lines[3] == ("nothing known of 30 packets: the Server no longer has what it received before the outage")
+
+
+def test_a_path_that_was_told_is_named() -> None:
+    assert report(result(clean(), path="srv6:2001:db8::1")).splitlines()[2] == "by srv6:2001:db8::1"

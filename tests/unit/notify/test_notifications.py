@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from twoway.analysis.notices import NOTICES, State
-from twoway.notify.notifications import NOTIFICATIONS, Syntax, Value, notification_of, values_of
+from twoway.notify.notifications import NOTIFICATIONS, Syntax, Value, notification_of, under, values_of
 
 from .made import AT_NS, FIGURES, NOTICE, notice
 
@@ -28,6 +30,13 @@ OIDS = {
     "max-rtt-exceeded": "1.3.6.1.4.1.2636.4.9.0.10",
     "control-connection-closed": "1.3.6.1.4.1.2636.4.27.1.1",
     "test-iteration-done": "1.3.6.1.4.1.2636.4.27.1.2",
+    "route-changed": "1.3.6.1.4.1.32473.862.1.0.1",
+    "route-unavailable": "1.3.6.1.4.1.32473.862.1.0.2",
+    "route-refused": "1.3.6.1.4.1.32473.862.1.0.3",
+    "route-suppressed": "1.3.6.1.4.1.32473.862.1.0.4",
+    "route-foreign-change": "1.3.6.1.4.1.32473.862.1.0.5",
+    "route-held": "1.3.6.1.4.1.32473.862.1.0.6",
+    "route-hook-failed": "1.3.6.1.4.1.32473.862.1.0.7",
 }
 CTL, RESULTS = "1.3.6.1.2.1.80.1.2.1.", "1.3.6.1.2.1.80.1.3.1."
 JNX_CTL, JNX_RESULTS = "1.3.6.1.4.1.2636.3.7.1.2.1.", "1.3.6.1.4.1.2636.3.7.1.3.1."
@@ -52,6 +61,7 @@ COLUMNS = {
     "max-rtt-exceeded": [*RTT, JNX_CTL + "7", JNX_RESULTS + "1"],
     "control-connection-closed": ["1.3.6.1.4.1.2636.3.77.1.1.7.1.2"],
     "test-iteration-done": ["1.3.6.1.4.1.2636.3.77.1.1.7.1.2"],
+    **{name: [f"1.3.6.1.4.1.32473.862.1.1.{column}" for column in range(1, 5)] for name in OIDS if "route-" in name},
 }
 INSTANCE = (8, *b"core-fra", 5, *b"voice")
 
@@ -76,13 +86,13 @@ def test_every_name_of_the_traps_statement_has_a_notification_and_nothing_else_h
 @pytest.mark.parametrize("name", OIDS)
 def test_a_notification_has_the_mibs_number_and_objects_in_its_order(name: str) -> None:
     assert dotted(NOTIFICATIONS[name].oid) == OIDS[name]
-    instance = INSTANCE if NOTIFICATIONS[name].by_session else INSTANCE[:9]
+    instance = INSTANCE if NOTIFICATIONS[name].by_session else (0,) if NOTIFICATIONS[name].own else INSTANCE[:9]
     assert [dotted(each.oid) for each in sent(name)] == [f"{column}.{dotted(instance)}" for column in COLUMNS[name]]
 
 
 @pytest.mark.parametrize("name", OIDS)
 def test_only_a_receiver_that_wants_junipers_gets_them(name: str) -> None:
-    standard = name in ("probe-failure", "test-failure", "test-completion")
+    standard = name in ("probe-failure", "test-failure", "test-completion") or name.startswith("route-")
     assert (notification_of(notice(name), juniper=False) is not None) == standard
     assert notification_of(notice(name), juniper=True) is NOTIFICATIONS[name]
 
@@ -91,6 +101,30 @@ def test_neither_an_end_nor_what_no_session_wants_is_sent() -> None:
     assert notification_of(notice("probe-failure", State.CLEARED), juniper=True) is None
     assert notification_of(replace(notice("probe-failure"), trap=False), juniper=True) is None
     assert notification_of(replace(notice("own-fault")), juniper=True) is None
+
+
+def test_our_own_are_told_of_an_end_too_and_stand_under_any_number() -> None:
+    cleared = replace(notice("route-unavailable", State.CLEARED), route="::/0", next_hops="fe80::1%eth0")
+    found = notification_of(cleared, juniper=False)
+    assert found is not None
+    assert under(found.oid, 64500) == (1, 3, 6, 1, 4, 1, 64500, 862, 1, 0, 2)
+    values = values_of(cleared, found, 64500)
+    assert [each.value for each in values] == [b"::/0", 2, b"fe80::1%eth0", cleared.message.encode()]
+    assert {each.oid[6] for each in values} == {64500}
+    assert {each.oid[-1] for each in values} == {0}
+    assert under((1, 3, 6, 1, 2, 1, 80), 64500) == (1, 3, 6, 1, 2, 1, 80)
+
+
+def test_the_mib_has_the_same_numbers() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "mib" / "TWOWAY-ROUTE-MIB.txt").read_text(encoding="ascii")
+    written = dict(
+        re.findall(r"^(\w+) NOTIFICATION-TYPE.*?::= \{ twowayRouteNotifications (\d+) \}", text, re.M | re.S)
+    )
+    assert {sent.name: str(sent.oid[-1]) for sent in NOTIFICATIONS.values() if sent.own} == written
+    columns = dict(re.findall(r"^(\w+) OBJECT-TYPE.*?::= \{ twowayRouteObjects (\d+) \}", text, re.M | re.S))
+    assert {each.name: str(each.oid[-1]) for each in NOTIFICATIONS["route-changed"].objects} == columns
+    meanings = dict(re.findall(r'^(\w+) NOTIFICATION-TYPE.*?DESCRIPTION "(.*?)"', text, re.M | re.S))
+    assert meanings == {sent.name: NOTICES[name].meaning for name, sent in NOTIFICATIONS.items() if sent.own}
 
 
 def test_values_of_a_disman_notification() -> None:

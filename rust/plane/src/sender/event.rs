@@ -17,6 +17,8 @@ named! {
         ClockStep = "clock_step",
         /// Reading the socket failed.
         SocketError = "socket_error",
+        /// The next hop of the path has not said its link-layer address.
+        NextHopUnresolved = "next_hop_unresolved",
     }
 }
 
@@ -37,10 +39,15 @@ impl Event {
         Self { at, kind, errno }
     }
 
-    /// A refused packet: what the kernel calls it decides the kind.
-    pub fn refused(at: WallNanos, errno: i32) -> Self {
+    /// A refused packet: what the kernel calls it decides the kind. `framed`: we made the frame, so it was for us to know the
+    /// next hop.
+    pub fn refused(at: WallNanos, errno: i32, framed: bool) -> Self {
         let down =
             matches!(errno, libc::ENETDOWN | libc::ENETUNREACH | libc::ENODEV | libc::ENXIO | libc::EADDRNOTAVAIL);
+        if framed && errno == libc::EHOSTUNREACH {
+            // The kernel was not asked: its number would only repeat the kind.
+            return Self::new(at, EventKind::NextHopUnresolved, 0);
+        }
         Self::new(at, if down { EventKind::InterfaceDown } else { EventKind::SendError }, errno)
     }
 

@@ -2,9 +2,11 @@
 
 pub mod bulk;
 pub mod event;
+mod frames;
 pub mod handle;
 mod inbox;
 pub mod pace;
+mod way;
 mod worker;
 
 use std::collections::HashMap;
@@ -20,16 +22,19 @@ use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
 use inbox::{Command, Inbox};
+use way::Way;
 use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
 use crate::clock::{Clock, Moment};
 use crate::collections::Collections;
 use crate::error::PlaneError;
+use crate::next_hop::NextHops;
+use crate::path::ForwardPath;
 use crate::sample::Sample;
 use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
-use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, Waker, in_namespace};
+use crate::sys::{SocketRequest, SystemClock, TimestampMode, Waker, in_namespace};
 
 /// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
 /// stands still takes longer.
@@ -42,6 +47,10 @@ pub struct SenderSpec {
     pub session: SessionSpec,
     /// Its socket; the peer is the Session-Reflector.
     pub socket: SocketRequest,
+    /// How its packets get there.
+    pub path: ForwardPath,
+    /// How long opening may wait for the link-layer address of a next hop. Later it is waited for while packets are due.
+    pub next_hop_patience: Duration,
     /// Network namespace that the socket is opened in: a name of `ip netns`, or a path.
     pub netns: Option<String>,
     /// Samples kept until they are drained, 0 for none.
@@ -80,6 +89,7 @@ pub struct Plane {
     next_thread: AtomicUsize,
     next_id: AtomicU64,
     sessions: Arc<Registry>,
+    next_hops: NextHops,
 }
 
 /// The sessions of a plane by their numbers.
@@ -107,22 +117,26 @@ impl Plane {
             next_thread: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             sessions: Arc::default(),
+            next_hops: NextHops::default(),
         })
     }
 
-    /// Opens the socket here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
+    /// Opens the sockets here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
     pub fn open_sender(&self, spec: SenderSpec) -> Result<Sender, PlaneError> {
-        let socket = in_namespace(spec.netns.as_deref(), || UdpSocket::open(&spec.socket))?;
+        let netns = spec.netns.as_deref();
+        let hops = (&self.next_hops, netns, spec.next_hop_patience);
+        let longest = spec.session.payload_len;
+        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
             await_receive_stamps();
         }
-        let (local, obtained) = (socket.local(), socket.obtained.clone());
+        let (local, obtained) = (way.local(), way.obtained().to_vec());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(Shared::new(spec.sample_capacity));
         let timeout_ns = spec.session.ledger.timeout_ns;
         let engine = SessionSender::new(spec.session);
         let thread = self.threads[self.next_thread.fetch_add(1, Ordering::Relaxed) % self.threads.len()].clone();
-        let session = Session::new(id, engine, socket, spec.socket.interface, shared.clone());
+        let session = Session::new(id, engine, way, shared.clone());
         thread.tell(Command::Add(Box::new(session)));
         lock(&self.sessions).insert(id, shared.clone());
         Ok(Sender { id, local, obtained, timeout_ns, shared, thread, sessions: self.sessions.clone() })

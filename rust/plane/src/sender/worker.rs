@@ -21,14 +21,15 @@ use super::event::{Event, EventKind};
 use super::handle::{News, Shared};
 use super::inbox::{Command, Inbox};
 use super::pace::{TransmitGap, WakeMargin};
+use super::way::Way;
 use crate::clock::{Clock, StepDetector};
 use crate::session_sender::{Built, SessionSender};
 use crate::sys::{
-    ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, UdpSocket, Waker, clock_state,
+    ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, Waker, clock_state,
 };
 
 /// Packets of one session built and sent in one system call.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// Packets sent before stamps and replies are looked at again, and as many of each taken then: making up for a stall, the
 /// worker never gets further ahead of its sockets than this.
 const ROUND: usize = 64;
@@ -40,20 +41,16 @@ const CLOCK_STATE_NS: i64 = 1_000_000_000;
 const SHORTEST_SLEEP_NS: i64 = 5_000;
 /// After a pause of the whole process longer than this, what waits in the sockets is taken before anything is given up.
 const STALL_NS: i64 = 50_000_000;
-/// How often a session whose interface went away tries to bind to it again.
-const REBIND_NS: i64 = 500_000_000;
 
-/// One Session-Sender with its socket.
+/// One Session-Sender with its sockets.
 #[derive(Debug)]
 pub(super) struct Session {
     /// Number within the process.
     pub id: u64,
     /// Protocol and bookkeeping.
     pub engine: SessionSender,
-    /// Connected to the Session-Reflector.
-    pub socket: UdpSocket,
-    /// Device it is bound to, for binding again.
-    pub interface: Option<String>,
+    /// How its packets leave, and where replies come in.
+    pub way: Way,
     /// What Python sees of it.
     pub shared: Arc<Shared>,
     /// Moment of its current entry in the heap.
@@ -66,30 +63,21 @@ pub(super) struct Session {
     last_interval_taken: bool,
     /// Which state of the clock it knows, by when that was read.
     clock_told_ns: i64,
-    rebind_after_ns: i64,
 }
 
 impl Session {
     /// A session that waits to be handed to a worker.
-    pub(super) fn new(
-        id: u64,
-        engine: SessionSender,
-        socket: UdpSocket,
-        interface: Option<String>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(id: u64, engine: SessionSender, way: Way, shared: Arc<Shared>) -> Self {
         Self {
             id,
             engine,
-            socket,
-            interface,
+            way,
             shared,
             scheduled_ns: None,
             unread: false,
             dirty: false,
             last_interval_taken: false,
             clock_told_ns: 0,
-            rebind_after_ns: 0,
         }
     }
 }
@@ -183,7 +171,9 @@ impl Worker {
                 self.read_clock_state(now);
             }
             self.check_for_step();
-            self.catch_up(now);
+            if self.next_due().is_some_and(|(moment, _)| now - moment > STALL_NS) {
+                self.catch_up(now);
+            }
             self.fire(now);
             self.answer();
             if self.wait().is_err() {
@@ -270,9 +260,11 @@ impl Worker {
             self.sessions.push(None);
             self.sessions.len() - 1
         });
-        if let Err(error) = self.poll.add(session.socket.fd(), at as u64) {
-            let event = Event::new(self.clock.wall(), EventKind::SocketError, error.raw_os_error().unwrap_or(0));
-            session.shared.event(event);
+        for fd in session.way.queues() {
+            if let Err(error) = self.poll.add(fd, at as u64) {
+                let event = Event::new(self.clock.wall(), EventKind::SocketError, error.raw_os_error().unwrap_or(0));
+                session.shared.event(event);
+            }
         }
         self.places.insert(session.id, at);
         self.sessions[at] = Some(session);
@@ -280,8 +272,10 @@ impl Worker {
 
     fn remove(&mut self, at: usize) {
         if let Some(session) = self.sessions[at].take() {
-            // The descriptor closes with the session, which takes it out of epoll too; a failure here changes nothing.
-            let _ = self.poll.remove(session.socket.fd());
+            for fd in session.way.queues() {
+                // The descriptor closes with the session, which takes it out of epoll too; a failure here changes nothing.
+                let _ = self.poll.remove(fd);
+            }
             self.unread.retain(|other| *other != at);
             self.dirty.retain(|other| *other != at);
             self.places.remove(&session.id);
@@ -341,8 +335,7 @@ impl Worker {
     /// A process that was stopped, or a machine that slept, has replies waiting that came in time: they are read before the
     /// clock gives up their packets. At most once a second, so that a machine merely too slow is not made slower.
     fn catch_up(&mut self, now: i64) {
-        let stalled = self.next_due().is_some_and(|(moment, _)| now - moment > STALL_NS);
-        if !stalled || now < self.caught_up_ns + CLOCK_STATE_NS {
+        if now < self.caught_up_ns + CLOCK_STATE_NS {
             return;
         }
         self.caught_up_ns = now;
@@ -370,6 +363,10 @@ impl Worker {
             while now < moment {
                 std::hint::spin_loop();
                 now = self.clock.monotonic();
+            }
+            if now - moment > STALL_NS {
+                // It may have been here that the process was stopped.
+                self.catch_up(now);
             }
             if let Some(session) = &mut self.sessions[at] {
                 session.scheduled_ns = None;
@@ -409,7 +406,7 @@ impl Worker {
         self.last_send_ns = now;
         let (mut done, mut retried) = (0, false);
         while done < count {
-            match self.send.send(session.socket.fd(), &outgoing[done..count]) {
+            match session.way.send(&mut self.send, &outgoing[done..count]) {
                 Ok(sent) => {
                     for built in &self.built[done..done + sent] {
                         session.engine.departed(built);
@@ -422,8 +419,7 @@ impl Worker {
                     // What was built after it carries sequence numbers that would leave a hole: it is built again.
                     session.engine.refused(&self.built[done]);
                     let errno = error.raw_os_error().unwrap_or(0);
-                    session.shared.event(Event::refused(wall, errno));
-                    rebind(session, errno, now);
+                    session.shared.event(session.way.refused(errno, wall, now));
                     break;
                 }
             }
@@ -508,21 +504,24 @@ impl Worker {
         let Some(session) = &mut self.sessions[at] else { return false };
         let wall = self.clock.wall();
         let gap = &mut self.gap;
-        let Session { engine, socket, shared, .. } = session;
-        let stamps = self.error_queue.read(socket.fd(), |entry| match entry {
-            QueueEntry::TransmitStamp { id, stamps } => {
-                if let Some(gap_ns) = engine.transmit_stamp(id, &stamps) {
-                    gap.observe(gap_ns);
+        let Session { engine, way, shared, .. } = session;
+        let mut more = false;
+        for fd in way.queues() {
+            let stamps = self.error_queue.read(fd, |entry| match entry {
+                QueueEntry::TransmitStamp { id, stamps } => {
+                    if let Some(gap_ns) = engine.transmit_stamp(id, &stamps) {
+                        gap.observe(gap_ns);
+                    }
                 }
-            }
-            QueueEntry::Icmp { errno, .. } => {
-                engine.icmp_error();
-                shared.event(Event::new(wall, EventKind::IcmpUnreachable, errno));
-            }
-            QueueEntry::Local { errno } => shared.event(Event::new(wall, EventKind::SocketError, errno)),
-        });
-        let mut more = stamps.is_ok() && self.error_queue.filled();
-        let count = match self.receive.receive(socket.fd(), 0) {
+                QueueEntry::Icmp { errno, .. } => {
+                    engine.icmp_error();
+                    shared.event(Event::new(wall, EventKind::IcmpUnreachable, errno));
+                }
+                QueueEntry::Local { errno } => shared.event(Event::new(wall, EventKind::SocketError, errno)),
+            });
+            more |= stamps.is_ok() && self.error_queue.filled();
+        }
+        let count = match self.receive.receive(way.arrivals(), 0) {
             Ok(count) => count,
             // The error queue tells what it was about; the socket itself is well.
             Err(error) if pending_error(&error) => return true,
@@ -584,16 +583,4 @@ fn pending_error(error: &io::Error) -> bool {
                 | libc::EINTR
         )
     )
-}
-
-/// A device that was taken away and came back has another index: bind to its name again.
-fn rebind(session: &mut Session, errno: i32, now: i64) {
-    if let Some(interface) = &session.interface
-        && matches!(errno, libc::ENODEV | libc::ENXIO)
-        && now >= session.rebind_after_ns
-    {
-        session.rebind_after_ns = now + REBIND_NS;
-        // Still gone: the next refused packet tries again.
-        let _ = session.socket.bind_to_interface(interface);
-    }
 }

@@ -3,8 +3,8 @@
 use std::mem::{offset_of, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// A `sockaddr_in` or `sockaddr_in6` in kernel form, kept as octets so that no union is ever read.
-#[derive(Clone, Copy)]
+/// A `sockaddr_in`, `sockaddr_in6` or `sockaddr_ll` in kernel form, kept as octets so that no union is ever read.
+#[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub struct SocketName {
     octets: [u8; size_of::<libc::sockaddr_in6>()],
@@ -47,7 +47,22 @@ impl SocketName {
         name
     }
 
-    /// The address, unless the family is neither IPv4 nor IPv6 (nothing was written).
+    /// Kernel form of a frame's way out: interface, and `EtherType` and address that its header has (packet(7)).
+    pub fn link(interface: u32, ethertype: u16, mac: [u8; 6]) -> Self {
+        let mut name = Self::EMPTY;
+        name.octets[..2].copy_from_slice(&(libc::AF_PACKET as u16).to_ne_bytes());
+        let at = offset_of!(libc::sockaddr_ll, sll_protocol);
+        name.octets[at..at + 2].copy_from_slice(&ethertype.to_be_bytes());
+        let at = offset_of!(libc::sockaddr_ll, sll_ifindex);
+        name.octets[at..at + 4].copy_from_slice(&interface.to_ne_bytes());
+        name.octets[offset_of!(libc::sockaddr_ll, sll_halen)] = mac.len() as u8;
+        let at = offset_of!(libc::sockaddr_ll, sll_addr);
+        name.octets[at..at + mac.len()].copy_from_slice(&mac);
+        name.len = size_of::<libc::sockaddr_ll>() as u32;
+        name
+    }
+
+    /// The address, unless the family is neither IPv4 nor IPv6 (a frame's way out, or nothing was written).
     pub fn address(&self) -> Option<SocketAddr> {
         let family = i32::from(u16::from_ne_bytes([self.octets[0], self.octets[1]]));
         let port = offset_of!(libc::sockaddr_in, sin_port);

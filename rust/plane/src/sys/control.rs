@@ -15,6 +15,9 @@ pub const RECEIVE_ROOM: usize = 256;
 /// Room for all that we send: packet info (40), traffic class (24), timestamping flags (24).
 pub const SEND_ROOM: usize = 96;
 
+/// Of `linux/if_packet.h`: what a packet socket's error queue has in place of `IP_RECVERR`.
+const PACKET_TX_TIMESTAMP: i32 = 16;
+
 const fn align(len: usize) -> usize {
     (len + ALIGN - 1) & !(ALIGN - 1)
 }
@@ -203,7 +206,9 @@ impl Received {
                 self.destination = number::<16>(data, 0).map(IpAddr::from);
                 self.interface = number(data, 16).map_or(0, u32::from_ne_bytes);
             }
-            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+            (libc::IPPROTO_IP, libc::IP_RECVERR)
+            | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            | (libc::SOL_PACKET, PACKET_TX_TIMESTAMP) => {
                 if let (Some(errno), Some([origin, kind, code, _]), Some(info), Some(value)) =
                     (number(data, 0), number(data, 4), number(data, 8), number(data, 12))
                 {

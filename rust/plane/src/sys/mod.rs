@@ -4,7 +4,8 @@
 //! refusal is known before a worker sees the descriptor. Workers move datagrams in batches ([`ReceiveBatch`],
 //! [`SendBatch`]) whose memory is allocated once; control messages are encoded and decoded as plain octets
 //! ([`control`]), without pointers. Transmit stamps and ICMP errors come back over the socket's error queue
-//! ([`error_queue`]). Waiting is epoll over edge-triggered descriptors and one absolute timer ([`poll`]).
+//! ([`error_queue`]). Waiting is epoll over edge-triggered descriptors and one absolute timer ([`poll`]). Whole frames leave by
+//! a [`PacketSocket`]; where to is asked of the routing tables through a [`RouteSocket`].
 //!
 //! Kernel behaviour relied on: `Documentation/networking/timestamping.rst`, ip(7), ipv6(7), udp(7), socket(7).
 #![expect(unsafe_code, reason = "system calls; each block states what keeps it sound")]
@@ -14,7 +15,10 @@ pub mod batch;
 pub mod clock;
 pub mod control;
 pub mod error_queue;
+pub mod interfaces;
 pub mod namespace;
+pub mod netlink;
+pub mod packet;
 pub mod poll;
 pub mod probe;
 pub mod socket;
@@ -24,7 +28,10 @@ pub use batch::{Outgoing, ReceiveBatch, ReceiveMeta, Reply, SendBatch};
 pub use clock::{ClockState, SystemClock, clock_state};
 pub use control::SendControl;
 pub use error_queue::{ErrorQueue, QueueEntry};
+pub use interfaces::{InterfaceAddress, list_interfaces};
 pub use namespace::in_namespace;
+pub use netlink::RouteSocket;
+pub use packet::PacketSocket;
 pub use poll::{Events, Poll, Waker};
 pub use socket::{SocketRequest, TimestampMode, UdpSocket, open_bare};
 

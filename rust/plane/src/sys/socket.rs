@@ -50,6 +50,8 @@ pub struct SocketRequest {
     pub stamp_all: bool,
     /// Tell each datagram's destination address and interface.
     pub packet_info: bool,
+    /// Routing header that each datagram carries (`wire::srv6`); empty for none. IPv6 only.
+    pub routing_header: Vec<u8>,
 }
 
 /// An open UDP socket, non-blocking.
@@ -77,6 +79,35 @@ fn set<T>(fd: RawFd, level: i32, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads size_of::<T>() octets of `value`; all callers pass integers or structs of them.
     check(unsafe { libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32) })
         .map(drop)
+}
+
+/// Bounds how long a receive call of a blocking socket waits.
+pub(super) fn set_receive_timeout(fd: RawFd, limit: Duration) -> io::Result<()> {
+    let limit = libc::timeval { tv_sec: limit.as_secs() as i64, tv_usec: i64::from(limit.subsec_micros()) };
+    set(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &limit)
+}
+
+/// Asks the kernel for stamps; with `all`, of each departure, else of those whose control message asks.
+pub(super) fn ask_for_stamps(fd: RawFd, timestamps: TimestampMode, all: bool) -> io::Result<()> {
+    if timestamps == TimestampMode::User {
+        return Ok(());
+    }
+    let mut flags = libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_RX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_ID
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    if all {
+        flags |= libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+    }
+    if timestamps == TimestampMode::Hardware {
+        flags |= libc::SOF_TIMESTAMPING_RAW_HARDWARE
+            | libc::SOF_TIMESTAMPING_RX_HARDWARE
+            | libc::SOF_TIMESTAMPING_OPT_TX_SWHW;
+        if all {
+            flags |= libc::SOF_TIMESTAMPING_TX_HARDWARE;
+        }
+    }
+    set(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &flags)
 }
 
 fn get_int(fd: RawFd, level: i32, option: i32) -> io::Result<i32> {
@@ -118,8 +149,7 @@ impl UdpSocket {
 
     /// Lets a receive call that may wait do so, but not for longer.
     pub fn wait_at_most(&self, limit: Duration) -> io::Result<()> {
-        let limit = libc::timeval { tv_sec: limit.as_secs() as i64, tv_usec: i64::from(limit.subsec_micros()) };
-        set(self.fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, &limit)?;
+        set_receive_timeout(self.fd(), limit)?;
         // SAFETY: both calls take integers only.
         unsafe {
             let flags = check(libc::fcntl(self.fd(), libc::F_GETFL))?;
@@ -162,11 +192,23 @@ impl UdpSocket {
                 option("receive destination", libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
             }
         }
+        if !request.routing_header.is_empty() {
+            self.set_routing_header(&request.routing_header)
+                .map_err(|error| PlaneError::system("set segment routing header", request.local, &error))?;
+        }
         self.enlarge_buffer(request.receive_buffer);
         if let Some(interface) = &request.interface {
             self.bind_to_interface(interface)?;
         }
         Ok(())
+    }
+
+    /// Gives each datagram a routing header. Before `connect`, which then looks for the way to the first segment. The kernel
+    /// takes one as an option of the socket from anybody; beside a single datagram it refuses one of this type.
+    fn set_routing_header(&self, header: &[u8]) -> io::Result<()> {
+        let (value, len) = (header.as_ptr().cast(), header.len() as u32);
+        // SAFETY: the kernel reads the announced length of `header`.
+        check(unsafe { libc::setsockopt(self.fd(), libc::IPPROTO_IPV6, libc::IPV6_RTHDR, value, len) }).map(drop)
     }
 
     /// Asks for a receive buffer; a smaller one than asked is noted. `SO_RCVBUFFORCE` passes `net.core.rmem_max` with
@@ -221,26 +263,10 @@ impl UdpSocket {
     }
 
     fn request_stamps(&mut self, request: &SocketRequest) -> Result<(), PlaneError> {
-        if request.timestamps == TimestampMode::User {
-            return Ok(());
-        }
-        let mut flags = libc::SOF_TIMESTAMPING_SOFTWARE
-            | libc::SOF_TIMESTAMPING_RX_SOFTWARE
-            | libc::SOF_TIMESTAMPING_OPT_ID
-            | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-        if request.stamp_all {
-            flags |= libc::SOF_TIMESTAMPING_TX_SOFTWARE;
-        }
         if request.timestamps == TimestampMode::Hardware {
-            flags |= libc::SOF_TIMESTAMPING_RAW_HARDWARE
-                | libc::SOF_TIMESTAMPING_RX_HARDWARE
-                | libc::SOF_TIMESTAMPING_OPT_TX_SWHW;
-            if request.stamp_all {
-                flags |= libc::SOF_TIMESTAMPING_TX_HARDWARE;
-            }
             self.enable_hardware(request);
         }
-        set(self.fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &flags)
+        ask_for_stamps(self.fd(), request.timestamps, request.stamp_all)
             .map_err(|error| PlaneError::system("ask for kernel timestamps", request.local, &error))
     }
 
@@ -315,6 +341,7 @@ mod tests {
             timestamps: TimestampMode::Kernel,
             stamp_all: true,
             packet_info: true,
+            routing_header: Vec::new(),
         }
     }
 

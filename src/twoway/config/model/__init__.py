@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from twoway.config.model.client import Client
+from twoway.config.model.routes import Routes  # noqa: TC001  (pydantic reads annotations)
 from twoway.config.model.server import Server
 from twoway.config.model.statements import Presence, Statements
 from twoway.config.model.surroundings import Api, Notifications, Store
@@ -18,12 +19,15 @@ from twoway.config.model.values import NAME, Integer, Text
 
 
 class Configuration(Statements):
-    """What twoway is to do: measure (client), answer (server), tell (notifications), keep (store), be asked (api)."""
+    """What twoway is to do: measure (client), answer (server), track routes (routes), tell (notifications), keep
+    (store), be asked (api)."""
 
     client: Client = Field(default_factory=Client)
     """What is measured from here."""
     server: Server = Field(default_factory=Server)
     """What is answered here."""
+    routes: Annotated[Routes | None, Presence()] = None
+    """Static routes that follow what is measured; none unless written."""
     notifications: Notifications = Field(default_factory=Notifications)
     """Who is told of what happens."""
     store: Annotated[Store | None, Presence()] = None

@@ -42,6 +42,8 @@ class Statement:
     required: bool
     presence: bool
     """Whether it says something just by being there."""
+    names: Kind[Any] | None = None
+    """Of the names under it, where people choose them."""
 
     @property
     def example(self) -> object:
@@ -85,7 +87,14 @@ def _statement(name: str, field: FieldInfo) -> Statement:
         examples=tuple(field.examples or ()),
         required=field.is_required(),
         presence=any(isinstance(part, Presence) for part in field.metadata),
+        names=_names(field.annotation) if origin is dict else None,
     )
+
+
+def _names(annotation: object) -> Kind[Any] | None:
+    """The kind of a mapping's names."""
+    (key, _) = getattr(annotation, "__args__", (None, None))
+    return next((part for part in getattr(key, "__metadata__", ()) if isinstance(part, Kind)), None)
 
 
 def _models(annotation: object) -> list[type[Statements]]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from twoway.config.model import Configuration
-from twoway.config.model.description import Shape, statements_of
-from twoway.config.model.values import NAME
+from twoway.config.model.description import statements_of
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import core_schema
 
     from twoway.config.model.statements import Statements
+    from twoway.config.model.values import Kind
 
 
 class _Generator(GenerateJsonSchema):
@@ -56,7 +56,13 @@ def _complete(schema: dict[str, Any], model: type[Statements]) -> None:
         part = schema["properties"][statement.name]
         part.pop("title", None)
         part["description"] = statement.meaning
-        if statement.shape in (Shape.NAMED, Shape.WORDS):
-            part["propertyNames"] = {"pattern": f"^(?:{NAME.pattern})$"}
+        if statement.names is not None:
+            part["propertyNames"] = {"pattern": _pattern(statement.names)}
         if statement.default is not None:
             part["default"] = statement.default
+
+
+def _pattern(names: Kind[Any]) -> str:
+    """What a name has to look like. One that looks like a number is text here, too."""
+    schema = names.schema()
+    return str(schema["anyOf"][0]["pattern"] if "anyOf" in schema else schema["pattern"])

@@ -12,7 +12,7 @@ from twoway.config.model.file_values import Credential, Mode, Secret, Where
 from twoway.config.model.network_values import Listening
 from twoway.config.model.statements import Statements
 from twoway.config.model.values import Choice, Duration, Integer, Octets, Switch, Text
-from twoway.config.plan import NoticePlan, StorePlan, SyslogPlan
+from twoway.config.plan import NoticePlan, StorePlan, SyslogPlan, TrapPlan
 
 _DAY_NS = 86_400 * defaults.NANOS
 _STORE = StorePlan(path=None)
@@ -84,6 +84,9 @@ class Snmp(Statements):
     """Of v3, our own; made from this machine's identity unless written."""
     juniper: Annotated[bool, Switch()] = False
     """Send Juniper's notifications beside DISMAN-PING-MIB's, for an NMS that has rules for a router."""
+    enterprise_number: Annotated[int, Integer(1, 2**31 - 1)] = TrapPlan("", "v2c").enterprise_number
+    """Your organization's IANA number, under which twoway's own notifications stand, those about tracked routes; unless
+    written, that of documentation (RFC 5612)."""
 
 
 class Notifications(Statements):

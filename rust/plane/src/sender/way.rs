@@ -1,0 +1,107 @@
+//! How a session's packets leave, and where its stamps and replies come back: one socket, or more where the path asks for it.
+//!
+//! - As routed: one connected UDP socket does everything.
+//! - `SRv6`: the same, with a routing header on the socket.
+//! - Whole frames: a packet socket sends and has the departures' stamps; replies and ICMP errors come to the UDP socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use twoway_wire::WallNanos;
+use twoway_wire::srv6::routing_header;
+
+use super::event::Event;
+use super::frames::Frames;
+use crate::error::PlaneError;
+use crate::next_hop::NextHops;
+use crate::path::ForwardPath;
+use crate::sys::{Outgoing, SendBatch, SocketRequest, UdpSocket};
+
+/// How often a session whose interface went away tries to bind to it again.
+const REBIND_NS: i64 = 500_000_000;
+
+/// One session's sockets.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// Connected to the Session-Reflector.
+    socket: UdpSocket,
+    frames: Option<Box<Frames>>,
+    /// Device that the socket is bound to.
+    interface: Option<String>,
+    rebind_after_ns: i64,
+}
+
+impl Way {
+    /// Opens them, on a thread that is in the session's namespace `netns`. A next hop whose link-layer address is not known
+    /// is waited for at most `patience`.
+    pub(super) fn open(
+        request: &SocketRequest,
+        path: &ForwardPath,
+        longest_payload: usize,
+        (next_hops, netns, patience): (&NextHops, Option<&str>, Duration),
+    ) -> Result<Self, PlaneError> {
+        path.check(request.local.is_ipv6())?;
+        let mut request = request.clone();
+        if let ForwardPath::Segments(segments) = path {
+            request.routing_header =
+                routing_header(segments).map_err(|error| PlaneError::refused("path", "", error.to_string()))?;
+        }
+        let socket = UdpSocket::open(&request)?;
+        let frames = match path {
+            ForwardPath::Frames(path) => {
+                let ends = (socket.local(), request.peer.unwrap_or(request.local));
+                let frames = Frames::open(&request, ends, path, longest_payload, (next_hops, netns, patience))?;
+                Some(Box::new(frames))
+            }
+            ForwardPath::Routed | ForwardPath::Segments(_) => None,
+        };
+        Ok(Self { socket, frames, interface: request.interface, rebind_after_ns: 0 })
+    }
+
+    /// Address and port that packets come from and replies go to.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.socket.local()
+    }
+
+    /// Options that were obtained in lesser form.
+    pub(super) fn obtained(&self) -> &[(&'static str, String)] {
+        &self.socket.obtained
+    }
+
+    /// Sends datagrams to the Session-Reflector; as [`SendBatch::send`].
+    #[inline]
+    pub(super) fn send(&mut self, batch: &mut SendBatch, datagrams: &[Outgoing<'_>]) -> io::Result<usize> {
+        match &mut self.frames {
+            None => batch.send(self.socket.fd(), datagrams),
+            Some(frames) => frames.send(batch, datagrams),
+        }
+    }
+
+    /// Where replies come in.
+    #[inline]
+    pub(super) fn arrivals(&self) -> RawFd {
+        self.socket.fd()
+    }
+
+    /// Sockets whose error queues have stamps and errors; to be waited for, too.
+    #[inline]
+    pub(super) fn queues(&self) -> impl Iterator<Item = RawFd> + use<> {
+        std::iter::once(self.socket.fd()).chain(self.frames.as_ref().map(|frames| frames.fd()))
+    }
+
+    /// What to say of a packet that was refused with `errno`. A device that was taken away and came back has another index:
+    /// the socket binds to its name again. Frames name theirs each time.
+    pub(super) fn refused(&mut self, errno: i32, wall: WallNanos, now_ns: i64) -> Event {
+        if let Some(interface) = &self.interface
+            && matches!(errno, libc::ENODEV | libc::ENXIO)
+            && now_ns >= self.rebind_after_ns
+        {
+            self.rebind_after_ns = now_ns + REBIND_NS;
+            // Still gone: the next refused packet tries again.
+            let _ = self.socket.bind_to_interface(interface);
+        }
+        Event::refused(wall, errno, self.frames.is_some())
+    }
+}

@@ -1,0 +1,1 @@
+"""Static routes that follow measured quality: what is decided (`policy`, pure) and the kernel's table (`kernel`)."""
