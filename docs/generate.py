@@ -179,11 +179,10 @@ def _packet_formats() -> str:
 def _tlv_types() -> str:
     from twoway import _native  # here, as above
 
-    types: Mapping[str, tuple[int, bool]] = _native.catalogue()["tlv_types"]
+    types: Mapping[str, tuple[int, str]] = _native.catalogue()["tlv_types"]
     ordered = sorted(types.items(), key=lambda item: item[1])
     return _table(
-        ("Type", "Name", "Reflector"),
-        ((code, f"`{name}`", "honoured" if done else "echoed, U flag set") for name, (code, done) in ordered),
+        ("Type", "Name", "Defined in"), ((code, f"`{name}`", reference) for name, (code, reference) in ordered)
     )
 
 

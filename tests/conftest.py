@@ -118,6 +118,9 @@ class FakeSpec:
     def __init__(self, **fields: object) -> None:
         self.__dict__.update(fields)
 
+    def with_tlvs(self, **fields: object) -> FakeSpec:
+        return FakeSpec(**self.__dict__, tlvs=fields)
+
 
 class FakeSender:
     """Sends `count` packets when started, each with the next fate; endless ones send one per `drain`."""

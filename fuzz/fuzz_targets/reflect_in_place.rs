@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use twoway_fuzz::{keys, split};
 use twoway_wire::{
-    ErrorEstimate, PacketFormat, ReflectInput, ReflectorPacket, SenderPacket, TimestampFormat, WallNanos,
+    ErrorEstimate, PacketFormat, ReflectInput, ReflectorPacket, SenderPacket, TimestampFormat, TlvFlags, WallNanos,
     is_reply_shaped, reflect_in_place, reflect_tlvs, reply_len,
 };
 
@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
     buf.resize(len, 0);
     reflect_in_place(format, &keys, &sender, &reflect, &mut buf).expect("room for the reply");
     if format.is_stamp() {
-        reflect_tlvs(&mut buf[format.reflector_len()..]);
+        reflect_tlvs(&mut buf[format.reflector_len()..], |_| TlvFlags::UNRECOGNIZED);
     }
 
     assert!(is_reply_shaped(format, &buf) != (format == PacketFormat::TwampEncrypted));

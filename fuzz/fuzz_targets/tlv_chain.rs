@@ -1,8 +1,9 @@
-// A chain of any octets ends, its items lie within it in order, and reflecting it changes nothing but Flags, the same as the chain has TLVs.
+// A chain of any octets ends, its items lie within it in order, and reflecting it changes nothing but Flags, up to the first malformed TLV.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use twoway_wire::{TlvChain, TlvFlags, reflect_tlvs};
+use twoway_wire::tlv::mark_integrity;
+use twoway_wire::{TlvChain, TlvFlags, reflect_tlvs, survey};
 
 fuzz_target!(|octets: &[u8]| {
     let mut flags_at = Vec::new();
@@ -29,20 +30,37 @@ fuzz_target!(|octets: &[u8]| {
     }
     assert_eq!(at, octets.len());
 
+    // What suits no type ends the chain for a Session-Reflector, so it sees no more TLVs than there are.
+    let found = survey(octets);
+    assert!(found.count <= count && (found.malformed() || !malformed));
     let mut reflected = octets.to_vec();
-    let outcome = reflect_tlvs(&mut reflected);
-    assert_eq!((outcome.count, outcome.malformed), (count, malformed));
-    assert!(outcome.unrecognized <= outcome.count);
-    let allowed = TlvFlags::UNRECOGNIZED.0 | TlvFlags::MALFORMED.0;
+    let mut seen = 0;
+    let outcome = reflect_tlvs(&mut reflected, |tlv| {
+        assert_eq!(flags_at[seen], tlv.at);
+        seen += 1;
+        TlvFlags::UNRECOGNIZED
+    });
+    assert_eq!((outcome.count, outcome.unrecognized, outcome.malformed), (found.count, found.count, found.malformed()));
+    assert_eq!(seen, found.count as usize);
+    // Nothing changes before the malformed TLV but Flags, and after it nothing at all but what marks it.
     let mut expected = octets.to_vec();
-    for at in flags_at {
-        assert_eq!(reflected[at] & !allowed, 0);
-        expected[at] = reflected[at];
+    for at in &flags_at[..seen] {
+        expected[*at] = TlvFlags::UNRECOGNIZED.0;
     }
-    assert_eq!(reflected, expected);
+    let end = found.well_formed_octets;
+    assert_eq!(reflected[..end], expected[..end]);
+    if octets.len() >= end + 4 {
+        assert_eq!(reflected[end], TlvFlags::MALFORMED.0);
+        assert_eq!(reflected[end + 1..end + 4], octets[end + 1..end + 4]);
+    }
 
     // Reflecting a reply changes nothing more.
     let mut again = reflected.clone();
-    assert_eq!(reflect_tlvs(&mut again), outcome);
+    assert_eq!(reflect_tlvs(&mut again, |_| TlvFlags::UNRECOGNIZED), outcome);
     assert_eq!(again, reflected);
+    let mut failed = octets.to_vec();
+    mark_integrity(&mut failed);
+    for at in flags_at.iter().take(seen) {
+        assert!(TlvFlags(failed[*at]).contains(TlvFlags::INTEGRITY));
+    }
 });

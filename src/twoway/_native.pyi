@@ -68,7 +68,8 @@ class SampleBatch:
     """T3 - T2."""
     @property
     def send_lateness_ns(self) -> Column: ...
-    """Departure after the scheduled moment."""
+    """Departure after the scheduled moment. Of a packet that was not sent: how late it was when it was given up, or
+    `MISSING` if the kernel refused it."""
     @property
     def reflector_sequence(self) -> Column: ...
     @property
@@ -278,7 +279,6 @@ class ReflectorSpec:
         rate_limit_per_source: int,
         dscp: int | None,
         larger_replies: bool,
-        process_tlvs: bool,
         dscp_ecn_monitoring: bool,
         timestamps: str,
         receive_buffer: int,
@@ -286,7 +286,22 @@ class ReflectorSpec:
         """`listen`: (numeric address, port, scope id). `keys`: (key id, SSID or None for any, HMAC key) for
         authenticated STAMP. `allow`: (network address, prefix length), empty for all. Rates in packets/s, 0 for none.
         `dscp`: of the replies, None to echo. `larger_replies`: whether a request shorter than the shortest reply is
-        answered.
+        answered. What follows the base packet of STAMP is sent back as it came.
+        """
+
+    def with_tlvs(
+        self,
+        *,
+        require_hmac: bool,
+        location: str,
+        permitted_dscps: Sequence[int] | None,
+        sync_source: str | None,
+        return_paths_authenticated: bool,
+        return_paths_allow: Sequence[tuple[str, int]],
+        micro_sessions: Sequence[tuple[str, int]],
+    ) -> ReflectorSpec:
+        """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
+        None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
         """
 
 @final
@@ -380,7 +395,8 @@ class Probes:
         """Greatest number of probes lost in a row, among the runs that grew."""
     @property
     def disturbed(self) -> bool:
-        """This host disturbed one of them: it was not sent, left late, or the clock stepped."""
+        """This host disturbed one of them: its moment passed before it was sent, it left late, or the clock
+        stepped."""
 
 @final
 class Collections:

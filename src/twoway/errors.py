@@ -256,6 +256,18 @@ REMEDIES: dict[tuple[str | None, int], str] = {
         "bind to interface",
         errnos.EPERM,
     ): "binding to an interface or VRF needs CAP_NET_RAW: run as root or with this capability",
+    ("open packet socket", errnos.EPERM): (
+        "paths of mpls and link make whole frames, which needs CAP_NET_RAW: run as root or with this capability "
+        "(AmbientCapabilities= in a systemd unit)"
+    ),
+    (
+        "find next hop",
+        errnos.ENETUNREACH,
+    ): "name a gateway on a link of this host: mpls:LABEL@GATEWAY%INTERFACE, or link:INTERFACE@GATEWAY",
+    ("find next hop", errnos.ENODEV): "`ip link` lists the interfaces of this network namespace",
+    ("find next hop", errnos.EAFNOSUPPORT): "use an Ethernet interface, a VLAN or a bond",
+    ("set segment routing header", errnos.EINVAL): "this kernel has no SRv6 (CONFIG_IPV6_SEG6_LWTUNNEL)",
+    ("set segment routing header", errnos.ENOPROTOOPT): "this kernel has no IPv6 routing headers",
     (
         "connect",
         errnos.ENETUNREACH,

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
 """Protocol as a person names it -> packet format without authentication."""
+LOCATIONS = ("all", "ports", "nothing")
+"""What a Location TLV may be told."""
+SYNC_SOURCES = ("ntp", "ptp", "ssu-bits", "gps", "free-running")
+"""What a clock may follow (RFC 8972 section 5.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,35 @@ class SessionSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TlvReflectorSpec:
+    """What STAMP TLVs may ask of a Session-Reflector. Raises `ConfigError` for a value out of its range."""
+
+    require_hmac: bool
+    """Whether TLVs of unauthenticated packets need an HMAC TLV (RFC 8972 section 4.8)."""
+    location: str
+    """What a Location TLV is told: `all`, `ports` or `nothing` (section 4.2.2)."""
+    permitted_dscps: tuple[int, ...] | None
+    """Code points that a reply may bear because a Class of Service TLV asks for it (section 4.4), None for all."""
+    sync_source: str | None
+    """What the clock follows (section 4.3), None for NTP or nothing, as the kernel knows."""
+    return_paths_authenticated: bool
+    """Whether return paths of authenticated packets are obeyed (RFC 9503 section 4)."""
+    return_paths_allow: tuple[tuple[str, int], ...]
+    """(network address, prefix length) of sources whose return paths are obeyed in any case."""
+    micro_sessions: tuple[tuple[str, int], ...]
+    """(device, Micro-session ID) of the member links of an aggregation (RFC 9534)."""
+
+    def __post_init__(self) -> None:
+        _one_of("location", self.location, LOCATIONS)
+        if self.sync_source is not None:
+            _one_of("sync_source", self.sync_source, SYNC_SOURCES)
+        for dscp in self.permitted_dscps or ():
+            _within("permit_dscp", dscp, 0, 63)
+        for _, number in self.micro_sessions:
+            _within("micro_sessions", number, 1, 0xFFFF)
+
+
+@dataclass(frozen=True, slots=True)
 class ReflectorSpec:
     """What one Session-Reflector does, complete. Raises `ConfigError` for a value out of its range."""
 
@@ -136,8 +169,8 @@ class ReflectorSpec:
     """Code point of the replies, None to echo what arrived."""
     larger_replies: bool
     """Whether a request shorter than the shortest reply is answered."""
-    process_tlvs: bool
-    """Whether STAMP TLVs are processed (RFC 8972 section 4) or sent back as they came."""
+    tlvs: TlvReflectorSpec | None
+    """What STAMP TLVs may ask (RFC 8972 section 4); None: they are sent back as they came."""
     dscp_ecn_monitoring: bool
     """Whether unauthenticated replies tell the request's DSCP and ECN (RFC 7750)."""
     timestamps: str

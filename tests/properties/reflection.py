@@ -29,10 +29,17 @@ class LoopbackReflector:
                 rate_limit_per_source=0,
                 dscp=None,
                 larger_replies=True,
-                process_tlvs=True,
                 dscp_ecn_monitoring=False,
                 timestamps="kernel",
                 receive_buffer=1 << 20,
+            ).with_tlvs(
+                require_hmac=False,
+                location="all",
+                permitted_dscps=None,
+                sync_source="ntp",
+                return_paths_authenticated=True,
+                return_paths_allow=[],
+                micro_sessions=[],
             )
         )
         self.reflector.start()

@@ -85,7 +85,7 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("managed_counters", managed::PlaneCounter::NAMES)?;
     catalogue.set_item("managed_ends", managed::End::NAMES)?;
     catalogue.set_item("receiver_outcomes", Outcome::ALL.map(Outcome::name))?;
-    let tlvs: BTreeMap<_, _> = TlvType::ALL.iter().map(|tlv| (tlv.name(), (tlv.code(), tlv.is_honoured()))).collect();
+    let tlvs: BTreeMap<_, _> = TlvType::ALL.iter().map(|tlv| (tlv.name(), (tlv.code(), tlv.reference()))).collect();
     catalogue.set_item("tlv_types", tlvs)?;
     Ok(catalogue)
 }

@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use twoway_plane::reflector::{Reflector as Handle, ReflectorSpec as Spec};
+use twoway_plane::reflector::extensions::LocationPolicy;
+use twoway_plane::reflector::{Reflector as Handle, ReflectorSpec as Spec, TlvSpec};
+use twoway_wire::tlv::SyncSource;
 
 use crate::errors;
 use crate::sender::{address, timestamps};
@@ -19,8 +21,8 @@ pub(crate) struct ReflectorSpec(Spec);
 impl ReflectorSpec {
     #[new]
     #[pyo3(signature = (*, listen, interface, netns, workers, stateful, max_sessions, session_timeout_ns, keys,
-        require_authentication, allow, rate_limit, rate_limit_per_source, dscp, larger_replies, process_tlvs, dscp_ecn_monitoring, timestamps,
-        receive_buffer))]
+        require_authentication, allow, rate_limit, rate_limit_per_source, dscp, larger_replies, dscp_ecn_monitoring,
+        timestamps, receive_buffer))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python class")]
     #[expect(clippy::fn_params_excessive_bools, reason = "keyword arguments of a Python class")]
     fn new(
@@ -38,7 +40,6 @@ impl ReflectorSpec {
         rate_limit_per_source: u64,
         dscp: Option<u8>,
         larger_replies: bool,
-        process_tlvs: bool,
         dscp_ecn_monitoring: bool,
         timestamps: &str,
         receive_buffer: usize,
@@ -64,11 +65,50 @@ impl ReflectorSpec {
             rate_limit_per_source,
             dscp,
             larger_replies,
-            process_tlvs,
+            tlvs: None,
             dscp_ecn_monitoring,
             timestamps: self::timestamps(timestamps)?,
             receive_buffer,
         }))
+    }
+
+    /// The same, but STAMP TLVs are processed, and may ask for this.
+    #[pyo3(signature = (*, require_hmac, location, permitted_dscps, sync_source, return_paths_authenticated,
+        return_paths_allow, micro_sessions))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python method")]
+    fn with_tlvs(
+        &self,
+        require_hmac: bool,
+        location: &str,
+        permitted_dscps: Option<Vec<u8>>,
+        sync_source: Option<&str>,
+        return_paths_authenticated: bool,
+        return_paths_allow: Vec<(String, u8)>,
+        micro_sessions: Vec<(String, u16)>,
+    ) -> PyResult<Self> {
+        let location = LocationPolicy::from_name(location)
+            .ok_or_else(|| errors::field("location", format!("{location:?} is none of all, ports, nothing")))?;
+        let sync_source = match sync_source {
+            None => None,
+            Some(name) => Some(SyncSource::from_name(name).ok_or_else(|| {
+                let known: Vec<_> = SyncSource::NAMES.iter().map(|(_, name)| *name).collect();
+                errors::field("sync_source", format!("{name:?} is none of {}", known.join(", ")))
+            })?),
+        };
+        let return_paths_allow = return_paths_allow
+            .into_iter()
+            .map(|(text, len)| Ok((address("return_paths_allow", &text)?, len)))
+            .collect::<PyResult<_>>()?;
+        let tlvs = TlvSpec {
+            require_hmac,
+            location,
+            permitted_dscps,
+            sync_source,
+            return_paths_authenticated,
+            return_paths_allow,
+            micro_sessions,
+        };
+        Ok(Self(Spec { tlvs: Some(tlvs), ..self.0.clone() }))
     }
 }
 

@@ -38,32 +38,25 @@ use std::sync::Arc;
 
 use twoway_wire::packet::{PacketFormat, SenderPacket};
 use twoway_wire::timestamp::{RawTimestamp, TimestampFormat, WallNanos};
-use twoway_wire::{ErrorEstimate, ReflectInput, StampKey, TestKeys, is_reply_shaped, reflect_in_place, reflect_tlvs};
+use twoway_wire::tlv::{SyncSource, TimestampInformation, TimestampingMethod};
+use twoway_wire::{ErrorEstimate, ReflectInput, TestKeys, is_reply_shaped, reflect_in_place};
 
 use crate::reflector::allow::AllowList;
 use crate::reflector::dispositions::Disposition;
+use crate::reflector::extensions::{Extended, Extensions, Surroundings, TlvCounters, TlvPolicy, is_unicast};
+use crate::reflector::interfaces::HostInterfaces;
+pub use crate::reflector::keys::{KEYS_PER_SSID, KeyRing, ReflectorKey, TooManyKeys};
 use crate::reflector::limits::{RateLimits, TokenReserve};
-use crate::reflector::sessions::{SessionHandle, SessionKey, SessionTable};
+use crate::reflector::routes::{ReplyRoute, ReturnRoutes};
+use crate::reflector::sessions::{Departure, SessionHandle, SessionKey, SessionTable};
 
-/// Most keys that serve the same SSID (and most that serve any): what an authenticated-looking packet can cost.
-pub const KEYS_PER_SSID: usize = 4;
 /// Most local addresses that a wildcard socket remembers for the own-address guard.
 const LOCAL_ADDRESSES: usize = 64;
 /// How close to now a returned departure time is known as ours, in 2^-32 s: 10 s.
 const RETURNED_CLOCK: i64 = 10 << 32;
 
-/// A key for authenticated STAMP.
-#[derive(Clone, Debug)]
-pub struct ReflectorKey {
-    /// The SSID it serves; `None` for any.
-    pub ssid: Option<u16>,
-    /// The HMAC key.
-    pub key: StampKey,
-}
-
 /// What all workers of a reflector have in common.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the operator's, independent of the others")]
 pub struct ReflectorPolicy {
     /// Listening addresses, for the own-address guard.
     pub listening: Vec<SocketAddr>,
@@ -73,8 +66,8 @@ pub struct ReflectorPolicy {
     pub require_authentication: bool,
     /// Answer requests that are shorter than the shortest reply.
     pub larger_replies: bool,
-    /// Process STAMP TLVs; otherwise what follows the base packet is echoed as it came.
-    pub process_tlvs: bool,
+    /// What STAMP TLVs may ask; `None`: what follows the base packet is echoed as it came.
+    pub tlvs: Option<TlvPolicy>,
     /// Tell in unauthenticated replies which DSCP and ECN the request came with, in the octet after its TTL (RFC 7750):
     /// for TWAMP Light, since STAMP has zeros there.
     pub dscp_ecn_monitoring: bool,
@@ -82,39 +75,6 @@ pub struct ReflectorPolicy {
     pub dscp: Option<u8>,
     /// Keys for authenticated packets.
     pub keys: KeyRing,
-}
-
-/// Keys by the SSID that they serve.
-#[derive(Debug, Default)]
-pub struct KeyRing {
-    /// In ascending order of SSID, those for any SSID first.
-    keys: Vec<(Option<u16>, TestKeys)>,
-}
-
-/// Why a list of keys is refused: more than [`KEYS_PER_SSID`] serve this SSID (`None`: any).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyKeys(pub Option<u16>);
-
-impl KeyRing {
-    /// A ring of these keys.
-    pub fn new(keys: impl IntoIterator<Item = ReflectorKey>) -> Result<Self, TooManyKeys> {
-        let mut keys: Vec<_> = keys.into_iter().map(|key| (key.ssid, TestKeys::Stamp(key.key))).collect();
-        keys.sort_by_key(|(ssid, _)| *ssid);
-        match keys.chunk_by(|a, b| a.0 == b.0).find(|same| same.len() > KEYS_PER_SSID) {
-            Some(same) => Err(TooManyKeys(same[0].0)),
-            None => Ok(Self { keys }),
-        }
-    }
-
-    /// Places of the keys that serve exactly this SSID (`None`: any SSID).
-    fn places_of(&self, ssid: Option<u16>) -> std::ops::Range<usize> {
-        let first = self.keys.partition_point(|(of, _)| *of < ssid);
-        first..first + self.keys[first..].iter().take_while(|(of, _)| *of == ssid).count()
-    }
-
-    fn at(&self, place: u32) -> &TestKeys {
-        &self.keys[place as usize].1
-    }
 }
 
 /// What is known of a received packet beside its octets.
@@ -150,6 +110,7 @@ pub struct PendingReply {
     dscp_ecn: u8,
     request_dscp_ecn: Option<u8>,
     larger: bool,
+    extensions: Option<Extensions>,
 }
 
 impl PendingReply {
@@ -163,9 +124,26 @@ impl PendingReply {
         self.len == 0
     }
 
-    /// TOS or traffic class octet to send it with: DSCP as policy says, ECN Not-ECT (RFC 7750 section 2.2).
+    /// TOS or traffic class octet to send it with: DSCP as policy or a TLV says, ECN Not-ECT (RFC 7750 section 2.2) but
+    /// for a TLV that asks for another.
     pub fn dscp_ecn(&self) -> u8 {
         self.dscp_ecn
+    }
+
+    /// Which way to send it.
+    pub fn route(&self) -> ReplyRoute {
+        self.extensions.map_or(ReplyRoute::Ordinary, |extensions| extensions.route)
+    }
+
+    /// Address to send it from, where that is not the one that the request was sent to.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.extensions.and_then(|extensions| extensions.source)
+    }
+
+    /// The test-session whose next reply tells when this one left, if it is asked to: [`SessionReflector::departed`] wants
+    /// to know.
+    pub fn followed_up(&self) -> Option<SessionHandle> {
+        self.session.filter(|_| self.extensions.is_some_and(|extensions| extensions.followed_up))
     }
 
     /// When the request was received.
@@ -197,10 +175,8 @@ pub enum Verdict {
 pub struct EngineCounters {
     /// Requests whose Error Estimate was all zeros and that were answered nevertheless.
     pub zero_error_estimates: u64,
-    /// TLVs returned as not recognized.
-    pub tlv_unrecognized: u64,
-    /// Requests whose TLVs end in something malformed.
-    pub tlv_malformed: u64,
+    /// What TLVs came to.
+    pub tlvs: TlvCounters,
 }
 
 /// The engine of one worker.
@@ -211,6 +187,8 @@ pub struct SessionReflector {
     reserve: TokenReserve,
     sessions: Option<SessionTable>,
     local: Vec<IpAddr>,
+    interfaces: HostInterfaces,
+    timestamps: TimestampInformation,
     counters: EngineCounters,
 }
 
@@ -223,6 +201,8 @@ impl SessionReflector {
             reserve: TokenReserve::default(),
             sessions,
             local: Vec::with_capacity(LOCAL_ADDRESSES),
+            interfaces: HostInterfaces::default(),
+            timestamps: TimestampInformation::default(),
             counters: EngineCounters::default(),
         }
     }
@@ -237,6 +217,31 @@ impl SessionReflector {
         self.sessions.as_ref()
     }
 
+    /// Tells it which addresses and devices the host has now.
+    pub fn know_interfaces(&mut self, interfaces: HostInterfaces) {
+        self.interfaces = interfaces;
+    }
+
+    /// Tells it whether an external source synchronises the clock that T2 and T3 are read from.
+    pub fn know_clock(&mut self, synchronized: bool) {
+        let by_kernel = if synchronized { SyncSource::NTP } else { SyncSource::FREE_RUNNING };
+        let source = self.policy.tlvs.as_ref().and_then(|tlvs| tlvs.sync_source).unwrap_or(by_kernel);
+        // T2 is the kernel's software stamp, T3 is predicted from such stamps.
+        self.timestamps = TimestampInformation {
+            sync_source_in: source,
+            timestamp_in: TimestampingMethod::SOFTWARE_LOCAL,
+            sync_source_out: source,
+            timestamp_out: TimestampingMethod::SOFTWARE_LOCAL,
+        };
+    }
+
+    /// A reply of that test-session left then, by the kernel's stamp; `sequence` is what [`Self::write`] gave it.
+    pub fn departed(&mut self, session: SessionHandle, sequence: u32, left: WallNanos) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.note_departure(session, Departure { sequence, left });
+        }
+    }
+
     /// Ends test-sessions whose time has come, at most `limit`.
     pub fn expire(&mut self, now_ns: u64, limit: usize) {
         if let Some(sessions) = &mut self.sessions {
@@ -244,15 +249,28 @@ impl SessionReflector {
         }
     }
 
-    /// Decides on the request in `buf[..meta.len]`. `buf` is the room for the reply too, `now_ns` the monotonic clock.
-    pub fn handle(&mut self, buf: &mut [u8], meta: &RequestMeta, now_ns: u64) -> Verdict {
-        match self.decide(buf, meta, now_ns) {
+    /// Decides on the request in `buf[..meta.len]`. `buf` is the room for the reply too, `now_ns` the monotonic clock, and
+    /// `routes` knows which return paths can be taken.
+    pub fn handle(
+        &mut self,
+        buf: &mut [u8],
+        meta: &RequestMeta,
+        now_ns: u64,
+        routes: &mut impl ReturnRoutes,
+    ) -> Verdict {
+        match self.decide(buf, meta, now_ns, routes) {
             Ok(pending) => Verdict::Reply(pending),
             Err(disposition) => Verdict::Drop(disposition),
         }
     }
 
-    fn decide(&mut self, buf: &mut [u8], meta: &RequestMeta, now_ns: u64) -> Result<PendingReply, Disposition> {
+    fn decide(
+        &mut self,
+        buf: &mut [u8],
+        meta: &RequestMeta,
+        now_ns: u64,
+        routes: &mut impl ReturnRoutes,
+    ) -> Result<PendingReply, Disposition> {
         self.check_addresses(meta, now_ns)?;
         if meta.truncated {
             return Err(Disposition::Truncated);
@@ -284,19 +302,18 @@ impl SessionReflector {
         if len > room || len > usize::from(u16::MAX) {
             return Err(Disposition::Malformed);
         }
-        let session = match &mut self.sessions {
-            None => None,
+        let (session, received) = match &mut self.sessions {
+            None => (None, None),
             Some(sessions) => {
                 let session =
                     SessionKey::new(meta.source, meta.destination, meta.interface, sender.ssid, key.is_some());
-                Some(sessions.find_or_begin(&session, now_ns).ok_or(Disposition::SessionTableFull)?)
+                let session = sessions.find_or_begin(&session, now_ns).ok_or(Disposition::SessionTableFull)?;
+                (Some(session), Some(sessions.count_received(session)))
             }
         };
-        if self.policy.process_tlvs && len > base {
-            let outcome = reflect_tlvs(&mut buf[base..len]);
-            self.counters.tlv_unrecognized += u64::from(outcome.unrecognized);
-            self.counters.tlv_malformed += u64::from(outcome.malformed);
-        }
+        let extensions =
+            if len > base { self.extend(&mut buf[base..len], meta, &sender, key, received, routes)? } else { None };
+        let chosen = extensions.and_then(|extensions| extensions.dscp_ecn);
         Ok(PendingReply {
             sender,
             received: meta.received,
@@ -304,10 +321,42 @@ impl SessionReflector {
             len: len as u16,
             key,
             ttl: meta.ttl,
-            dscp_ecn: self.policy.dscp.map_or(meta.dscp_ecn.unwrap_or(0) & !3, |dscp| dscp << 2),
+            dscp_ecn: chosen
+                .or(self.policy.dscp.map(|dscp| dscp << 2))
+                .unwrap_or_else(|| meta.dscp_ecn.unwrap_or(0) & !3),
             request_dscp_ecn: meta.dscp_ecn,
             larger,
+            extensions,
         })
+    }
+
+    /// Processes what follows the base packet, if that is done at all.
+    fn extend(
+        &mut self,
+        chain: &mut [u8],
+        meta: &RequestMeta,
+        sender: &SenderPacket,
+        key: Option<u32>,
+        received: Option<u32>,
+        routes: &mut impl ReturnRoutes,
+    ) -> Result<Option<Extensions>, Disposition> {
+        let policy = &*self.policy;
+        let Some(tlvs) = &policy.tlvs else { return Ok(None) };
+        let request = Extended {
+            meta,
+            sequence: sender.sequence,
+            key,
+            received,
+            dscp: policy.dscp,
+            listening: &policy.listening,
+        };
+        let around = Surroundings {
+            policy: tlvs,
+            keys: &policy.keys,
+            interfaces: &self.interfaces,
+            timestamps: self.timestamps,
+        };
+        Extensions::process(chain, &request, &around, routes, &mut self.counters.tlvs).map(Some)
     }
 
     /// Everything that can be decided without reading the packet.
@@ -398,14 +447,14 @@ impl SessionReflector {
     }
 
     /// Writes the reply into `buf`, the same room that `handle` saw, for a departure at `departure` (T3). Uses the next
-    /// sequence number of the test-session. The error closes the account: call nothing more for this packet.
+    /// sequence number of the test-session, and returns it. The error closes the account: call nothing more for this packet.
     pub fn write(
         &mut self,
         pending: &PendingReply,
         departure: WallNanos,
         error_estimate: ErrorEstimate,
         buf: &mut [u8],
-    ) -> Result<(), Disposition> {
+    ) -> Result<u32, Disposition> {
         let sequence = match (pending.session, &mut self.sessions) {
             (Some(session), Some(sessions)) => {
                 Some(sessions.take_sequence(session).ok_or(Disposition::SessionTableFull)?)
@@ -422,12 +471,20 @@ impl SessionReflector {
             dscp_ecn: if monitored { pending.request_dscp_ecn } else { None },
             symmetrical_size: true,
         };
+        let sequence = sequence.unwrap_or(pending.sender.sequence);
         let keys = pending.key.map_or(&TestKeys::None, |place| self.policy.keys.at(place));
-        let written = buf
-            .get_mut(..pending.len())
-            .is_some_and(|reply| reflect_in_place(pending.format(), keys, &pending.sender, &input, reply).is_ok());
+        let written = buf.get_mut(..pending.len()).is_some_and(|reply| {
+            if let Some(extensions) = &pending.extensions {
+                let previous = pending
+                    .followed_up()
+                    .and_then(|session| self.sessions.as_ref().and_then(|table| table.latest_departure(session)));
+                let chain = &mut reply[pending.format().reflector_len()..];
+                extensions.finish(chain, &self.policy.keys, sequence, previous);
+            }
+            reflect_in_place(pending.format(), keys, &pending.sender, &input, reply).is_ok()
+        });
         if written {
-            Ok(())
+            Ok(sequence)
         } else {
             self.take_back(pending);
             Err(Disposition::Malformed)
@@ -450,11 +507,6 @@ impl SessionReflector {
     pub fn not_sent(&self, _pending: &PendingReply) -> Disposition {
         Disposition::SendFailed
     }
-}
-
-fn is_unicast(address: IpAddr) -> bool {
-    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    !(broadcast || address.is_multicast() || address.is_unspecified())
 }
 
 /// Link-local addresses are the same only on the same link.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use twoway_plane::reflector::allow::AllowList;
 use twoway_plane::reflector::dispositions::Disposition;
+use twoway_plane::reflector::extensions::{LocationPolicy, TlvPolicy};
 use twoway_plane::reflector::limits::RateLimits;
+use twoway_plane::reflector::routes::{PlainRoutes, ReturnPathPolicy};
 use twoway_plane::reflector::sessions::{SessionBudget, SessionTable};
 use twoway_plane::session_reflector::{
     KeyRing, PendingReply, ReflectorKey, ReflectorPolicy, RequestMeta, SessionReflector, Verdict,
@@ -31,10 +33,21 @@ fn policy(keys: &[(Option<u16>, &[u8])]) -> ReflectorPolicy {
         allow: AllowList::new(&[]).expect("everyone"),
         require_authentication: false,
         larger_replies: true,
-        process_tlvs: false,
+        tlvs: None,
         dscp_ecn_monitoring: false,
         dscp: None,
         keys: KeyRing::new(keys).expect("few keys"),
+    }
+}
+
+fn tlv_policy() -> TlvPolicy {
+    TlvPolicy {
+        require_hmac: false,
+        location: LocationPolicy::All,
+        permitted_dscps: TlvPolicy::ANY_DSCP,
+        sync_source: None,
+        return_paths: ReturnPathPolicy::nobody(),
+        micro_sessions: Vec::new(),
     }
 }
 
@@ -98,7 +111,7 @@ fn offer_as(
 ) -> Result<(Vec<u8>, PendingReply, Disposition), Disposition> {
     let mut room = vec![0xee; ROOM.max(octets.len())];
     room[..octets.len()].copy_from_slice(octets);
-    match engine.handle(&mut room, meta, now_ns) {
+    match engine.handle(&mut room, meta, now_ns, &mut PlainRoutes) {
         Verdict::Drop(disposition) => Err(disposition),
         Verdict::Reply(pending) => {
             let departure = WallNanos(meta.received.0.saturating_add(20_000));
@@ -191,13 +204,13 @@ fn tlvs_are_processed_or_echoed() {
     octets.extend([0x80, 1, 0, 2, 9, 9, 0x80, 200, 0, 1, 5]);
     let (reply, ..) = offer(&mut engine(policy(&[])), &octets).expect("a reply");
     assert_eq!(reply[44..], octets[44..]);
-    let mut aware = engine(ReflectorPolicy { process_tlvs: true, ..policy(&[]) });
+    let mut aware = engine(ReflectorPolicy { tlvs: Some(tlv_policy()), ..policy(&[]) });
     let (reply, ..) = offer(&mut aware, &octets).expect("a reply");
     assert_eq!(reply[44..], [0, 1, 0, 2, 9, 9, 0x80, 200, 0, 1, 5]);
-    assert_eq!(aware.counters().tlv_unrecognized, 1);
+    assert_eq!(aware.counters().tlvs.unrecognized, 1);
     octets.extend([0x80, 1, 0xff, 0xff, 1]);
     let (reply, ..) = offer(&mut aware, &octets).expect("a reply");
-    assert_eq!((reply.len(), reply[55], aware.counters().tlv_malformed), (octets.len(), 0x40, 1));
+    assert_eq!((reply.len(), reply[55], aware.counters().tlvs.malformed), (octets.len(), 0x40, 1));
 }
 
 // --- dispositions ----------------------------------------------------------------------------------------------------
@@ -327,7 +340,10 @@ fn a_request_beyond_the_room_is_malformed() {
     let mut room = octets.clone();
     let mut meta = meta(&octets);
     meta.len = 101;
-    assert!(matches!(engine(policy(&[])).handle(&mut room, &meta, 0), Verdict::Drop(Disposition::Malformed)));
+    assert!(matches!(
+        engine(policy(&[])).handle(&mut room, &meta, 0, &mut PlainRoutes),
+        Verdict::Drop(Disposition::Malformed)
+    ));
 }
 
 // --- state -----------------------------------------------------------------------------------------------------------
@@ -350,7 +366,7 @@ fn sequence_numbers_count_replies_sent() {
         .iter_mut()
         .map(|room| {
             room[..44].copy_from_slice(&octets);
-            match engine.handle(room, &meta(&octets), SECOND) {
+            match engine.handle(room, &meta(&octets), SECOND, &mut PlainRoutes) {
                 Verdict::Reply(pending) => pending,
                 Verdict::Drop(disposition) => panic!("{disposition:?}"),
             }
@@ -524,7 +540,8 @@ proptest! {
         keep_state in any::<bool>(),
     ) {
         let policy = ReflectorPolicy {
-            require_authentication, larger_replies, process_tlvs, ..policy(&[(None, KEY), (Some(1), b"other")])
+            require_authentication, larger_replies, tlvs: process_tlvs.then(tlv_policy),
+            ..policy(&[(None, KEY), (Some(1), b"other")])
         };
         let mut engine = if keep_state { stateful(policy, capacity) } else { engine(policy) };
         for (at, (octets, meta)) in packets.into_iter().enumerate() {

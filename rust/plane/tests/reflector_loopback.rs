@@ -34,7 +34,7 @@ fn spec(listen: &[&str]) -> ReflectorSpec {
         dscp: None,
         larger_replies: true,
         dscp_ecn_monitoring: false,
-        process_tlvs: false,
+        tlvs: None,
         timestamps: TimestampMode::Kernel,
         receive_buffer: 1 << 20,
     }

@@ -2,7 +2,7 @@
 //!
 //! Everything that goes into the payload of a test packet is defined here and nowhere else: layouts, timestamps, Error
 //! Estimates, authentication and TLV framing. The crate does no I/O, reads no clock and does not allocate while it
-//! parses, emits or reflects. RFCs to read first: 4656 section 4, 5357 section 4, 6038, 7750, 8186, 8762, 8972.
+//! parses, emits or reflects. RFCs to read first: 4656 section 4, 5357 section 4, 6038, 7750, 8186, 8762, 8972, 9503, 9534, 10052.
 //!
 //! Panic contract: no function here panics on octets that came from the network, whatever their number or value.
 #![forbid(unsafe_code)]
@@ -31,4 +31,4 @@ pub use frame::{FrameError, FrameHeader, FrameSpec};
 pub use packet::{PacketFormat, ReflectorPacket, SenderPacket};
 pub use reflect::{ReflectInput, is_reply_shaped, reflect_in_place, reply_len};
 pub use timestamp::{RawTimestamp, TimestampFormat, WallNanos};
-pub use tlv::{Tlv, TlvChain, TlvFlags, TlvOutcome, TlvType, reflect_tlvs, write_extra_padding};
+pub use tlv::{Tlv, TlvChain, TlvFlags, TlvOutcome, TlvType, TlvWriter, reflect_tlvs, survey, write_extra_padding};

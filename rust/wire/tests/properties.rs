@@ -4,7 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use twoway_wire::{
     ErrorEstimate, PacketFormat, RawTimestamp, ReflectInput, ReflectorPacket, SenderPacket, StampKey, TestKeys,
-    TimestampFormat, TlvChain, TwampKeys, WallNanos, is_reply_shaped, reflect_in_place, reflect_tlvs, reply_len,
+    TimestampFormat, TlvChain, TlvFlags, TwampKeys, WallNanos, is_reply_shaped, reflect_in_place, reflect_tlvs,
+    reply_len, survey,
 };
 
 /// Years 1700 to 2240: what an `i64` holds, less the width of an era.
@@ -183,12 +184,21 @@ proptest! {
             .sum();
         prop_assert_eq!(octets_in_items, octets.len());
         let mut reflected = octets.clone();
-        let outcome = reflect_tlvs(&mut reflected);
-        prop_assert_eq!(outcome.count as usize, TlvChain::new(&octets).flatten().count());
+        let mut seen = 0;
+        let outcome = reflect_tlvs(&mut reflected, |_| {
+            seen += 1;
+            TlvFlags::UNRECOGNIZED
+        });
+        // The first whose Value does not suit its type ends the chain.
+        prop_assert_eq!((outcome.count, outcome.unrecognized), (seen, seen));
+        prop_assert!(seen as usize <= TlvChain::new(&octets).flatten().count());
+        let found = survey(&octets);
+        prop_assert_eq!((found.count, found.malformed()), (seen, outcome.malformed));
         let kinds_and_values = |octets: &[u8]| -> Vec<(u8, Vec<u8>)> {
             TlvChain::new(octets).flatten().map(|tlv| (tlv.kind, tlv.value.to_vec())).collect()
         };
-        prop_assert_eq!(kinds_and_values(&reflected), kinds_and_values(&octets));
+        let whole = |octets: &[u8]| kinds_and_values(octets).into_iter().take(seen as usize).collect::<Vec<_>>();
+        prop_assert_eq!(whole(&reflected), whole(&octets));
     }
 
     #[test]

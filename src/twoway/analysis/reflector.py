@@ -40,7 +40,7 @@ class ReflectorState:
     @property
     def reflected(self) -> int:
         """Packets answered."""
-        return sum(count for name, count in self.counters.items() if not name.endswith(":dropped"))
+        return sum(count for name, count in self.counters.items() if name.partition(":")[2].startswith("reflected"))
 
 
 DISPOSITIONS: Mapping[str, str] = {
@@ -61,6 +61,8 @@ DISPOSITIONS: Mapping[str, str] = {
     "zero_multiplier:dropped": "Error Estimate with multiplier 0",
     "malformed:dropped": "not a test packet",
     "truncated:dropped": "longer than the receive buffer",
+    "no_reply_requested:not_answered": "asked for no reply (Return Path)",
+    "micro_session_mismatch:dropped": "by another member link than its Micro-session ID says",
     "send_failed:dropped": "the kernel refused the reply",
 }
 """What became of a received packet -> in words."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 from twoway.cli.arguments import Parser, abandon_output, value_of
+from twoway.cli.reflector_tlvs import TlvArguments, add_tlv_options, tlv_reflection
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.reflection import Reflection
@@ -38,7 +38,7 @@ examples:
 """
 
 
-class _Arguments(argparse.Namespace):
+class _Arguments(TlvArguments):
     """The options as parsed, with their types."""
 
     listen: list[str]
@@ -56,7 +56,6 @@ class _Arguments(argparse.Namespace):
     rate_limit_per_source: int
     dscp: int | None
     larger_replies: bool
-    process_tlvs: bool
     dscp_ecn_monitoring: bool
     timestamps: str
     receive_buffer: int
@@ -132,16 +131,12 @@ def reflector_parser() -> Parser:
         help="do not answer requests shorter than the shortest reply (TWAMP Light: 14 octets get 44)",
     )
     add(
-        "--no-tlvs",
-        dest="process_tlvs",
-        action="store_false",
-        help="send back what follows the header as it came: for TWAMP Light senders with random padding",
-    )
-    add(
         "--dscp-ecn-monitoring",
         action="store_true",
         help="TWAMP Light: tell which DSCP and ECN the request arrived with (RFC 7750)",
     )
+
+    add_tlv_options(parser)
 
     add = parser.add_argument_group("clock and sockets").add_argument
     add(
@@ -197,7 +192,7 @@ def _reflection(options: _Arguments) -> Reflection:
         rate_limit_per_source=options.rate_limit_per_source,
         dscp=options.dscp,
         larger_replies=options.larger_replies,
-        process_tlvs=options.process_tlvs,
+        tlvs=tlv_reflection(options),
         dscp_ecn_monitoring=options.dscp_ecn_monitoring,
         timestamps=options.timestamps,
         receive_buffer=options.receive_buffer,

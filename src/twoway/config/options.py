@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twoway.config.reflection import TlvReflection
     from twoway.path import ForwardPath
 
 
@@ -62,7 +63,7 @@ class ReflectionOptions(TypedDict, total=False):
     rate_limit_per_source: int
     dscp: int | None
     larger_replies: bool
-    process_tlvs: bool
+    tlvs: TlvReflection | None
     dscp_ecn_monitoring: bool
     timestamps: str
     receive_buffer: int

@@ -12,6 +12,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class TlvReflection:
+    """What STAMP TLVs may ask of a Session-Reflector."""
+
+    require_hmac: bool = False
+    """Use the TLVs of an unauthenticated packet only with an HMAC TLV that verifies (RFC 8972 section 4.8)."""
+    location: str = "all"
+    """What a Location TLV is told: `all`, `ports` or `nothing`."""
+    permit_dscp: Sequence[int] | None = None
+    """Code points that a reply may bear because a Class of Service TLV asks for it; None: all, unless `dscp` of the
+    reflector fixes one."""
+    sync_source: str | None = None
+    """What this host's clock follows: `ntp`, `ptp`, `ssu-bits`, `gps`, `free-running`; None: as the kernel knows."""
+    return_paths: str = "authenticated"
+    """Whose Return Path TLV is obeyed: `authenticated` (and whoever `return_path_allow` names) or `off`."""
+    return_path_allow: Sequence[str] = ()
+    """Networks whose return paths are obeyed without authentication."""
+    micro_sessions: Sequence[tuple[str, int]] = ()
+    """(device, Micro-session ID) of each member link of an aggregation (RFC 9534)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reflection:
     """One Session-Reflector as asked for."""
 
@@ -36,8 +57,8 @@ class Reflection:
     """Code point of the replies; None: as it arrived."""
     larger_replies: bool = True
     """Answer requests shorter than the shortest reply (14 octets of TWAMP Light get 44)."""
-    process_tlvs: bool = True
-    """Process STAMP TLVs (RFC 8972 section 4); False: send back what came."""
+    tlvs: TlvReflection | None = TlvReflection()
+    """What STAMP TLVs may ask (RFC 8972 section 4); None: send back what came."""
     dscp_ecn_monitoring: bool = False
     """Tell in unauthenticated replies which DSCP and ECN the request arrived with (RFC 7750), where STAMP has zeros."""
     timestamps: str = defaults.TIMESTAMPS

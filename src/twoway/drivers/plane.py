@@ -21,7 +21,7 @@ from twoway.config.endpoint import parse_endpoint, parse_network
 from twoway.config.measurement import Measurement
 from twoway.drivers.resolve import Address, numeric_family, resolve
 from twoway.errors import ConfigError, NativeMissingError, PlaneError
-from twoway.session import ReflectorSpec, SessionSpec
+from twoway.session import ReflectorSpec, SessionSpec, TlvReflectorSpec
 
 try:
     from twoway import _native
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from twoway._native import SampleBatch as SampleBatch
     from twoway.analysis.reflector import ReflectorState
     from twoway.config.options import MeasurementOptions, ReflectionOptions
-    from twoway.config.reflection import Reflection
+    from twoway.config.reflection import Reflection, TlvReflection
 
 MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
@@ -461,10 +461,31 @@ def reflector_spec(
         rate_limit_per_source=reflection.rate_limit_per_source,
         dscp=reflection.dscp,
         larger_replies=reflection.larger_replies,
-        process_tlvs=reflection.process_tlvs,
+        tlvs=None if reflection.tlvs is None else _tlv_spec(reflection.tlvs, reflection.dscp),
         dscp_ecn_monitoring=reflection.dscp_ecn_monitoring,
         timestamps=reflection.timestamps,
         receive_buffer=reflection.receive_buffer,
+    )
+
+
+def _tlv_spec(asked: TlvReflection, dscp: int | None) -> TlvReflectorSpec:
+    """The complete specification of what TLVs may ask. Raises `ConfigError`."""
+    if asked.return_paths not in ("off", "authenticated"):
+        raise ConfigError("return_paths", f"{asked.return_paths!r} is neither off nor authenticated")
+    if asked.return_paths == "off" and asked.return_path_allow:
+        raise ConfigError("return_path_allow", "it names whose return paths are obeyed, but they are off")
+    permitted = asked.permit_dscp
+    if permitted is None and dscp is not None:
+        # Whoever fixes the code point of the replies does not leave it to whoever asks.
+        permitted = (dscp,)
+    return TlvReflectorSpec(
+        require_hmac=asked.require_hmac,
+        location=asked.location,
+        permitted_dscps=None if permitted is None else tuple(permitted),
+        sync_source=asked.sync_source,
+        return_paths_authenticated=asked.return_paths == "authenticated",
+        return_paths_allow=tuple(parse_network(network, "return_path_allow") for network in asked.return_path_allow),
+        micro_sessions=tuple(asked.micro_sessions),
     )
 
 
@@ -485,7 +506,7 @@ def listening(
 
 def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
     """As the packet plane wants it."""
-    return _native.ReflectorSpec(
+    native = _native.ReflectorSpec(
         listen=spec.listen,
         interface=spec.interface,
         netns=spec.netns,
@@ -500,10 +521,21 @@ def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         rate_limit_per_source=spec.rate_limit_per_source,
         dscp=spec.dscp,
         larger_replies=spec.larger_replies,
-        process_tlvs=spec.process_tlvs,
         dscp_ecn_monitoring=spec.dscp_ecn_monitoring,
         timestamps=spec.timestamps,
         receive_buffer=spec.receive_buffer,
+    )
+    tlvs = spec.tlvs
+    if tlvs is None:
+        return native
+    return native.with_tlvs(
+        require_hmac=tlvs.require_hmac,
+        location=tlvs.location,
+        permitted_dscps=tlvs.permitted_dscps,
+        sync_source=tlvs.sync_source,
+        return_paths_authenticated=tlvs.return_paths_authenticated,
+        return_paths_allow=tlvs.return_paths_allow,
+        micro_sessions=tlvs.micro_sessions,
     )
 
 

@@ -92,7 +92,9 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
     arguments = (
         f"-l 192.0.2.1:99 --vrf blue --netns far --workers 3 --stateful --max-sessions 5 --session-timeout 2s "
         f"--auth-key-file {path} --require-auth --allow 192.0.2.0/24 --allow 2001:db8::/32 --rate-limit 10k "
-        f"--rate-limit-per-source 5 -D ef --no-larger-replies --no-tlvs "
+        f"--rate-limit-per-source 5 -D ef --no-larger-replies "
+        "--require-tlv-hmac --location ports --permit-dscp ef,af41 --sync-source ptp --return-paths authenticated "
+        "--return-path-allow 192.0.2.0/25 --micro-session eth1=11 --micro-session eth2=12 "
         "--dscp-ecn-monitoring --timestamps user --receive-buffer 64k"
     )
     assert main(["reflector", *arguments.split()]) == 0
@@ -100,10 +102,37 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
         "listen": (("192.0.2.1", 99, 0),), "interface": "blue", "netns": "far", "workers": 3, "stateful": True,
         "max_sessions": 5, "session_timeout_ns": 2_000_000_000, "keys": (("paris", 7, b"secret"),),
         "require_authentication": True, "allow": (("192.0.2.0", 24), ("2001:db8::", 32)), "rate_limit": 10_000,
-        "rate_limit_per_source": 5, "dscp": 46, "larger_replies": False, "process_tlvs": False,
+        "rate_limit_per_source": 5, "dscp": 46, "larger_replies": False,
         "dscp_ecn_monitoring": True,
         "timestamps": "user", "receive_buffer": 65536,
+        "tlvs": {
+            "require_hmac": True, "location": "ports", "permitted_dscps": (46, 34), "sync_source": "ptp",
+            "return_paths_authenticated": True, "return_paths_allow": (("192.0.2.0", 25),),
+            "micro_sessions": (("eth1", 11), ("eth2", 12)),
+        },
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(
+    ("arguments", "permitted"),
+    # Whoever fixes the code point does not leave it to whoever asks.
+    [([], None), (["-D", "ef"], (46,)), (["-D", "ef", "--permit-dscp", "be"], (0,))],
+)
+def test_tlvs_are_processed_unless_told(
+    native: FakeNative, arguments: list[str], permitted: tuple[int, ...] | None
+) -> None:
+    assert main(["reflector", *arguments]) == 0
+    assert native.reflectors[0].spec.__dict__["tlvs"] == {
+        "require_hmac": False, "location": "all", "permitted_dscps": permitted, "sync_source": None,
+        "return_paths_authenticated": True, "return_paths_allow": (), "micro_sessions": (),
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("signals")
+def test_tlvs_may_be_left_alone(native: FakeNative) -> None:
+    assert main(["reflector", "--no-tlvs"]) == 0
+    assert "tlvs" not in native.reflectors[0].spec.__dict__
 
 
 @pytest.mark.usefixtures("native")
@@ -118,6 +147,18 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
                 "allow: '::/129' is no network such as 192.0.2.0/24: '::/129' does not appear to be an "
                 "IPv4 or IPv6 network"
             ),
+        ),
+        (
+            ["--micro-session", "eth1"],
+            "argument --micro-session: 'eth1' is not IFACE=ID, such as eth1=11 (see twoway reflector --help)",
+        ),
+        (
+            ["--micro-session", "eth1=0"],
+            "argument --micro-session: '0' is not a number from 1 to 65535 (see twoway reflector --help)",
+        ),
+        (
+            ["--return-paths", "off", "--return-path-allow", "::/0"],
+            "return_path_allow: it names whose return paths are obeyed, but they are off",
         ),
         (["--require-auth"], "--require-auth: it needs the keys of an --auth-key-file"),
         (["-I", "a", "--vrf", "b"], "--vrf: a socket is bound to an interface or to a VRF, not to both"),

@@ -35,6 +35,16 @@ impl AllowList {
         Ok(list)
     }
 
+    /// A list on which nobody is.
+    pub const fn nobody() -> Self {
+        Self { everyone: false, v4: Vec::new(), v6: Vec::new() }
+    }
+
+    /// Whether nobody is on it.
+    pub fn is_nobody(&self) -> bool {
+        !self.everyone && self.v4.is_empty() && self.v6.is_empty()
+    }
+
     /// Whether this source is answered.
     #[inline]
     pub fn allows(&self, source: IpAddr) -> bool {

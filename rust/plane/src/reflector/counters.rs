@@ -44,10 +44,20 @@ own_counters! {
     SessionExpirations = "session_expirations",
     /// Requests with an Error Estimate of all zeros that were answered.
     ZeroErrorEstimates = "zero_error_estimates",
-    /// TLVs returned as not recognized.
+    /// TLVs returned as not recognized: of a type that is not honoured, or asking for what is not done.
     TlvUnrecognized = "tlv_unrecognized",
     /// Requests whose TLVs end in something malformed.
     TlvMalformed = "tlv_malformed",
+    /// Requests whose TLVs failed the integrity check.
+    TlvIntegrityFailed = "tlv_integrity_failed",
+    /// Return paths that were not taken, by policy or because they cannot be.
+    ReturnPathsRefused = "return_paths_refused",
+    /// Requests for a DSCP in the reply that policy does not permit.
+    DscpsRefused = "dscps_refused",
+    /// Access Reports that say that a network is available.
+    AccessAvailable = "access_available",
+    /// Access Reports that say anything else.
+    AccessUnavailable = "access_unavailable",
     /// Replies whose departure the kernel stamped.
     TransmitStamps = "transmit_stamps",
     /// Departure stamps that were asked for and never came.

@@ -20,6 +20,8 @@
 //!
 //! The figures are floating point: they are estimates from the beginning, and never compared or accumulated.
 
+use super::sessions::SessionHandle;
+
 /// Weight that a stamp keeps when the next one comes: the latest 20 or so count.
 const FADING: f64 = 0.95;
 /// Gaps are cut off at this many usual deviations from the prediction.
@@ -271,6 +273,8 @@ pub struct StampedDeparture {
     pub written_ns: i64,
     /// T3 - T2 as written.
     pub residence_ns: i64,
+    /// The test-session that wants to know, and the reply's number in it.
+    pub followed_up: Option<(SessionHandle, u32)>,
 }
 
 /// Pairs the stamps of one socket with the departures that asked for them, by the kernel's running number
@@ -530,7 +534,7 @@ mod tests {
     }
 
     fn departure(written_ns: i64) -> StampedDeparture {
-        StampedDeparture { hint: hint(0, 0), read_ns: 0, written_ns, residence_ns: 0 }
+        StampedDeparture { hint: hint(0, 0), read_ns: 0, written_ns, residence_ns: 0, followed_up: None }
     }
 
     #[test]

@@ -64,6 +64,10 @@ dispositions! {
     Malformed = "malformed:dropped",
     /// Larger than the receive buffer: its tail is missing.
     Truncated = "truncated:dropped",
+    /// Its Return Path TLV asks for no reply (RFC 9503 section 4.1.1), and policy obeys it.
+    NoReplyRequested = "no_reply_requested:not_answered",
+    /// Its Micro-session ID is not that of the member link that it came by (RFC 9534 section 3.2).
+    MicroSessionMismatch = "micro_session_mismatch:dropped",
     /// The reply was made but the kernel did not take it.
     SendFailed = "send_failed:dropped",
 }

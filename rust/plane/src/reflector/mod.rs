@@ -10,7 +10,11 @@ pub mod allow;
 pub mod counters;
 pub mod departure;
 pub mod dispositions;
+pub mod extensions;
+pub mod interfaces;
+pub mod keys;
 pub mod limits;
+pub mod routes;
 pub mod sessions;
 mod worker;
 
@@ -21,11 +25,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{Builder, JoinHandle};
 
 use twoway_wire::StampKey;
+use twoway_wire::tlv::SyncSource;
 
 use self::allow::AllowList;
 use self::counters::{OwnCounter, WorkerShared};
 use self::dispositions::Disposition;
+use self::extensions::{LocationPolicy, TlvPolicy};
 use self::limits::RateLimits;
+use self::routes::ReturnPathPolicy;
 use self::sessions::{SessionBudget, SessionTable};
 use self::worker::{Listener, Worker};
 use crate::clock::Clock;
@@ -75,14 +82,82 @@ pub struct ReflectorSpec {
     pub dscp: Option<u8>,
     /// Answer requests shorter than the shortest reply.
     pub larger_replies: bool,
-    /// Process STAMP TLVs; otherwise they are echoed as they came.
-    pub process_tlvs: bool,
+    /// What STAMP TLVs may ask; `None`: they are echoed as they came.
+    pub tlvs: Option<TlvSpec>,
     /// Tell the request's DSCP and ECN in unauthenticated replies (RFC 7750).
     pub dscp_ecn_monitoring: bool,
     /// Stamps to use.
     pub timestamps: TimestampMode,
     /// Receive buffer of each socket, in octets.
     pub receive_buffer: usize,
+}
+
+/// What STAMP TLVs may ask of a Session-Reflector.
+#[derive(Clone, Debug)]
+pub struct TlvSpec {
+    /// TLVs of unauthenticated requests need an HMAC TLV.
+    pub require_hmac: bool,
+    /// What Location is told.
+    pub location: LocationPolicy,
+    /// DSCPs that a reply may bear on request; `None` for all.
+    pub permitted_dscps: Option<Vec<u8>>,
+    /// What the clock follows; `None`: NTP or nothing, as the kernel knows.
+    pub sync_source: Option<SyncSource>,
+    /// Return paths of authenticated requests are obeyed.
+    pub return_paths_authenticated: bool,
+    /// (network address, prefix length) of sources whose return paths are obeyed in any case; empty for none.
+    pub return_paths_allow: Vec<(IpAddr, u8)>,
+    /// (device, Micro-session ID) of the member links of an aggregation.
+    pub micro_sessions: Vec<(String, u16)>,
+}
+
+impl TlvSpec {
+    /// Packets must tell which interface they came in by.
+    fn needs_interface(&self) -> bool {
+        !self.micro_sessions.is_empty() || self.return_paths_authenticated || !self.return_paths_allow.is_empty()
+    }
+
+    fn policy(&self) -> Result<TlvPolicy, PlaneError> {
+        let allow = if self.return_paths_allow.is_empty() {
+            AllowList::nobody()
+        } else {
+            allow_list("return-paths-allow", &self.return_paths_allow)?
+        };
+        let mut permitted_dscps = TlvPolicy::ANY_DSCP;
+        if let Some(dscps) = &self.permitted_dscps {
+            permitted_dscps = 0;
+            for dscp in dscps {
+                if *dscp > 63 {
+                    return Err(PlaneError::refused("permit-dscp", dscp, "a DSCP has six bits"));
+                }
+                permitted_dscps |= 1 << dscp;
+            }
+        }
+        let mut seen = HashSet::new();
+        for (device, id) in &self.micro_sessions {
+            if *id == 0 {
+                return Err(PlaneError::refused("micro-session", device, "0 is no Micro-session ID"));
+            }
+            if !seen.insert(device) {
+                return Err(PlaneError::refused("micro-session", device, "is given twice"));
+            }
+        }
+        Ok(TlvPolicy {
+            require_hmac: self.require_hmac,
+            location: self.location,
+            permitted_dscps,
+            sync_source: self.sync_source,
+            return_paths: ReturnPathPolicy { authenticated: self.return_paths_authenticated, allow },
+            micro_sessions: self.micro_sessions.clone(),
+        })
+    }
+}
+
+/// The list of that option.
+fn allow_list(option: &'static str, networks: &[(IpAddr, u8)]) -> Result<AllowList, PlaneError> {
+    AllowList::new(networks).map_err(|(network, prefix_len)| {
+        PlaneError::refused(option, network, format!("has no prefix length {prefix_len}"))
+    })
 }
 
 /// A Session-Reflector with its sockets open, and from `start` to `stop` its threads running.
@@ -100,9 +175,8 @@ impl Reflector {
     pub fn open(spec: &ReflectorSpec) -> Result<Self, PlaneError> {
         let listen = listening_addresses(spec)?;
         let keys = keys(spec)?;
-        let allow = AllowList::new(&spec.allow).map_err(|(network, prefix_len)| {
-            PlaneError::refused("allow", network, format!("has no prefix length {prefix_len}"))
-        })?;
+        let allow = allow_list("allow", &spec.allow)?;
+        let tlvs = spec.tlvs.as_ref().map(TlvSpec::policy).transpose()?;
         for (field, refused, why) in [
             ("workers", spec.workers == 0, "at least one is needed"),
             ("session-timeout", spec.stateful && spec.session_timeout_ns == 0, "test-sessions would end at once"),
@@ -129,7 +203,7 @@ impl Reflector {
             allow,
             require_authentication: spec.require_authentication,
             larger_replies: spec.larger_replies,
-            process_tlvs: spec.process_tlvs,
+            tlvs,
             dscp_ecn_monitoring: spec.dscp_ecn_monitoring,
             dscp: spec.dscp,
             keys,
@@ -137,6 +211,7 @@ impl Reflector {
         let limits = Arc::new(RateLimits::new(spec.rate_limit, spec.rate_limit_per_source));
         let budget = spec.stateful.then(|| Arc::new(SessionBudget::new(spec.max_sessions)));
         let interface: Option<Arc<str>> = spec.interface.as_deref().map(Into::into);
+        let netns: Option<Arc<str>> = spec.netns.as_deref().map(Into::into);
         let stamped = spec.timestamps != TimestampMode::User;
         let mut reflector =
             Self { opened: Vec::new(), running: Vec::new(), shared: Vec::new(), budget, local_addresses, obtained };
@@ -146,7 +221,7 @@ impl Reflector {
             let table =
                 reflector.budget.as_ref().map(|budget| SessionTable::new(Arc::clone(budget), spec.session_timeout_ns));
             let engine = SessionReflector::new(Arc::clone(&policy), Arc::clone(&limits), table);
-            let listener = Listener::new(socket, interface.clone(), stamped, dscp_ecn(spec));
+            let listener = Listener::new(socket, interface.clone(), netns.clone(), stamped, dscp_ecn(spec));
             let worker = Worker::new(listener, engine, Arc::clone(&shared))
                 .map_err(|error| PlaneError::system("bound wait", address, &error))?;
             reflector.shared.push(shared);
@@ -283,7 +358,7 @@ fn open_sockets(spec: &ReflectorSpec, listen: &[SocketAddr]) -> Result<Vec<Vec<U
             TimestampMode::Kernel | TimestampMode::Hardware => TimestampMode::Kernel,
         },
         stamp_all: false,
-        packet_info: local.ip().is_unspecified(),
+        packet_info: local.ip().is_unspecified() || spec.tlvs.as_ref().is_some_and(TlvSpec::needs_interface),
         routing_header: Vec::new(),
     };
     let share = spec.workers > 1;

@@ -23,6 +23,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use twoway_wire::WallNanos;
+
 /// How long a test-session of one packet keeps its place in a full table: enough for the second packet of one that sends
 /// a packet a second.
 pub const NEW_GRACE_NS: u64 = 2_000_000_000;
@@ -70,16 +72,38 @@ pub struct SessionHandle {
     generation: u32,
 }
 
+/// When a reply left, by the kernel's stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Sequence number of the reply.
+    pub sequence: u32,
+    /// When it left.
+    pub left: WallNanos,
+}
+
 #[derive(Debug)]
 struct Slot {
     key: SessionKey,
     used_ns: u64,
     next_sequence: u32,
+    /// Requests so far.
+    received: u32,
+    /// The latest departure that was stamped; its time is 0 while there is none.
+    departed_ns: i64,
+    departed_sequence: u32,
     generation: u32,
     chain: u32,
     older: u32,
     newer: u32,
     established: bool,
+}
+
+impl Slot {
+    fn begin_counting(&mut self) {
+        self.next_sequence = 0;
+        self.received = 0;
+        self.departed_ns = 0;
+    }
 }
 
 /// A list of slots by age; `oldest` ends the `older` links.
@@ -178,7 +202,7 @@ impl SessionTable {
                     self.expirations += 1;
                     let successor = self.at_mut(slot);
                     successor.generation = generation.wrapping_add(1);
-                    successor.next_sequence = 0;
+                    successor.begin_counting();
                     self.move_to(slot, false, now_ns)
                 } else {
                     self.move_to(slot, true, now_ns)
@@ -203,6 +227,28 @@ impl SessionTable {
         if let Some(slot) = self.live(handle) {
             slot.next_sequence = slot.next_sequence.wrapping_sub(1);
         }
+    }
+
+    /// Counts a request; returns how many there were with it.
+    pub fn count_received(&mut self, handle: SessionHandle) -> u32 {
+        self.live(handle).map_or(0, |slot| {
+            slot.received = slot.received.wrapping_add(1);
+            slot.received
+        })
+    }
+
+    /// The kernel has stamped the departure of a reply.
+    pub fn note_departure(&mut self, handle: SessionHandle, departure: Departure) {
+        if let Some(slot) = self.live(handle) {
+            (slot.departed_sequence, slot.departed_ns) = (departure.sequence, departure.left.0);
+        }
+    }
+
+    /// The latest departure of the test-session that was stamped.
+    pub fn latest_departure(&self, handle: SessionHandle) -> Option<Departure> {
+        let slot = Some(self.at(handle.slot)).filter(|slot| slot.generation == handle.generation)?;
+        let departure = Departure { sequence: slot.departed_sequence, left: WallNanos(slot.departed_ns) };
+        (slot.departed_ns != 0).then_some(departure)
     }
 
     /// Ends at most `limit` test-sessions whose time has come.
@@ -237,6 +283,9 @@ impl SessionTable {
                 key: *key,
                 used_ns: now_ns,
                 next_sequence: 0,
+                received: 0,
+                departed_ns: 0,
+                departed_sequence: 0,
                 generation: 0,
                 chain,
                 older: NONE,
@@ -250,7 +299,7 @@ impl SessionTable {
             let reused = self.at_mut(slot);
             reused.key = *key;
             reused.used_ns = now_ns;
-            reused.next_sequence = 0;
+            reused.begin_counting();
             reused.chain = chain;
             reused.established = false;
             slot

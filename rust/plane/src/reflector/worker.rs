@@ -23,9 +23,15 @@ use twoway_wire::timestamp::{TimestampFormat, WallNanos};
 use super::counters::{OwnCounter, WorkerShared};
 use super::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget, StampLedger, StampedDeparture};
 use super::dispositions::Disposition;
+use super::extensions::TlvCounters;
+use super::interfaces::HostInterfaces;
+use super::routes::{PlainRoutes, ReplyRoute};
 use crate::clock::{Clock, StepDetector};
+use crate::error::PlaneError;
 use crate::session_reflector::{PendingReply, RequestMeta, SessionReflector, Verdict};
-use crate::sys::{ErrorQueue, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket, clock_state};
+use crate::sys::{
+    ErrorQueue, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket, clock_state, in_namespace,
+};
 
 /// Requests taken in one call.
 const BATCH: usize = 64;
@@ -63,6 +69,8 @@ pub(super) struct Listener {
     pub(super) socket: UdpSocket,
     /// Device to bind to again when it has gone and come back.
     pub(super) interface: Option<Arc<str>>,
+    /// Network namespace that the socket is in.
+    pub(super) netns: Option<Arc<str>>,
     /// Whether departures can be stamped.
     pub(super) stamped: bool,
     /// TOS or traffic class octet that the socket sends with unless told otherwise.
@@ -76,10 +84,17 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: UdpSocket, interface: Option<Arc<str>>, stamped: bool, dscp_ecn: u8) -> Self {
+    pub(super) fn new(
+        socket: UdpSocket,
+        interface: Option<Arc<str>>,
+        netns: Option<Arc<str>>,
+        stamped: bool,
+        dscp_ecn: u8,
+    ) -> Self {
         Self {
             socket,
             interface,
+            netns,
             stamped,
             dscp_ecn,
             ledger: StampLedger::default(),
@@ -96,12 +111,16 @@ impl Listener {
 struct Answer {
     slot: usize,
     pending: PendingReply,
+    /// Number that the reply was last written with.
+    sequence: u32,
 }
 
 /// One worker with its socket; `run` is its thread.
 pub(super) struct Worker {
     listener: Listener,
     engine: SessionReflector,
+    /// Finds and keeps the routes of replies that take a path of their own.
+    routes: PlainRoutes,
     shared: Arc<WorkerShared>,
     batch: ReceiveBatch,
     error_queue: ErrorQueue,
@@ -115,6 +134,8 @@ pub(super) struct Worker {
     /// Turns through the places of a batch, so that each is stamped in time.
     turn: usize,
     error_estimate: ErrorEstimate,
+    /// Questions about the host's addresses when they were last read.
+    host_questions: u64,
     next_tick_ns: i64,
     /// When a batch was last answered, monotonic.
     served_ns: u64,
@@ -128,6 +149,7 @@ impl Worker {
         let mut worker = Self {
             listener,
             engine,
+            routes: PlainRoutes,
             shared,
             batch: ReceiveBatch::new(BATCH, SLOT_LEN),
             error_queue: ErrorQueue::new(ERROR_QUEUE_SLOTS),
@@ -139,11 +161,13 @@ impl Worker {
             writing_ns: [0.0; 2],
             turn: 0,
             error_estimate: ErrorEstimate::UNKNOWN,
+            host_questions: 0,
             next_tick_ns: 0,
             served_ns: 0,
             load: Load::default(),
         };
         worker.judge_clock();
+        worker.read_interfaces();
         Ok(worker)
     }
 
@@ -233,20 +257,29 @@ impl Worker {
                 len: self.batch.octets(slot).len(),
                 truncated: meta.truncated,
             };
-            match self.engine.handle(self.batch.room(slot), &request, now_ns) {
+            match self.engine.handle(self.batch.room(slot), &request, now_ns, &mut self.routes) {
                 Verdict::Drop(disposition) => self.shared.dispositions.count(disposition),
                 Verdict::Reply(pending) => {
                     let mut control = SendControl::new();
                     if pending.dscp_ecn() != listener.dscp_ecn {
                         control.dscp_ecn(local.is_ipv6(), pending.dscp_ecn());
                     }
-                    if wildcard {
-                        let destination = request.destination.ip();
-                        // Link-local addresses mean nothing without their link; others leave as they are routed.
-                        let link_local = matches!(destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
-                        control.source(destination, if link_local { meta.interface } else { 0 });
+                    let destination = request.destination.ip();
+                    // Link-local addresses mean nothing without their link; others leave as they are routed.
+                    let link_local = matches!(destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
+                    let mut interface = if link_local { meta.interface } else { 0 };
+                    match pending.route() {
+                        ReplyRoute::Ordinary => {}
+                        ReplyRoute::Link(link) => interface = link,
+                        ReplyRoute::Address(address) => {
+                            self.batch.redirect(slot, &address);
+                            interface = 0;
+                        }
                     }
-                    self.answers.push(Answer { slot, pending });
+                    if wildcard || interface != 0 || pending.source().is_some() {
+                        control.source(pending.source().unwrap_or(destination), interface);
+                    }
+                    self.answers.push(Answer { slot, pending, sequence: 0 });
                     self.replies.push(Reply { slot, len: pending.len(), control });
                 }
             }
@@ -258,7 +291,9 @@ impl Worker {
         let cold = rhythm == Rhythm::Woken && now_ns.saturating_sub(self.served_ns) > COLD_NS;
         self.served_ns = now_ns;
         let full = self.load.note(now_ns, self.answers.len()) || self.answers.len() >= FULL_LOAD;
-        let chunk = if full { CHUNK } else { 1 };
+        // A reply that tells of the one before it can do so only if that has left.
+        let told = self.answers.iter().any(|answer| answer.pending.followed_up().is_some());
+        let chunk = if full && !told { CHUNK } else { 1 };
         let fd = self.listener.socket.fd();
         let mut stamped = None;
         let mut retried = false;
@@ -310,7 +345,15 @@ impl Worker {
                     let listener = &mut self.listener;
                     let written_ns = start + listener.model.gap_ns(&hint);
                     let residence_ns = written_ns - self.answers[at].pending.received().0;
-                    listener.ledger.sent(StampedDeparture { hint, read_ns: start, written_ns, residence_ns });
+                    let Answer { pending, sequence, .. } = &self.answers[at];
+                    let followed_up = pending.followed_up().map(|session| (session, *sequence));
+                    listener.ledger.sent(StampedDeparture {
+                        hint,
+                        read_ns: start,
+                        written_ns,
+                        residence_ns,
+                        followed_up,
+                    });
                 } else if at == done {
                     self.listener.ledger.refused();
                 }
@@ -342,7 +385,7 @@ impl Worker {
 
     /// Gives the kernel the octets of a reply that hold no time. False if it cannot: then the reply is sent whole.
     fn begin(&mut self, at: usize) -> bool {
-        let Answer { slot, pending } = self.answers[at];
+        let Answer { slot, pending, .. } = self.answers[at];
         // Written for no departure in particular: `write` does it again with the clock read.
         let written = self.engine.write(&pending, pending.received(), self.error_estimate, self.batch.room(slot));
         if written.is_err() {
@@ -355,7 +398,11 @@ impl Worker {
     /// Chooses the reply of a chunk whose departure is stamped, if any, and asks for it.
     fn choose_stamped(&mut self, from: usize, to: usize, now_ns: u64) -> Option<usize> {
         let listener = &self.listener;
-        if !listener.stamped || !listener.ledger.ready() || !self.budget.take(now_ns) {
+        if !listener.stamped || !listener.ledger.ready() {
+            return None;
+        }
+        // Who asked for the departure gets it, whatever it costs; the others share a budget.
+        if self.answers[from].pending.followed_up().is_none() && !self.budget.take(now_ns) {
             return None;
         }
         // Every other time the first one, from which all predictions start.
@@ -378,9 +425,12 @@ impl Worker {
         let (mut at, mut end) = (from, to);
         while at < end {
             let departure = WallNanos(first_ns.saturating_add(((at - from) as f64 * step_ns) as i64));
-            let Answer { slot, pending } = self.answers[at];
+            let Answer { slot, pending, .. } = self.answers[at];
             match self.engine.write(&pending, departure, self.error_estimate, self.batch.room(slot)) {
-                Ok(()) => at += 1,
+                Ok(sequence) => {
+                    self.answers[at].sequence = sequence;
+                    at += 1;
+                }
                 Err(disposition) => {
                     self.shared.dispositions.count(disposition);
                     self.answers.remove(at);
@@ -397,7 +447,7 @@ impl Worker {
 
     /// Takes transmit stamps and ICMP errors off a socket's error queue.
     fn read_error_queue(&mut self) {
-        let Self { listener, error_queue, shared, .. } = self;
+        let Self { listener, error_queue, shared, engine, .. } = self;
         let Listener { socket, ledger, model, .. } = listener;
         for _ in 0..ERROR_QUEUE_ROUNDS {
             let read = error_queue.read(socket.fd(), |entry| match entry {
@@ -405,6 +455,9 @@ impl Worker {
                     let Some(departure) = ledger.reported(id) else { return };
                     let Some(left) = stamps.software else { return };
                     learn(model, shared, &departure, left);
+                    if let Some((session, sequence)) = departure.followed_up {
+                        engine.departed(session, sequence, left);
+                    }
                 }
                 QueueEntry::Icmp { .. } => shared.add(OwnCounter::IcmpErrors, 1),
                 QueueEntry::Local { .. } => {}
@@ -423,6 +476,10 @@ impl Worker {
             self.shared.add(OwnCounter::ClockSteps, 1);
         }
         self.judge_clock();
+        let questions = self.engine.counters().tlvs.host_questions;
+        if std::mem::replace(&mut self.host_questions, questions) != questions {
+            self.read_interfaces();
+        }
         let in_vain = self.shared.get(OwnCounter::TransmitStamps) == 0;
         let listener = &mut self.listener;
         // A device without transmit stamps is not asked for ever.
@@ -448,20 +505,43 @@ impl Worker {
         let spread_ns = self.listener.model.spread_ns();
         let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(spread_ns));
         self.error_estimate = ErrorEstimate::new(state.synchronized, TimestampFormat::Ntp, error_ns);
+        self.engine.know_clock(state.synchronized);
+    }
+
+    /// Tells the engine which addresses and devices the host has. Fails only where the namespace is gone: then what is
+    /// known stays.
+    fn read_interfaces(&mut self) {
+        let read = || HostInterfaces::read().map_err(|error| PlaneError::system("list", "interfaces", &error));
+        if let Ok(interfaces) = in_namespace(self.listener.netns.as_deref(), read) {
+            self.engine.know_interfaces(interfaces);
+        }
     }
 
     /// Makes counters that are kept without atomics visible.
     fn publish(&self) {
         let counters = self.engine.counters();
         self.shared.set(OwnCounter::ZeroErrorEstimates, counters.zero_error_estimates);
-        self.shared.set(OwnCounter::TlvUnrecognized, counters.tlv_unrecognized);
-        self.shared.set(OwnCounter::TlvMalformed, counters.tlv_malformed);
+        for (counter, value) in tlv_counters(&counters.tlvs) {
+            self.shared.set(counter, value);
+        }
         self.shared.set(OwnCounter::TransmitStampsLost, self.listener.ledger.lost());
         if let Some(sessions) = self.engine.sessions() {
             self.shared.set(OwnCounter::SessionEvictions, sessions.evictions());
             self.shared.set(OwnCounter::SessionExpirations, sessions.expirations());
         }
     }
+}
+
+fn tlv_counters(counters: &TlvCounters) -> [(OwnCounter, u64); 7] {
+    [
+        (OwnCounter::TlvUnrecognized, counters.unrecognized),
+        (OwnCounter::TlvMalformed, counters.malformed),
+        (OwnCounter::TlvIntegrityFailed, counters.integrity_failed),
+        (OwnCounter::ReturnPathsRefused, counters.return_paths_refused),
+        (OwnCounter::DscpsRefused, counters.dscps_refused),
+        (OwnCounter::AccessAvailable, counters.access_available),
+        (OwnCounter::AccessUnavailable, counters.access_unavailable),
+    ]
 }
 
 /// Learns from one departure and keeps the account of how good the prediction was.

@@ -187,6 +187,11 @@ impl ReceiveBatch {
         Received::parse(&self.controls[slot].0[..len])
     }
 
+    /// The reply to the datagram in `slot` goes there instead of to where that came from.
+    pub fn redirect(&mut self, slot: usize, destination: &SocketAddr) {
+        self.names[slot] = SocketName::new(destination);
+    }
+
     /// Hands the first `len` octets of a reply to the kernel, with its control messages, and holds them there
     /// (`MSG_MORE`): route, buffer and headers are made, and [`Self::finish`] has little left to do. On failure nothing is
     /// held.
