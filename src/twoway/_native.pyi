@@ -68,7 +68,8 @@ class SampleBatch:
     """T3 - T2."""
     @property
     def send_lateness_ns(self) -> Column: ...
-    """Departure after the scheduled moment."""
+    """Departure after the scheduled moment. Of a packet that was not sent: how late it was when it was given up, or
+    `MISSING` if the kernel refused it."""
     @property
     def reflector_sequence(self) -> Column: ...
     @property
@@ -394,7 +395,8 @@ class Probes:
         """Greatest number of probes lost in a row, among the runs that grew."""
     @property
     def disturbed(self) -> bool:
-        """This host disturbed one of them: it was not sent, left late, or the clock stepped."""
+        """This host disturbed one of them: its moment passed before it was sent, it left late, or the clock
+        stepped."""
 
 @final
 class Collections:

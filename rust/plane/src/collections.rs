@@ -34,7 +34,8 @@ pub use self::collection::{Collection, PATHS, Quantity, Tally};
 pub use self::probe::Probe;
 
 use self::collection::Run;
-use crate::packed::{Reader, VERSION, Writer};
+use self::saved::VERSION;
+use crate::packed::{Reader, Writer};
 use crate::sample::{MISSING, Sample, SampleStatus, named};
 
 /// Tests that are open at once; the oldest ends incomplete if there are more.

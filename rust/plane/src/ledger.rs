@@ -135,8 +135,15 @@ impl Ledger {
     /// A scheduled packet was never sent. Its row has the number that the next packet sent will have.
     pub fn not_sent(&mut self, why: NotSent, sink: &mut impl SampleSink) {
         self.current.add(Counter::NotSent, 1);
-        self.current.add(if why == NotSent::MissedSlot { Counter::MissedSlots } else { Counter::SendErrors }, 1);
-        sink.sample(&Sample::bare(self.ring.head() as u32, SampleStatus::NotSent));
+        let mut sample = Sample::bare(self.ring.head() as u32, SampleStatus::NotSent);
+        match why {
+            NotSent::MissedSlot { lateness_ns } => {
+                self.current.add(Counter::MissedSlots, 1);
+                sample.send_lateness_ns = lateness_ns;
+            }
+            NotSent::SendError => self.current.add(Counter::SendErrors, 1),
+        }
+        sink.sample(&sample);
     }
 
     /// The transmit stamp of a packet arrived. False if it is of no use: the packet is unknown or its numbers are final.

@@ -46,7 +46,12 @@ pub enum PackedError {
     /// There are none.
     Empty,
     /// They are of a version that is not known here.
-    Version(u8),
+    Version {
+        /// Theirs.
+        found: u8,
+        /// What is read here.
+        known: u8,
+    },
     /// They end too early.
     Short,
     /// This part contradicts the others.
@@ -59,8 +64,8 @@ impl fmt::Display for PackedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "packed results: no octets"),
-            Self::Version(version) => {
-                write!(f, "packed results: version {version}, but this twoway reads version {VERSION}")
+            Self::Version { found, known } => {
+                write!(f, "packed results: version {found}, but this twoway reads version {known}")
             }
             Self::Short => write!(f, "packed results: too few octets"),
             Self::Contradiction(part) => write!(f, "packed results: the {part} cannot be"),

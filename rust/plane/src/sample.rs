@@ -131,7 +131,8 @@ pub struct Sample {
     pub backward_ns: i64,
     /// T3 - T2, or [`MISSING`].
     pub residence_ns: i64,
-    /// Departure after the scheduled moment, or [`MISSING`] (duplicates).
+    /// Departure after the scheduled moment. Of a packet that was not sent: how late it was when it was given up, or
+    /// [`MISSING`] if the kernel refused it. [`MISSING`] for duplicates, too.
     pub send_lateness_ns: i64,
     /// Sequence number that the Session-Reflector put in its reply, or [`UNKNOWN`].
     pub reflector_sequence: u32,

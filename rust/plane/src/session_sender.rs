@@ -297,8 +297,8 @@ impl SessionSender {
             let Some(due) = due else {
                 // All that was due is too long ago: there is nothing to build, but the slots are gone.
                 if missed > 0 {
+                    self.note_missed(self.sequence, missed, now_ns);
                     self.schedule = schedule;
-                    self.note_missed(self.sequence, missed);
                 }
                 return None;
             };
@@ -308,8 +308,8 @@ impl SessionSender {
             }
             missed += 1;
             if missed == MISSED_AT_ONCE {
+                self.note_missed(self.sequence, missed, now_ns);
                 self.schedule = schedule;
-                self.note_missed(self.sequence, missed);
                 return None;
             }
         };
@@ -330,15 +330,22 @@ impl SessionSender {
         Some(Built { sequence, written, wall, monotonic_ns: now_ns, lateness_ns: now_ns - due, missed, schedule })
     }
 
-    /// Slots passed over: too late. In one-way sessions `first` is the number of the first of them.
-    fn note_missed(&mut self, first: u32, missed: u64) {
+    /// The schedule's next slots are passed over: too late. In one-way sessions `first` is the number of the first of them.
+    fn note_missed(&mut self, first: u32, missed: u64, now_ns: i64) {
         if self.spec.one_way && missed > 0 {
             let last = first.wrapping_add(missed as u32 - 1);
             SkipRange::append(&mut self.skipped, first, last);
             self.sequence = last.wrapping_add(1);
         }
+        if missed == 0 {
+            return;
+        }
+        let mut schedule = self.schedule.clone();
         for _ in 0..missed {
-            self.note_not_sent(NotSent::MissedSlot);
+            // A stop in between has ended the schedule: then nobody knows better than that it was too late.
+            let late = schedule.next().map_or_else(|| schedule.patience_ns(), |due| now_ns.saturating_sub(due));
+            self.note_not_sent(NotSent::MissedSlot { lateness_ns: late });
+            schedule.advance();
         }
     }
 
@@ -382,7 +389,7 @@ impl SessionSender {
     }
 
     fn take_slot(&mut self, built: &Built) {
-        self.note_missed(built.sequence.wrapping_sub(built.missed as u32), built.missed);
+        self.note_missed(built.sequence.wrapping_sub(built.missed as u32), built.missed, built.monotonic_ns);
         // A stop in between has ended the schedule for good.
         if self.schedule.next().is_some() {
             self.schedule = built.schedule.clone();

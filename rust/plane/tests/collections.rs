@@ -420,6 +420,25 @@ fn probes_that_could_not_be_sent_are_of_their_test() {
 }
 
 #[test]
+fn a_missed_slot_is_this_host_s_fault_and_what_the_kernel_refused_is_not() {
+    let mut collections = Collections::new(2, 0, 9);
+    let refused = Sample::bare(0, SampleStatus::NotSent);
+    let missed = Sample { send_lateness_ns: 11_000_000, ..refused };
+    collections.add(&[refused, refused], 600);
+    assert!(!collections.take_seen().disturbed);
+    collections.add(&[missed, refused], 700);
+    assert!(collections.take_seen().disturbed);
+    let count = |tally| collections.clone().take_finished().iter().map(|test| test.tally(tally)).collect::<Vec<_>>();
+    assert_eq!(count(Tally::NotSent), [2, 2]);
+    assert_eq!(count(Tally::MissedSlots), [0, 1]);
+    assert_eq!(count(Tally::LateDepartures), [0, 0]);
+    let mut restored = Collections::new(2, 0, 9);
+    restored.restore(&collections.pack()).unwrap();
+    assert_eq!(restored.collection(Which::Last).unwrap().tally(Tally::MissedSlots), 1);
+    assert_eq!(restored.history(None, None), collections.history(None, None));
+}
+
+#[test]
 fn an_aborted_probe_leaves_its_test_incomplete() {
     let mut collections = Collections::new(2, 0, 0);
     collections.add(&[received(0, 0, 5), sample(1, SampleStatus::Pending, 10)], 0);

@@ -400,12 +400,13 @@ fn an_aborted_session_leaves_young_packets_pending() {
 fn packets_that_were_never_sent_are_ours() {
     let mut session = Session::stateful();
     session.send(0);
-    session.ledger.not_sent(NotSent::MissedSlot, &mut session.rows);
+    session.ledger.not_sent(NotSent::MissedSlot { lateness_ns: 30 }, &mut session.rows);
     session.ledger.not_sent(NotSent::SendError, &mut session.rows);
     let summary = session.finish();
     let counted = [Counter::Sent, Counter::NotSent, Counter::MissedSlots, Counter::SendErrors];
     assert_eq!(counted.map(|counter| summary.count(counter)), [1, 2, 1, 1]);
-    assert_eq!(session.rows.iter().filter(|row| row.status == SampleStatus::NotSent).count(), 2);
+    let unsent = session.rows.iter().filter(|row| row.status == SampleStatus::NotSent);
+    assert_eq!(unsent.map(|row| row.send_lateness_ns).collect::<Vec<_>>(), [30, MISSING]);
 }
 
 #[test]

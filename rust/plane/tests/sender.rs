@@ -12,8 +12,9 @@ use twoway_plane::path::ForwardPath;
 use twoway_plane::sample::{Sample, SampleStatus, TimestampSource};
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::event::EventKind;
+use twoway_plane::sender::handle::Shared;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
-use twoway_plane::session_sender::{Padding, SessionSpec};
+use twoway_plane::session_sender::{Padding, SessionSender, SessionSpec};
 use twoway_plane::sys::{SocketRequest, SystemClock, TimestampMode};
 use twoway_wire::{
     ErrorEstimate, PacketFormat, ReflectInput, SenderPacket, TestKeys, TimestampFormat, WallNanos, reflect_in_place,
@@ -267,4 +268,26 @@ fn a_session_whose_packets_are_all_refused_still_ends() {
         events.iter().any(|event| (event.kind, event.errno) == (EventKind::SendError, libc::EMSGSIZE)),
         "{events:?}"
     );
+}
+
+#[test]
+fn a_slot_whose_moment_has_passed_says_by_how_much() {
+    let interval_ns = 20_000_000;
+    let target = "127.0.0.1:862".parse().unwrap();
+    let mut engine = SessionSender::new(spec(target, Some(6), interval_ns).session);
+    engine.start(0, WallNanos(0), 0);
+    let mut packet = [0; 100];
+    // Slots at 0, 20, 40, 60, 80 and 100 ms, and nobody looked until now.
+    let built = engine.build(None, 75_000_000, WallNanos(75_000_000), 0, &mut packet).unwrap();
+    engine.departed(&built);
+    let shared = Shared::new(10);
+    assert!(engine.hand_over(&shared));
+    let rows: Vec<_> = shared.take_samples().iter().map(|row| (row.status, row.send_lateness_ns)).collect();
+    let missed = |lateness_ns| (SampleStatus::NotSent, lateness_ns);
+    assert_eq!(rows, [missed(75_000_000), missed(55_000_000), missed(35_000_000)]);
+    // And not until all of them were over.
+    assert!(engine.build(None, 200_000_000, WallNanos(200_000_000), 0, &mut packet).is_none());
+    assert!(engine.hand_over(&shared));
+    let rows: Vec<_> = shared.take_samples().iter().map(|row| (row.status, row.send_lateness_ns)).collect();
+    assert_eq!(rows, [missed(120_000_000), missed(100_000_000)]);
 }

@@ -160,7 +160,12 @@ COLUMNS: tuple[SampleColumn, ...] = (
     SampleColumn("forward_ns", "ns", "T2 - T1, with the offset between both clocks; may be negative."),
     SampleColumn("backward_ns", "ns", "T4 - T3, with the offset between both clocks; may be negative."),
     SampleColumn("residence_ns", "ns", "T3 - T2, the time inside the reflector."),
-    SampleColumn("send_lateness_ns", "ns", "Departure after the scheduled moment."),
+    SampleColumn(
+        "send_lateness_ns",
+        "ns",
+        "Departure after the scheduled moment; of a packet not sent: how late it was when it was given up, absent if "
+        "the kernel refused it.",
+    ),
     SampleColumn("t1_ns", "ns", "Departure here, wall clock, since 1970-01-01 00:00 UTC."),
     SampleColumn("t2_ns", "ns", "Arrival at the reflector, by its wall clock."),
     SampleColumn("t3_ns", "ns", "Departure from the reflector, by its wall clock."),

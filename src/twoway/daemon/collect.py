@@ -79,7 +79,7 @@ class Collector:
 
     def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
         """What each session saw goes to the store; own faults are noted."""
-        running = self._shared.running
+        running, now_ns = self._shared.running, self._shared.clocks.wall_ns()
         seen, self._shared.last_words = self._shared.last_words, []
         faults: Counter[str] = Counter()
         for number, octets, bits in intervals:
@@ -90,8 +90,9 @@ class Collector:
             session.saw(octets)
             seen.append((session.key, octets))
             if bits & _DISTURBING:
-                # A slot that was missed is noticed when its worker wakes, which may be in the next second.
-                session.pollute(start_ns - NANOS, end_ns)
+                # What befell it is noticed when its worker wakes, which may be in the next second; and up to now, as
+                # this host may have stood still since the second was over.
+                session.pollute(start_ns - NANOS, max(end_ns, now_ns))
                 for fault, name in _FAULT_NAMES.items():
                     if bits & fault & _DISTURBING:
                         faults[name] += 1

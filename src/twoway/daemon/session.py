@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from twoway.analysis.notices import Figures, Notice, State
 from twoway.analysis.thresholds import Alarms, Judge, judge_of
-from twoway.config.defaults import NANOS
 from twoway.daemon import probes
 from twoway.daemon.own_faults import LATE_NS, Spans
 from twoway.drivers.session_plane import collections
@@ -33,17 +32,12 @@ if TYPE_CHECKING:
 _STATE_VERSION = 1
 _STATE_HEAD = struct.Struct("<BI")
 """Version, octets of the JSON that follows; the collections' own state is the rest."""
-_DISTURBED = ("late_departures", "clock_steps")
+_DISTURBED = ("missed_slots", "late_departures", "clock_steps")
 """Counters of a test that say that this host disturbed it."""
 _SILENT_RUN = 3
 """Losses in a row after which the way to the target is looked at again."""
-_MOMENT_NS = 2 * NANOS
-"""Tests are judged each second: what ended since the last time, with the second that it was noticed in."""
 _SPANS = 64
 """Polluted spans of one session that are remembered: more than tests that wait for their verdict."""
-
-STATUS_ORDER = ("testing", "negotiating", "connecting", "waiting", "failed", "idle", "stopped")
-"""What a connection with several sessions is said to do: the first of these that one of them does."""
 
 
 class WatchedSession:
@@ -213,9 +207,7 @@ class WatchedSession:
             return True
         start_ns, end_ns = test.start_ns, test.end_ns
         if start_ns is None or end_ns is None:
-            # Nothing of it was sent, so it has no times: it ended a moment ago.
-            end_ns = self._clocks.wall_ns()
-            start_ns = end_ns - _MOMENT_NS
+            return False
         return host.overlap(start_ns, end_ns) or self._polluted.overlap(start_ns, end_ns)
 
     def _completed(self, test: Collection) -> None:

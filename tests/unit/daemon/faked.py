@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..measured import Numbers, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twoway.analysis.result import Event
     from twoway.drivers.session_plane import News
@@ -25,6 +25,7 @@ COUNTERS = (
     "duplicates",
     "reordered",
     "not_sent",
+    "missed_slots",
     "bursts",
     "longest_burst",
     "late_departures",
@@ -207,6 +208,8 @@ class FakePlane:
         self.faults: dict[int, int] = {}
         self.forgotten: list[FakeSender] = []
         self.closed = False
+        self.while_taken: Callable[[], object] = lambda: None
+        """What happens while the workers are asked for a second."""
 
     def open(
         self, spec: SessionSpec, *, group: tuple[int, int] | None = None, into: FakeCollections | None = None
@@ -228,6 +231,7 @@ class FakePlane:
         self, senders: Sequence[FakeSender] | None = None, *, late_ns: int = 0
     ) -> list[tuple[int, bytes, int]]:
         del late_ns
+        self.while_taken()
         chosen = [sender for sender in self.senders if not sender.aborted] if senders is None else senders
         return [
             (sender.number, b"second of %d" % sender.number, self.faults.get(sender.number, 0)) for sender in chosen

@@ -218,18 +218,26 @@ async def test_a_test_that_knows_itself_disturbed_counts_as_that_unless_own_faul
 
 
 async def test_a_test_of_which_nothing_left_a_frozen_host_is_disturbed(plane: FakePlane) -> None:
-    unsent = FakeCollection(1, None, None, counts={"sent": 0, "lost": 0, "not_sent": 5}, rtt_ns=())
+    counts = {"sent": 0, "lost": 0, "not_sent": 5, "missed_slots": 5}
     async with running(plan(connection(light(thresholds=Thresholds()))), plane) as scene:
-        plane.faults[0] = OwnFault.MISSED_SLOTS
+        # What never left has no times: those of the test are when that was noticed, after the second was over.
+        noticed = scene.clocks.wall + 3 * SECOND
+        unsent = FakeCollection(1, noticed, noticed, counts=counts, rtt_ns=())
         await scene.ends(unsent)
         results = scene.daemon.results(KEY)
         assert (results.tests_disturbed, results.verdict, results.alarms) == (1, "fail", ())
-        plane.faults.clear()
-        for _ in range(5):
-            await scene.second()
-        await scene.ends(replace(unsent, test=2))
+        await scene.ends(replace(unsent, test=2, counts={**counts, "missed_slots": 0}))
         # That no packet left is the network's fault now: an interface that is gone, say.
         assert scene.daemon.results(KEY).alarms == ("test-failure",)
+
+
+async def test_a_fault_that_befell_a_session_while_its_second_was_taken_is_of_that_moment(plane: FakePlane) -> None:
+    async with running(plan(connection(light(thresholds=Thresholds()))), plane) as scene:
+        plane.faults[0] = OwnFault.SOCKET_DROPS
+        over = scene.clocks.wall + SECOND
+        plane.while_taken = lambda: scene.clocks.pass_(SECOND // 2)
+        await scene.ends(FakeCollection(1, over + SECOND // 4, over + SECOND // 3, counts={"lost": 1}))
+        assert (scene.daemon.results(KEY).tests_disturbed, scene.daemon.results(KEY).alarms) == (1, ())
 
 
 async def test_a_clock_that_steps_by_an_hour_spoils_the_tests_of_its_second_alone(plane: FakePlane) -> None:

@@ -43,6 +43,8 @@ named! {
         T1FellBack = "t1_fell_back",
         /// Probes whose T4 is of a lesser source than was asked for.
         T4FellBack = "t4_fell_back",
+        /// Of the probes that never left us: those whose moment had passed.
+        MissedSlots = "missed_slots",
     }
 }
 
@@ -132,7 +134,8 @@ impl Collection {
             self.count(Tally::Duplicates, true);
             return differences;
         }
-        self.count(Tally::LateDepartures, probe.late_departure);
+        self.count(Tally::MissedSlots, probe.is_missed_slot());
+        self.count(Tally::LateDepartures, probe.late_departure && !probe.is_missed_slot());
         self.count(Tally::ClockSteps, probe.has(SampleFlag::ClockStep));
         self.count(Tally::T1FellBack, probe.has(SampleFlag::T1FellBack));
         self.count(Tally::T4FellBack, probe.has(SampleFlag::T4FellBack));

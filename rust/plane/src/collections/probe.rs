@@ -29,7 +29,7 @@ pub struct Probe {
     pub t4_source: TimestampSource,
     /// Scale of the local clock.
     pub clock_scale: u8,
-    /// It left later than is allowed.
+    /// It left later than is allowed; if it was not sent: because its moment had passed.
     pub late_departure: bool,
     /// The reply proves that the Session-Reflector numbers its replies.
     pub stateful: bool,
@@ -39,6 +39,8 @@ impl Probe {
     /// The probe of a row. `late_ns`: departures later than that are late ones.
     pub(super) fn new(sample: &Sample, test: u32, late_ns: i64) -> Self {
         let counted = sample.reflector_sequence != UNKNOWN && sample.reflector_sequence != sample.sequence;
+        // What the kernel refused has no lateness: that is the network's doing, as far as is known here.
+        let missed = sample.status == SampleStatus::NotSent && sample.send_lateness_ns != MISSING;
         let directed = matches!(sample.status, SampleStatus::LostForward | SampleStatus::LostBackward);
         Self {
             t1_ns: sample.t1_ns,
@@ -53,7 +55,7 @@ impl Probe {
             t1_source: sample.t1_source,
             t4_source: sample.t4_source,
             clock_scale: sample.clock_scale,
-            late_departure: sample.send_lateness_ns > late_ns,
+            late_departure: missed || sample.send_lateness_ns > late_ns,
             stateful: counted || directed,
         }
     }
@@ -94,8 +96,13 @@ impl Probe {
         )
     }
 
+    /// It was not sent, as its moment had passed.
+    pub(super) fn is_missed_slot(&self) -> bool {
+        self.status == SampleStatus::NotSent && self.late_departure
+    }
+
     /// This host disturbed it.
     pub(super) fn disturbed(&self) -> bool {
-        self.late_departure || self.status == SampleStatus::NotSent || self.has(SampleFlag::ClockStep)
+        self.late_departure || self.has(SampleFlag::ClockStep)
     }
 }

@@ -3,8 +3,11 @@
 use super::collection::Collection;
 use super::probe::Probe;
 use super::{Collections, Which};
-use crate::packed::{PackedError, Reader, VERSION, Writer};
+use crate::packed::{PackedError, Reader, Writer};
 use crate::sample::{MISSING, SampleStatus, TimestampSource};
+
+/// Version of what is written here. In version 1 the tallies were one fewer; it was never released.
+pub(super) const VERSION: u8 = 2;
 
 impl Collections {
     /// What survives a restart: all tests, last test, the last probes and the number of tests.

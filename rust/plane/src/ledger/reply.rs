@@ -16,14 +16,16 @@ named! {
     }
 }
 
-named! {
-    /// Why a scheduled packet was never sent.
-    pub enum NotSent {
-        /// We came too late for its moment.
-        MissedSlot = "missed_slots",
-        /// The kernel refused it.
-        SendError = "send_errors",
-    }
+/// Why a scheduled packet was never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// We came too late for its moment.
+    MissedSlot {
+        /// So late.
+        lateness_ns: i64,
+    },
+    /// The kernel refused it.
+    SendError,
 }
 
 /// What the ledger of one Session-Sender must know beforehand.

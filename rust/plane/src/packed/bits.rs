@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         match octets.split_first() {
             None => Err(PackedError::Empty),
             Some((found, octets)) if *found == version => Ok(Self { octets, at: 0 }),
-            Some((found, _)) => Err(PackedError::Version(*found)),
+            Some((found, _)) => Err(PackedError::Version { found: *found, known: version }),
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
     fn what_is_no_number_is_refused() {
         let reader = |octets| Reader::new(octets, 1).unwrap();
         assert_eq!(Reader::new(&[], 1).err(), Some(PackedError::Empty));
-        assert_eq!(Reader::new(&[2, 0], 1).err(), Some(PackedError::Version(2)));
+        assert_eq!(Reader::new(&[2, 0], 1).err(), Some(PackedError::Version { found: 2, known: 1 }));
         assert_eq!(reader(&[1, 0xFF]).bits(9), Err(PackedError::Short));
         assert!(matches!(reader(&[1; 20]).end(), Err(PackedError::Trailing)));
         let zeros = [&[1][..], &[0; 20]].concat();

@@ -171,7 +171,9 @@ impl Worker {
                 self.read_clock_state(now);
             }
             self.check_for_step();
-            self.catch_up(now);
+            if self.next_due().is_some_and(|(moment, _)| now - moment > STALL_NS) {
+                self.catch_up(now);
+            }
             self.fire(now);
             self.answer();
             if self.wait().is_err() {
@@ -333,8 +335,7 @@ impl Worker {
     /// A process that was stopped, or a machine that slept, has replies waiting that came in time: they are read before the
     /// clock gives up their packets. At most once a second, so that a machine merely too slow is not made slower.
     fn catch_up(&mut self, now: i64) {
-        let stalled = self.next_due().is_some_and(|(moment, _)| now - moment > STALL_NS);
-        if !stalled || now < self.caught_up_ns + CLOCK_STATE_NS {
+        if now < self.caught_up_ns + CLOCK_STATE_NS {
             return;
         }
         self.caught_up_ns = now;
@@ -362,6 +363,10 @@ impl Worker {
             while now < moment {
                 std::hint::spin_loop();
                 now = self.clock.monotonic();
+            }
+            if now - moment > STALL_NS {
+                // It may have been here that the process was stopped.
+                self.catch_up(now);
             }
             if let Some(session) = &mut self.sessions[at] {
                 session.scheduled_ns = None;
