@@ -479,17 +479,25 @@ class Sender:
     def take_events(self) -> list[tuple[int, str, int]]:
         """(wall time ns, event name of `catalogue()["events"]`, errno or 0), bounded; repeated events are counted."""
     def follow(
-        self, windows: Sequence[tuple[int, Sequence[tuple[str, float, float, bool]]]] | None, /, *, late_ns: int
+        self,
+        windows: Sequence[tuple[int, Sequence[tuple[str, float, float, bool]]]],
+        /,
+        *,
+        late_ns: int,
+        before: Sender | None = None,
     ) -> None:
         """Somebody acts on what it shows: from now on its samples go to its collections at once, and the end of a
         test, a probe that meets a limit of `Collections.watch` and a limit of `windows` that is met, or met no more,
-        are alerts of the plane. None: no more.
+        are alerts of the plane.
 
         A window is (length in ns, limits), a limit is (a name of `catalogue()["watch_metrics"]`, value that is met,
         value below which it is met no more, whether the greatest value is compared and not the mean). Departures later
-        than `late_ns` are this host's fault and say nothing."""
+        than `late_ns` are this host's fault and say nothing. `before` sent the probes of the same test-session: what
+        it saw of the same windows goes on here. Waits for its worker; releases the interpreter lock."""
+    def follow_no_more(self) -> None:
+        """Nobody acts on what it shows."""
     def findings(self) -> list[list[tuple[int, float | None]]]:
-        """How each limit of each window stood last: (code of `catalogue()["watch_states"]`, value where it is known)."""
+        """How each limit of each window stood last: (code of `catalogue()["watch_states"]`, value if known)."""
     def attach(self, collections: Collections, /) -> None:
         """Its samples go there by `Plane.collect`. Tests that an earlier Session-Sender left open are interrupted."""
 

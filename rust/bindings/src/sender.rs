@@ -363,12 +363,24 @@ impl Sender {
         self.0.attach(collections.0.clone());
     }
 
-    /// Look out for limits, and alert at once of what is notable; None: no more.
-    #[pyo3(signature = (windows, /, *, late_ns))]
-    fn follow(&self, windows: Option<Vec<Window>>, late_ns: i64) -> PyResult<()> {
-        let asked = windows.map(|windows| windows.into_iter().map(limits).collect::<PyResult<Vec<_>>>()).transpose()?;
-        self.0.follow(asked, late_ns);
+    /// Look out for limits, and alert at once of what is notable; `before` sent the probes of the same test-session.
+    #[pyo3(signature = (windows, /, *, late_ns, before = None))]
+    fn follow(
+        &self,
+        py: Python<'_>,
+        windows: Vec<Window>,
+        late_ns: i64,
+        before: Option<&Bound<'_, Self>>,
+    ) -> PyResult<()> {
+        let asked = windows.into_iter().map(limits).collect::<PyResult<Vec<_>>>()?;
+        let before = before.map(|before| &before.get().0);
+        py.detach(|| self.0.follow(asked, late_ns, before));
         Ok(())
+    }
+
+    /// Look out for nothing any more.
+    fn follow_no_more(&self) {
+        self.0.follow_no_more();
     }
 
     /// How the limits stood last.

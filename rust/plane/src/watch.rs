@@ -19,6 +19,9 @@
 //! everything anew: a disturbed span so leaves the window with too few facts, and decides nothing. A delay one way is not
 //! a fact unless both clocks are synchronised.
 //!
+//! **Who sends may change.** A test-session outlives its Session-Senders: what one saw goes on with the next
+//! ([`Watch::succeed`]), but for the packets that were under way. A window whose limits are asked for again keeps its facts.
+//!
 //! **Hysteresis.** A limit is met at `limit` and met no more below `recover`; in between it stays as it was.
 
 use std::collections::VecDeque;
@@ -326,6 +329,8 @@ impl Watched {
 #[derive(Clone, Debug)]
 struct Window {
     length_ns: i64,
+    /// Since when it has been looked at without a break; None before the first packet.
+    since_ns: Option<i64>,
     /// Half of the facts that it has when nothing disturbs.
     least_facts: usize,
     /// When the facts became known that are probes' fates.
@@ -333,6 +338,14 @@ struct Window {
     /// When losses without direction became known.
     undirected: VecDeque<i64>,
     limits: Vec<Watched>,
+}
+
+impl Window {
+    /// Whether another looks for the same.
+    fn asks_as(&self, other: &Self) -> bool {
+        let limits = |window: &Self| window.limits.iter().map(|watched| watched.limit).collect::<Vec<_>>();
+        self.length_ns == other.length_ns && limits(self) == limits(other)
+    }
 }
 
 /// A packet that is awaited.
@@ -349,8 +362,6 @@ pub struct Watch {
     windows: Vec<Window>,
     late_ns: i64,
     timeout_ns: i64,
-    /// Since when it has been looked at without a break; None before the first packet.
-    since_ns: Option<i64>,
     /// The last moment that was handed in.
     now_ns: i64,
     awaited: VecDeque<Awaited>,
@@ -382,6 +393,7 @@ impl Watch {
             .into_iter()
             .map(|(length_ns, limits)| Window {
                 length_ns,
+                since_ns: None,
                 least_facts: ((length_ns / mean_gap_ns.max(1) / 2).max(1)) as usize,
                 fates: VecDeque::new(),
                 undirected: VecDeque::new(),
@@ -392,7 +404,6 @@ impl Watch {
             windows,
             late_ns,
             timeout_ns,
-            since_ns: None,
             now_ns: i64::MIN,
             awaited: VecDeque::new(),
             first: 0,
@@ -419,7 +430,7 @@ impl Watch {
     /// A packet left.
     pub fn sent(&mut self, sequence: u32, now_ns: i64, lateness_ns: i64) {
         self.at(now_ns);
-        self.since_ns.get_or_insert(now_ns);
+        self.begin(now_ns);
         self.begun.get_or_insert(sequence);
         if self.awaited.is_empty() {
             self.first = sequence;
@@ -428,10 +439,38 @@ impl Watch {
         self.awaited.push_back(Awaited { sent_ns: now_ns, answered: false, disturbed });
     }
 
+    fn begin(&mut self, now_ns: i64) {
+        for window in &mut self.windows {
+            window.since_ns.get_or_insert(now_ns);
+        }
+    }
+
+    /// Go on from what another saw of the same test-session: windows with the same limits keep their facts and how they
+    /// stand, which is news. The packets that it awaits are of no more interest.
+    pub fn succeed(&mut self, before: Watch) {
+        self.now_ns = before.now_ns;
+        self.changed = true;
+        let mut old = before.windows;
+        for window in &mut self.windows {
+            if let Some(at) = old.iter().position(|known| known.asks_as(window)) {
+                let known = old.swap_remove(at);
+                *window = Window { least_facts: window.least_facts, ..known };
+            }
+        }
+    }
+
+    /// Take the place of one that looked at the same packets.
+    pub fn replace(&mut self, mut before: Watch) {
+        self.awaited = std::mem::take(&mut before.awaited);
+        (self.first, self.begun, self.last, self.jitter) = (before.first, before.begun, before.last, before.jitter);
+        self.stateful = before.stateful;
+        self.succeed(before);
+    }
+
     /// The kernel dropped replies: what is missing may be missing here. Everything begins anew.
     pub fn restart(&mut self) {
-        self.since_ns = Some(self.now_ns);
         for window in &mut self.windows {
+            window.since_ns = Some(self.now_ns);
             window.fates.clear();
             window.undirected.clear();
             for limit in &mut window.limits {
@@ -474,7 +513,7 @@ impl Watch {
             }
             // A slot that was missed is this host's fault; what the kernel refused reached nobody.
             SampleStatus::NotSent if row.send_lateness_ns == MISSING => {
-                self.since_ns.get_or_insert(self.now_ns);
+                self.begin(self.now_ns);
                 self.note(&Fact::Overdue, true);
                 self.note(&Fact::Lost(None), false);
             }
@@ -582,7 +621,7 @@ impl Watch {
     }
 
     fn judge(&mut self) {
-        let (now_ns, since_ns) = (self.now_ns, self.since_ns);
+        let now_ns = self.now_ns;
         for window in &mut self.windows {
             let begin_ns = now_ns.saturating_sub(window.length_ns);
             for moments in [&mut window.fates, &mut window.undirected] {
@@ -590,7 +629,7 @@ impl Watch {
                     moments.pop_front();
                 }
             }
-            let whole = since_ns.is_some_and(|since_ns| since_ns <= begin_ns);
+            let whole = window.since_ns.is_some_and(|since_ns| since_ns <= begin_ns);
             let known = whole && window.fates.len() >= window.least_facts;
             let undirected = !window.undirected.is_empty();
             for limit in &mut window.limits {

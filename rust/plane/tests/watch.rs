@@ -230,6 +230,41 @@ fn the_direction_of_loss_is_known_or_it_is_not() {
 }
 
 #[test]
+fn another_session_sender_goes_on_with_the_facts() {
+    let limits = || vec![limit(Metric::LossRatio, 0.1)];
+    let mut before = watch(500 * MS, limits());
+    let now = go_on(&mut before, 0, 60, 5 * MS);
+    before.sent(60, now, 0);
+    let mut after = watch(500 * MS, limits());
+    after.succeed(before.clone());
+    assert_eq!(after.findings(), before.findings());
+    assert_eq!(after.next_event(), None, "what was under way says nothing");
+    // Its packets begin at 0 again. Ten of fifty that are lost are too many.
+    for sequence in 0..10 {
+        after.sent(sequence, now + i64::from(sequence) * GAP, 0);
+    }
+    after.expire(now + 9 * GAP + TIMEOUT);
+    assert_eq!(state(&after), State::Bad);
+
+    let mut other = watch(400 * MS, limits());
+    other.succeed(before);
+    assert_eq!(state(&other), State::Unknown, "another window begins anew");
+}
+
+#[test]
+fn other_windows_of_the_same_packets_leave_those_that_stay_alone() {
+    let mut watch = watch(500 * MS, vec![limit(Metric::LossRatio, 0.1)]);
+    let now = go_on(&mut watch, 0, 60, 5 * MS);
+    watch.sent(60, now, 0);
+    let asked = vec![(900 * MS, vec![limit(Metric::Late, 3.0)]), (500 * MS, vec![limit(Metric::LossRatio, 0.1)])];
+    let mut more = Watch::new(asked, LATE, TIMEOUT, GAP);
+    more.replace(watch);
+    assert_eq!(more.findings()[0][0].state, State::Unknown);
+    assert_eq!(more.findings()[1][0].state, State::Good);
+    assert_eq!(more.next_event(), Some(now + TIMEOUT));
+}
+
+#[test]
 fn what_left_before_anybody_looked_says_nothing() {
     let mut watch = watch(100 * MS, vec![limit(Metric::LossRatio, 0.1)]);
     watch.at(0);

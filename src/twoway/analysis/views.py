@@ -6,7 +6,7 @@ times are ns since the epoch, delays ns; None where a value cannot be known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
+from collections.abc import Iterator, Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -351,8 +351,8 @@ class Watched(Protocol):
 
     def server_counters(self) -> Mapping[str, int]: ...
     def health(self) -> HealthView: ...
-    def routes(self) -> Sequence[RouteView]:
-        """The tracked routes, in the order of the configuration."""
+    def routes(self) -> Iterator[RouteView]:
+        """The tracked routes, in the order of the configuration, each looked at when it is asked for."""
 
     async def hold(self, prefix: str, instance: str, next_hops: Sequence[str] | None) -> RequestView:
         """Keep a tracked route as it is, or in use with these next hops, until it is released."""

@@ -12,6 +12,7 @@ from twoway.analysis.views import (
     ProbeView,
     RequestView,
     ResultsView,
+    RouteView,
     TestView,
 )
 
@@ -106,6 +107,13 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """Tracked routes."""
+
+    routes: Sequence[RouteView]
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """Something that this machine may be able to do."""
 
@@ -156,6 +164,7 @@ __all__ = [
     "ProbeResults",
     "ProblemView",
     "RequestView",
+    "Routes",
     "SessionRow",
     "Sessions",
     "TestInfo",

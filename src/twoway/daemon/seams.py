@@ -60,7 +60,7 @@ class Follower(Protocol):
         """A test has ended; None: this host disturbed it, and it counts for nothing."""
 
     def unreachable(self, key: SessionKey, reason: str, /) -> None:
-        """A whole test could not be negotiated, and that counts as failed."""
+        """A whole test could not be negotiated, or no packet can leave, and that counts as failed."""
 
 
 class NoStore:

@@ -6,7 +6,10 @@ waits for the daemon's second, and no packet wakes Python.
 
 What this host disturbed decides nothing. The packet plane leaves out single probes by itself; what only the daemon can
 see (stolen processor time, a stepped clock) is looked for when there is an alert, and a finding whose window it touches
-is withheld until a second shows that the window is clear of it.
+is withheld until a second shows that the window is clear of it. So is the verdict of a test (`session`).
+
+A test-session outlives its Session-Senders. One that is opened anew goes on with what was seen before; one that has no
+Session-Sender any longer says nothing; and one whose packets have no way out of this host counts as failed.
 
 `twoway.routes`, and pyroute2 with it, is imported when there are routes.
 """
@@ -14,6 +17,7 @@ is withheld until a second shows that the window is clear of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from twoway.analysis.views import RequestView
@@ -22,7 +26,7 @@ from twoway.drivers.session_plane import News
 from twoway.errors import TwowayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from twoway.analysis.views import RoutesView, RouteView
     from twoway.config.plan import Plan, SessionKey
@@ -47,26 +51,32 @@ class TrackedRoutes:
         bulletin: Bulletin,
         clocks: Clocks,
         faults: OwnFaults,
-        look: Callable[[PlaneSession, News], None],
+        look: Callable[[Sequence[tuple[PlaneSession, News]]], None],
     ) -> None:
-        """`look` takes up what befell the session of a Session-Sender, as once a second."""
+        """`look` is called for sessions of which tests ended, or a probe met a limit."""
         self._bulletin = bulletin
         self._clocks = clocks
         self._faults = faults
         self._look = look
         self._tracking: Tracking | None = None
-        self._plane: SessionPlane | None = None
-        self._windows: Mapping[SessionKey, tuple[WindowPlan, ...]] = {}
-        self._followed: dict[SessionKey, PlaneSession] = {}
-        self._asked_of: dict[SessionKey, tuple[Window, ...]] = {}
-        """What they were asked to look out for."""
-        self._keys: dict[int, SessionKey] = {}
-        self._senders: dict[SessionKey, PlaneSession] = {}
-        """Session-Senders that run, whether or not they are followed."""
-        self._withheld: set[SessionKey] = set()
         self._opened: Tracking | None = None
         """What another plan needs, while it is not taken over yet."""
+        self._plane: SessionPlane | None = None
+        self._windows: Mapping[SessionKey, tuple[WindowPlan, ...]] = {}
+        """What decides, by test-session; none for one that is only judged by its tests."""
+        self._unforgiving: frozenset[SessionKey] = frozenset()
+        """Those that are judged although this host disturbed them."""
+        self._senders: dict[SessionKey, PlaneSession] = {}
+        """Session-Senders that run, whether or not they are followed."""
+        self._followed: dict[SessionKey, tuple[PlaneSession, tuple[Window, ...]]] = {}
+        """Who is followed, and for what."""
+        self._keys: dict[int, SessionKey] = {}
+        """Number of a Session-Sender that is followed -> its test-session."""
+        self._withheld: set[SessionKey] = set()
+        self._ended: set[SessionKey] = set()
+        """Test-sessions that have lost their Session-Sender in this turn of the event loop."""
         self._pause: asyncio.TimerHandle | None = None
+        self._settling: asyncio.Handle | None = None
 
     # Its life.
 
@@ -90,8 +100,9 @@ class TrackedRoutes:
 
     async def close(self) -> None:
         """End: the kernel's routes stay, or go, as configured. Idempotent."""
-        if self._pause is not None:
-            self._pause.cancel()
+        for handle in (self._pause, self._settling):
+            if handle is not None:
+                handle.cancel()
         if self._plane is not None:
             self._plane.watch_alerts_no_more()
         tracking, self._tracking = self._tracking, None
@@ -135,6 +146,12 @@ class TrackedRoutes:
     def _take(self, plan: Plan) -> None:
         """Follow the test-sessions that decide, and no others."""
         self._windows = {} if plan.routes is None else plan.routes.windows()
+        self._unforgiving = frozenset(
+            session.key
+            for connection in plan.connections
+            for session in connection.sessions
+            if session.thresholds.own_faults
+        )
         if self._plane is not None:
             if self._windows:
                 self._plane.watch_alerts(self._alerted)
@@ -143,39 +160,51 @@ class TrackedRoutes:
         for key, sender in self._senders.items():
             if key in self._windows:
                 self._follow(key, sender)
-            elif key in self._followed:
-                self._leave(key)
-                sender.follow(None, late_ns=LATE_NS)
+            elif self._leave(key):
+                sender.follow_no_more()
 
     # What test-sessions say (`daemon.seams.Follower`).
 
     def begins(self, key: SessionKey, sender: PlaneSession) -> None:
         """A Session-Sender sends the probes of a test-session from now on."""
         self._senders[key] = sender
+        self._ended.discard(key)
         if key in self._windows:
             self._follow(key, sender)
 
     def _follow(self, key: SessionKey, sender: PlaneSession) -> None:
-        known = self._followed.get(key)
         windows = tuple(_asked(window) for window in self._windows[key])
-        if known is sender and self._asked_of.get(key) == windows:
+        before, asked = self._followed.get(key, (None, None))
+        if before is sender and asked == windows:
             return
-        self._followed[key] = sender
+        if before is not None:
+            self._keys.pop(before.number, None)
+        self._followed[key] = sender, windows
         self._keys[sender.number] = key
-        self._asked_of[key] = windows
-        sender.follow(windows, late_ns=LATE_NS)
+        sender.follow(windows, late_ns=LATE_NS, before=None if before is sender else before)
 
-    def _leave(self, key: SessionKey) -> None:
-        sender = self._followed.pop(key, None)
-        self._asked_of.pop(key, None)
+    def _leave(self, key: SessionKey) -> bool:
+        """Forget who was followed; whether anybody was."""
         self._withheld.discard(key)
-        if sender is not None:
-            self._keys.pop(sender.number, None)
+        sender, _ = self._followed.pop(key, (None, ()))
+        if sender is None:
+            return False
+        self._keys.pop(sender.number, None)
+        return True
 
     def ends(self, key: SessionKey) -> None:
-        """Nobody sends the probes of a test-session any more, for now."""
+        """Nobody sends the probes of a test-session any more, unless somebody begins at once."""
         self._senders.pop(key, None)
-        if key in self._followed:
+        if key in self._windows:
+            self._ended.add(key)
+            if self._settling is None:
+                self._settling = asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        """Who has ended and not begun again says nothing from now on."""
+        self._settling = None
+        ended, self._ended = self._ended, set()
+        for key in ended:
             self._leave(key)
             if self._tracking is not None:
                 self._tracking.cancelled(key, "its test is not run now")
@@ -186,7 +215,9 @@ class TrackedRoutes:
             self._tracking.hear_verdict(key, passed, reason)
 
     def unreachable(self, key: SessionKey, reason: str) -> None:
-        """A whole test could not be negotiated, and that counts as failed."""
+        """A whole test could not be negotiated, or no packet can leave: it counts as failed."""
+        self._ended.discard(key)
+        self._leave(key)
         if self._tracking is not None and key in self._windows:
             self._tracking.unreachable(key, reason)
 
@@ -197,15 +228,12 @@ class TrackedRoutes:
         plane = self._plane
         if plane is None:
             return
-        self._faults.glance()
-        for sender, news, findings in plane.take_alerts():
-            what = news & (News.TESTS | News.PROBES)
-            if what:
-                self._look(sender, what)
-            if news & News.LIMITS:
-                key = self._keys.get(sender.number)
-                if key is not None:
-                    self._found(key, findings)
+        alerts = plane.take_alerts()
+        self._look([(sender, news) for sender, news, _ in alerts])
+        for sender, news, findings in alerts:
+            key = self._keys.get(sender.number)
+            if news & News.LIMITS and key is not None:
+                self._found(key, findings)
         plane.watch_alerts_no_more()
         self._pause = asyncio.get_running_loop().call_later(_PAUSE_S, self._listen)
 
@@ -221,34 +249,30 @@ class TrackedRoutes:
         now_ns = self._clocks.wall_ns()
         self._withheld.discard(key)
         for window, found in zip(self._windows.get(key, ()), findings, strict=False):
-            if self._faults.host.overlap(now_ns - window.window_ns, now_ns):
+            if key not in self._unforgiving and self._faults.host.overlap(now_ns - window.window_ns, now_ns):
                 self._withheld.add(key)
                 self._tracking.hear_window(key, window, None, _DISTURBED)
             else:
                 known = [(_STATES[state], value) for state, value in found]
                 self._tracking.hear_window(key, window, known, "")
 
+    def _ask(self, keys: Iterable[SessionKey]) -> None:
+        for key in list(keys):
+            sender, _ = self._followed.get(key, (None, ()))
+            if sender is not None and self._windows[key]:
+                self._found(key, sender.findings())
+
     def second(self) -> None:
         """Once a second: what was withheld is looked at again."""
-        for key in list(self._withheld):
-            sender = self._followed.get(key)
-            if sender is not None:
-                self._found(key, sender.findings())
+        self._ask(self._withheld)
 
     # Who asks.
 
-    @property
-    def prefixes(self) -> list[tuple[str, str]]:
-        """Every route: instance and prefix."""
-        return [] if self._tracking is None else [route.key for route in self._tracking.plan.routes]
-
-    def views(self) -> list[RouteView]:
-        """Every route as it is now."""
+    def views(self) -> Iterator[RouteView]:
+        """Every route, each as it is when it is asked for."""
         if self._tracking is None:
-            return []
-        for key, sender in self._followed.items():
-            if self._windows.get(key):
-                self._found(key, sender.findings())
+            return iter(())
+        self._ask(self._followed)
         return self._tracking.views()
 
     def view(self) -> RoutesView | None:
@@ -256,16 +280,31 @@ class TrackedRoutes:
         return None if self._tracking is None else self._tracking.view()
 
     def hold(self, prefix: str, instance: str, names: Sequence[str] | None) -> RequestView:
-        """Keep a route as it is, or in use with these next hops. Raises `KeyError` for one that there is not."""
-        if self._tracking is None:
-            raise KeyError(prefix)
-        return RequestView(ok=True, message=self._tracking.hold((instance, prefix), names), affected=(prefix,))
+        """Keep a route as it is, or in use with these next hops. Raises `KeyError` for what there is not."""
+        with _named(prefix, instance):
+            return RequestView(ok=True, message=self._ours.hold((instance, prefix), names), affected=())
 
     def release(self, prefix: str, instance: str) -> RequestView:
         """End a hold. Raises `KeyError`."""
+        with _named(prefix, instance):
+            return RequestView(ok=True, message=self._ours.release((instance, prefix)), affected=())
+
+    @property
+    def _ours(self) -> Tracking:
         if self._tracking is None:
-            raise KeyError(prefix)
-        return RequestView(ok=True, message=self._tracking.release((instance, prefix)), affected=(prefix,))
+            raise KeyError(())
+        return self._tracking
+
+
+@contextlib.contextmanager
+def _named(prefix: str, instance: str) -> Iterator[None]:
+    """A `KeyError` of a route names it as people do."""
+    try:
+        yield
+    except KeyError as error:
+        if isinstance(error.args[0], str):
+            raise
+        raise KeyError(f"tracked route {prefix}{'@' * bool(instance)}{instance}") from None
 
 
 def _asked(window: WindowPlan) -> Window:

@@ -139,10 +139,14 @@ class PlaneSession:
         """Everything since it began. Waits for its worker."""
         return self.native.summary()
 
-    def follow(self, windows: Sequence[Window] | None, *, late_ns: int) -> None:
+    def follow(self, windows: Sequence[Window], *, late_ns: int, before: PlaneSession | None = None) -> None:
         """Have tests that end, and limits of these windows that are met or met no more, told at once
-        (`SessionPlane.watch_alerts`); None: no more."""
-        self.native.follow(windows, late_ns=late_ns)
+        (`SessionPlane.watch_alerts`). `before` sent the probes of the same test-session: what it saw goes on here."""
+        self.native.follow(windows, late_ns=late_ns, before=None if before is None else before.native)
+
+    def follow_no_more(self) -> None:
+        """Nobody acts on it any more."""
+        self.native.follow_no_more()
 
     def findings(self) -> list[list[Finding]]:
         """How the limits stood last, window by window."""

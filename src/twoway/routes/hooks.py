@@ -101,7 +101,7 @@ class Hook:
             await _end(process)
             raise
         if code < 0:
-            return f"ended by {signal.Signals(-code).name}"
+            return f"ended by signal {-code} ({signal.strsignal(-code) or 'unnamed'})"
         return None if code == 0 else f"exit code {code}"
 
     async def close(self, patience_s: float = 5.0) -> None:

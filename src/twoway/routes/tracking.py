@@ -22,7 +22,7 @@ from twoway.routes.policy.policy import Policy
 from twoway.routes.policy.windows import Finding, vote_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from twoway.config.route_plan import InstancePlan, RouteKey, RoutePlan, RoutesPlan, TestKey, WindowPlan
     from twoway.routes.kernel.installer import Status
@@ -391,17 +391,16 @@ class Tracking:
             hook_dropped=ran[2],
         )
 
-    def views(self) -> list[RouteView]:
-        """Every route."""
-        instances = _instances(self.plan)
-        now_ns = self._clocks.monotonic_ns()
-        views = []
-        for key, route in self._policy.routes.items():
-            instance = instances[route.plan.instance]
+    def views(self) -> Iterator[RouteView]:
+        """Every route, each as it is when it is asked for; what a reload takes away meanwhile is left out."""
+        for key in list(self._policy.routes):
+            route = self._policy.routes.get(key)
+            instance = None if route is None else _instances(self.plan).get(route.plan.instance)
+            if route is None or instance is None:
+                continue
             installer = self._installers.get(instance.netns)
             if installer is not None:
-                views.append(self._view(route, installer.status(key), instance, now_ns))
-        return views
+                yield self._view(route, installer.status(key), instance, self._clocks.monotonic_ns())
 
     def _view(self, route: TrackedRoute, status: Status, instance: InstancePlan, now_ns: int) -> RouteView:
         plan = route.plan

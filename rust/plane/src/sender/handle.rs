@@ -53,8 +53,8 @@ pub struct Shared {
     followed: AtomicBool,
     /// Bits of [`Notable`] that are alerts; its id is among the alerts if there are some.
     alerts: AtomicU8,
-    /// How the limits stand that are looked out for.
-    findings: Mutex<Vec<Vec<Finding>>>,
+    /// How the limits stand that are looked out for, and which limits these are.
+    findings: Mutex<(u64, Vec<Vec<Finding>>)>,
 }
 
 impl Shared {
@@ -112,9 +112,13 @@ impl Shared {
         *lock(&self.collections) = Some(collections);
     }
 
-    /// Whether somebody acts on what it shows.
-    pub fn follow(&self, followed: bool) {
+    /// Whether somebody acts on what it shows. Returns a number for what is looked out for from now on: what was found
+    /// before is of other limits.
+    pub fn follow(&self, followed: bool) -> u64 {
         self.followed.store(followed, Ordering::Release);
+        let mut findings = lock(&self.findings);
+        *findings = (findings.0 + 1, Vec::new());
+        findings.0
     }
 
     /// Whether somebody acts on what it shows.
@@ -136,16 +140,18 @@ impl Shared {
         tests | u8::from(collections.has_met()) << Notable::Probes as u8
     }
 
-    /// How the limits stand now, unless somebody is reading that just now.
-    pub fn found(&self, findings: Vec<Vec<Finding>>) -> bool {
+    /// How the limits of this number stand now, unless somebody is reading that just now.
+    pub fn found(&self, number: u64, findings: Vec<Vec<Finding>>) -> bool {
         let Ok(mut known) = self.findings.try_lock() else { return false };
-        *known = findings;
+        if known.0 == number {
+            known.1 = findings;
+        }
         true
     }
 
-    /// How the limits stood last.
+    /// How the limits stood last; nothing before anything was looked at.
     pub fn findings(&self) -> Vec<Vec<Finding>> {
-        lock(&self.findings).clone()
+        lock(&self.findings).1.clone()
     }
 
     /// Puts the samples where they belong. Returns bits of [`Notable`].

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
-use inbox::{Command, Inbox};
+use inbox::{Command, Following, Inbox};
 use way::Way;
 use worker::{Session, Worker};
 
@@ -309,10 +309,18 @@ impl Sender {
     }
 
     /// Look out for these limits from now on, and alert when one stands otherwise, when a test ends and when a probe meets a
-    /// limit of its collections; departures later than `late_ns` are this host's fault. None: no more.
-    pub fn follow(&self, asked: Option<Vec<Asked>>, late_ns: i64) {
-        self.shared.follow(asked.is_some());
-        self.thread.tell(Command::Follow(self.id, asked.map(|asked| (asked, late_ns))));
+    /// limit of its collections; departures later than `late_ns` are this host's fault. What `before` saw of the same
+    /// test-session goes on here.
+    pub fn follow(&self, asked: Vec<Asked>, late_ns: i64, before: Option<&Self>) {
+        let before = before.and_then(|before| before.ask(Command::Bequeath).ok().flatten());
+        let number = self.shared.follow(true);
+        self.thread.tell(Command::Follow(self.id, Some(Box::new(Following { number, asked, late_ns, before }))));
+    }
+
+    /// Look out for nothing any more.
+    pub fn follow_no_more(&self) {
+        self.shared.follow(false);
+        self.thread.tell(Command::Follow(self.id, None));
     }
 
     /// How the limits that are looked out for stood last.

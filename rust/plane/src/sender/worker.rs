@@ -64,6 +64,8 @@ pub(super) struct Session {
     last_interval_taken: bool,
     /// Which state of the clock it knows, by when that was read.
     clock_told_ns: i64,
+    /// Which limits it looks out for (`Shared::follow`).
+    following: u64,
 }
 
 impl Session {
@@ -79,6 +81,7 @@ impl Session {
             dirty: false,
             last_interval_taken: false,
             clock_told_ns: 0,
+            following: 0,
         }
     }
 }
@@ -243,11 +246,19 @@ impl Worker {
                 Command::Follow(id, asked) => self.with(id, |worker, at| {
                     if let Some(session) = &mut worker.sessions[at] {
                         match asked {
-                            Some((asked, late_ns)) => session.engine.follow(asked, late_ns),
+                            Some(following) => {
+                                session.following = following.number;
+                                session.engine.follow(following.asked, following.late_ns, following.before);
+                            }
                             None => session.engine.follow_no_more(),
                         }
                     }
                     worker.reschedule(at);
+                }),
+                Command::Bequeath(id, reply) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        let _ = reply.try_send(session.engine.bequeath());
+                    }
                 }),
                 Command::Progress(id, reply) => self.with(id, |worker, at| {
                     if let Some(session) = &worker.sessions[at] {

@@ -5,8 +5,9 @@ use crate::schedule::Group;
 use crate::watch::{Asked, Watch};
 
 impl SessionSender {
-    /// Look out for limits from now on, in place of others; `late_ns`: departures later than that are this host's fault.
-    pub fn follow(&mut self, asked: Vec<Asked>, late_ns: i64) {
+    /// Look out for limits from now on, in place of others; `late_ns`: departures later than that are this host's fault;
+    /// `before`: what another Session-Sender saw of the same test-session.
+    pub fn follow(&mut self, asked: Vec<Asked>, late_ns: i64, before: Option<Watch>) {
         let gap_ns = match self.spec.group {
             Some(Group { count, pause_ns }) => {
                 let gaps = i64::try_from(count).unwrap_or(i64::MAX).saturating_sub(1);
@@ -16,7 +17,17 @@ impl SessionSender {
         };
         let mut watch = Watch::new(asked, late_ns, self.spec.ledger.timeout_ns, gap_ns);
         watch.local_clock(self.clock_synchronized);
+        if let Some(own) = self.samples.watch.take() {
+            watch.replace(*own);
+        } else if let Some(before) = before {
+            watch.succeed(before);
+        }
         self.samples.watch = Some(Box::new(watch));
+    }
+
+    /// What it saw of the limits, for the Session-Sender that follows it. It looks out for none any more.
+    pub fn bequeath(&mut self) -> Option<Watch> {
+        self.samples.watch.take().map(|watch| *watch)
     }
 
     /// Look out for no limits any more.

@@ -257,7 +257,7 @@ def _hops(parsed: Any) -> tuple[Hops, frozenset[Hop]]:  # noqa: ANN401  (pyroute
 
 def _gateway(part: Any) -> str | None:  # noqa: ANN401  (pyroute2 has no types)
     gateway = part.get_attr("RTA_GATEWAY")
-    return None if gateway is None else str(gateway)
+    return None if gateway is None else str(ipaddress.ip_address(gateway))  # inet_ntop(3) writes some otherwise
 
 
 def link_seen(message: memoryview) -> LinkSeen | None:

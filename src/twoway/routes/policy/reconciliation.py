@@ -15,9 +15,10 @@ IPv4 keeps the routes of a slot in a list, of which the first is used, each with
 IPv6 keeps next hops one by one, and those of one slot are used together, whoever they are of (`ip6_fib.c`).
 
 - So the first next hop of ours is only ever added where there is nothing (NLM_F_EXCL): in another's slot we would share
-its packets, and it ours. Until that has gone, the route is refused. - Further ones are appended, and those that go are
-deleted, each by its gateway and protocol: first what comes, then what goes. NLM_F_REPLACE would drop the siblings that
-another has added. A deletion without a gateway takes all of the slot.
+  its packets, and it ours. Until that has gone, the route is refused.
+- Further ones are appended, and those that go are deleted, each by its gateway and protocol: first what comes, then
+  what goes. NLM_F_REPLACE would drop the siblings that another has added. A deletion without a gateway takes all of the
+  slot.
 
 Whoever drives this sends what `requests` gives, says to `answered` what became of each, and asks again until there is
 nothing left. Next hops that the kernel refuses are left out, so that the others work; `retry` forgets refusals.

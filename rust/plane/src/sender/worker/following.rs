@@ -13,7 +13,7 @@ pub(super) fn follow(session: &mut Session, alerts: &News, wall: WallNanos) {
     }
     if let Some(watch) = session.engine.watch()
         && watch.is_news()
-        && session.shared.found(watch.findings())
+        && session.shared.found(session.following, watch.findings())
         && watch.take_changed()
     {
         notable |= 1 << Notable::Limits as u8;
