@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from twoway.config.units import duration_text
-from twoway.export.quantities import plural
+from twoway.export.quantities import NANOS, plural
 from twoway.export.show_text import instant, table
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from twoway.analysis.views import NextHopView, RouteView
 
 _NONE = ["No tracked routes."]
-_MS = 1_000_000
 
 
 def brief(views: Sequence[RouteView]) -> list[str]:
@@ -60,11 +58,10 @@ def _route(view: RouteView) -> list[str]:
     words.append(f"kernel's metric {view.priority}")
     words += [name for name, on in (("no preempt", view.no_preempt), ("dry run", view.dry_run)) if on]
     instance = f", routing instance {view.instance}" if view.instance else ""
-    state = view.state + (", held" if view.held else "")
-    changed = "" if view.changed_ns is None else f" since {instant(view.changed_ns)[:19]} UTC"
+    changed = "" if view.changed_ns is None else f", last at {instant(view.changed_ns)[:19]} UTC"
     lines = [
         f"  Destination: {view.destination}{instance}, {', '.join(words)}",
-        f"    State: {state}{changed}, {plural(view.changes, 'change')}",
+        f"    State: {view.state}{', held' * view.held}, {plural(view.changes, 'change')}{changed}",
     ]
     if view.reason:
         lines.append(f"    Reason: {view.reason}")
@@ -111,5 +108,5 @@ def _decided(hop: NextHopView) -> str:
     if hop.penalty:
         words += f", penalty {hop.penalty}"
     if hop.turning is not None and hop.turns_in_ns is not None:
-        words += f", {hop.turning} in {duration_text(max(_MS, hop.turns_in_ns // _MS * _MS))}"
+        words += f", {hop.turning} in {hop.turns_in_ns / NANOS:.1f} s"
     return words

@@ -6,12 +6,11 @@ import errno
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from properties.kernel_model import OURS, THEIRS, Slot4, Slot6
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from properties.kernel_model import OURS, THEIRS, Slot4, Slot6
 from twoway.routes.kernel import messages
 from twoway.routes.policy.reconciliation import How, Refusal, Request
-
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

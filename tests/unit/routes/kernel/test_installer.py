@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from properties.kernel_model import OURS, THEIRS, Slot4, Slot6
 
+from properties.kernel_model import OURS, THEIRS, Slot4, Slot6
 from twoway.config.planning_routes import MAIN_TABLE
 from twoway.config.route_plan import InstancePlan, NextHopPlan, RoutePlan
 from twoway.routes.kernel import installer as installer_module
@@ -338,6 +338,6 @@ async def test_at_the_end_routes_go_or_stay(kernel: MadeKernel, withdraw: bool) 
 async def test_it_says_why_it_cannot_begin(kernel: MadeKernel) -> None:
     kernel.failures.append(PermissionError(errno.EPERM, "Operation not permitted"))
     scene = Scene(kernel)
-    with pytest.raises(RoutesError, match="^routes: Operation not permitted$"):
+    with pytest.raises(RoutesError, match=r"^routes: Operation not permitted$"):
         await scene.installer.open()
     await scene.installer.close(withdraw=True)

@@ -36,7 +36,7 @@ class Pair:
         datagram = await asyncio.get_running_loop().sock_recv(self.kernel, 1 << 18)
         return [sequence for _, _, sequence, _, _ in messages.split(datagram)]
 
-    def say(self, *octets: bytes) -> None:
+    def say(self, *octets: bytes | bytearray) -> None:
         self.kernel.send(b"".join(octets))
 
 
@@ -122,7 +122,7 @@ async def test_a_refused_dump_is_an_error(asking: AskingSocket, pair: Pair) -> N
     found = asyncio.create_task(asking.dump(messages.links_wanted))
     (number,) = await pair.asked()
     pair.say(done(number, errno.EPERM))
-    with pytest.raises(NetlinkError, match="^reading the kernel's table: Operation not permitted$"):
+    with pytest.raises(NetlinkError, match=r"^reading the kernel's table: Operation not permitted$"):
         await found
 
 
@@ -138,7 +138,7 @@ class Silent(socket.socket):
 
     said: list[bytes | OSError]
 
-    def recv(self, *_: object) -> bytes:  # type: ignore[override]  # of a real one nothing is needed
+    def recv(self, *_: object) -> bytes:
         if not self.said:
             raise BlockingIOError
         said = self.said.pop(0)
