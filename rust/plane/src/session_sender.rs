@@ -338,7 +338,7 @@ impl SessionSender {
         } else {
             let fill = |octets: &mut [u8]| {
                 if spec.padding.random {
-                    random.fill(octets)
+                    random.fill(octets);
                 }
             };
             spec.tlvs.emit(sequence, access_report, &mut packet[spec.format.sender_len()..], fill);
