@@ -77,8 +77,8 @@ def percentile_of(statistic: str) -> float:
 
 
 def percentile_name(percentile: float) -> str:
-    """99.9 -> `p99.9`, 95.0 -> `p95`."""
-    return f"p{percentile:.10g}"
+    """99.9 -> `p99.9`, 95.0 -> `p95`; always digits that `percentile_of` reads."""
+    return "p" + f"{abs(percentile):.8f}".rstrip("0").rstrip(".")
 
 
 def total(summary: Summary, *counters: str) -> int:

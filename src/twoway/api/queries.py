@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _MAX_NS = 2**63 - 1
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+_MOMENT = f"^([0-9]{{1,19}}|{_DAY}[Tt ]{_TIME})$"
+_NO_MOMENT = "neither ns since the epoch nor a time as 2026-01-02T03:04:05Z"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def time_ns(text: str) -> int:
     """Wall time: ns since the epoch, or a date and time of RFC 3339, which has a zone. Raises `ValueError`."""
-    if text.isascii() and text.isdigit():
-        if len(text) > 19 or int(text) > _MAX_NS:
-            raise ValueError("not a time of this era in ns")
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError("neither ns since the epoch nor a time as 2026-01-02T03:04:05Z")
-    past = moment - _EPOCH
-    return max(0, (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000)
+    if not re.fullmatch(_MOMENT, text):
+        raise ValueError(_NO_MOMENT)
+    if text.isdigit():
+        since_ns = int(text)
+    else:
+        try:
+            past = datetime.fromisoformat(text.upper()) - _EPOCH
+        except ValueError:
+            raise ValueError(_NO_MOMENT) from None
+        since_ns = max(0, (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000)
+    if since_ns > _MAX_NS:
+        raise ValueError("it is too far off: a time in ns has 63 bits")
+    return since_ns
 
 
 def _time(text: str) -> str:
@@ -33,7 +39,7 @@ def _time(text: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Moment = Annotated[str, Field(max_length=40), AfterValidator(_time)]
+Moment = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": _MOMENT}), AfterValidator(_time)]
 """See `time_ns`."""
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from twoway.analysis.notices import NOTICES, State
 from twoway.api.answers import EventView, History, SessionRow, Sessions
 from twoway.api.guard import Problem
-from twoway.api.pace import turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from twoway.analysis.notices import Notice
-    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, Watched
+    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, TestView, Watched
+    from twoway.api.pace import Pace
     from twoway.api.queries import HistoryQuery, ResultsQuery, SessionsQuery
     from twoway.config.plan import SessionKey
 
@@ -38,6 +38,16 @@ def keys_of(watched: Watched, connection: str | None, session: str | None) -> li
     if session is not None and not found:
         raise unknown("test-session", session, [key[1] for key in keys if connection in (None, key[0])])
     return found
+
+
+def connections(watched: Watched, name: str | None) -> Iterator[ControlView]:
+    """The control connection of the client of this name, or all."""
+    yield from (view for view in watched.client_connections() if name in (None, view.name))
+
+
+def tests(watched: Watched, wanted: Container[SessionKey]) -> Iterator[TestView]:
+    """The test-sessions of the client that are wanted."""
+    yield from (view for view in watched.client_tests() if (view.connection, view.name) in wanted)
 
 
 def connections_of(views: Sequence[ControlView], name: str | None) -> list[ControlView]:
@@ -95,7 +105,7 @@ def histories(watched: Watched, query: HistoryQuery, since_ns: int | None) -> It
         yield History(view.connection, view.session, view.target, probes)
 
 
-async def page(watched: Watched, query: SessionsQuery) -> Sessions:
+async def page(watched: Watched, query: SessionsQuery, pace: Pace) -> Sessions:
     """A page of the table of all test-sessions."""
     wanted = (query.filter or "").casefold()
 
@@ -108,12 +118,13 @@ async def page(watched: Watched, query: SessionsQuery) -> Sessions:
             text = f"{view.connection} {view.session} {view.target}".casefold()
             yield view if wanted in text else None
 
-    views = [view async for view in turns(glances()) if view is not None]
+    views = [view async for batch in pace.batches(glances()) for view in batch if view is not None]
     views.sort(key=_order(query.sort, reverse=query.reverse), reverse=query.reverse)
-    rows = [
+    shown = (
         SessionRow(view, [probe.rtt_ns for probe in _recent(watched, view, query.recent)])
         for view in views[query.offset : query.offset + query.limit]
-    ]
+    )
+    rows = [row async for batch in pace.batches(shown) for row in batch]
     return Sessions(
         total=len(views),
         failing=sum(view.verdict == "fail" for view in views),

@@ -49,7 +49,13 @@ class ManagementApi:
         self._listenings: list[Listening] = []
         self._socket_file: tuple[Path, int] | None = None
         self.counters: Counter[str] = Counter(
-            requests=0, errors=0, unauthorized=0, refused_connections=0, overdue_connections=0, refused_scrapes=0
+            requests=0,
+            errors=0,
+            unauthorized=0,
+            malformed_requests=0,
+            refused_connections=0,
+            overdue_connections=0,
+            refused_scrapes=0,
         )
         """What happened to requests and connections."""
         self.local_addresses: dict[str, tuple[str, int]] = {}

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -128,6 +129,8 @@ class Api(NamedTuple):
                     "nobody is there: start it (`systemctl start twoway`, or `twoway run CONFIG`), "
                     "or say where it is with --api"
                 )
+            case errno.EAGAIN:
+                return "no answer in time: too many ask it at once"
             case errno.EACCES | errno.EPERM:
                 return f"not permitted: {_who_may(self.where)}"
         return os.strerror(error.errno) if error.errno else str(error)
@@ -154,12 +157,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        # Not `settimeout` yet: a socket that does not block is refused at once while the backlog is full (unix(7)).
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(_TIMEOUT_S), 0))
         try:
             self.sock.connect(self._path)
         except OSError:
             self.sock.close()
             raise
+        self.sock.settimeout(self.timeout)
 
 
 def view(kind: type[_View], body: Json) -> _View:

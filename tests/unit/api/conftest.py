@@ -24,7 +24,8 @@ TOKEN = "correct-horse-battery"  # noqa: S105  (of a test)
 
 
 async def window(key: SessionKey, start_ns: int, end_ns: int) -> Summary | None:
-    """A store that knows one test-session."""
+    """A store that knows one test-session, and takes the times that SQLite does."""
+    assert 0 <= start_ns < end_ns < 1 << 63
     if key != ("core-fra", "voice"):
         return None
     return Span(

@@ -140,6 +140,8 @@ async def test_percentiles_of_any_window(client: httpx.AsyncClient) -> None:
     assert "nothing of core-par" in await refused(
         client, "/v1/store/window", 404, **{**since, "control_connection": "core-par"}
     )
+    body = await get(client, "/v1/store/window", **since, percentile=["-0.0", "1e-300", "100"])
+    assert list(body["metrics"]["delay"]["round_trip"]["percentiles_ns"]) == ["p0", "p100"]
     assert "not after since" in await refused(client, "/v1/store/window", 400, **{**since, "until": START_NS})
     assert await refused(client, "/v1/store/window", 400, since=START_NS) == (
         "control-connection: it is needed; test-session: it is needed"
@@ -201,7 +203,9 @@ async def test_an_action_that_takes_long_goes_on(
         ("/v1/events", {"limt": 5}, "limt: there is no such parameter"),
         ("/v1/events", {"since": "yesterday"}, "since: neither ns since the epoch nor a time"),
         ("/v1/events", {"since": "2026-01-02T03:04:05"}, "since: neither ns since the epoch nor a time"),
-        ("/v1/events", {"since": "9" * 30}, "since: not a time of this era"),
+        ("/v1/events", {"since": "9" * 30}, "since: neither ns since the epoch nor a time"),
+        ("/v1/events", {"since": "9999-12-31T23:59:59Z"}, "since: it is too far off"),
+        ("/v1/events", {"since": "2026-02-30T00:00:00Z"}, "since: neither ns since the epoch nor a time"),
         ("/v1/client/probe-results", {"status": "MAYBE"}, "status: input should be"),
         ("/v1/client/probe-results", {"target": "a\nb"}, "target: "),
         ("/v1/client/probe-results", {"target": "x" * 65}, "target: "),

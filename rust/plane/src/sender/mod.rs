@@ -126,7 +126,7 @@ impl Plane {
     /// Opens the sockets here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
     pub fn open_sender(&self, spec: SenderSpec) -> Result<Sender, PlaneError> {
         let netns = spec.netns.as_deref();
-        let hops = (&self.next_hops, netns, spec.next_hop_patience);
+        let hops = (&self.next_hops, spec.next_hop_patience);
         let longest = spec.session.payload_len;
         let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
