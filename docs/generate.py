@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.conditions import SUBJECTS
+from twoway.analysis.exposition import SCOPES
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
 from twoway.analysis.notices import NOTICES
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
@@ -214,10 +215,17 @@ def _session_states() -> str:
 
 def _notices() -> str:
     rows = (
-        (f"`{kind.name}`", kind.scope.value, kind.severity.name.lower(), "yes" if kind.trap else "", kind.meaning)
+        (
+            f"`{kind.name}`",
+            kind.scope.value,
+            kind.severity.name.lower(),
+            "raised, cleared" if kind.lasts else "once",
+            "yes" if kind.trap else "",
+            kind.meaning,
+        )
         for kind in NOTICES.values()
     )
-    return _table(("Notice", "About", "Severity", "In `traps`", "Meaning"), rows)
+    return _table(("Notice", "About", "Severity", "State", "In `traps`", "Meaning"), rows)
 
 
 def _structured_data() -> str:
@@ -240,6 +248,22 @@ def _notification_objects() -> str:
     objects = {each.oid: each for sent in NOTIFICATIONS.values() for each in sent.objects}
     rows = ((each.name, _dotted(oid), each.syntax) for oid, each in sorted(objects.items()))
     return _table(("Object", "OID without instance", "Type"), rows)
+
+
+def _families() -> str:
+    blocks = []
+    for heading, (labels, families) in SCOPES.items():
+        rows = [
+            (
+                f"`{family.sample_name}`",
+                family.type,
+                ", ".join(f"`{label}`" for label in (*labels, *family.labels)),
+                family.meaning,
+            )
+            for family in families
+        ]
+        blocks.append(f"### {heading}\n\n{_table(('Metric', 'Type', 'Labels', 'Meaning'), rows)}")
+    return "\n\n".join(blocks)
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
@@ -267,6 +291,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,
+    "families": _families,
     "notices": _notices,
     "structured-data": _structured_data,
     "notifications": _notifications,
@@ -296,10 +321,18 @@ def _systemd_unit() -> str:
     return unit(configuration, of="the sample of a configuration (`twoway check --sample`)").text
 
 
+def _dashboard() -> str:
+    sys.path.insert(0, str(DOCS.parent / "monitoring"))
+    import dashboard  # here: its folder is no package
+
+    return dashboard.text()
+
+
 FILES: Mapping[str, Callable[[], str]] = {
     "api/openapi.json": _openapi,
     "examples/twoway.yaml": _sample,
     "../packaging/systemd/twoway.service": _systemd_unit,
+    "../monitoring/dashboard.json": _dashboard,
 }
 """Files that are generated as a whole; paths begin in this folder."""
 

@@ -58,11 +58,14 @@ def program(name: str, package: str) -> str:
 
 
 def free_port() -> int:
-    """A port that neither UDP nor TCP has on 127.0.0.1."""
-    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        stream.bind(("127.0.0.1", 0))
-        datagram.bind(stream.getsockname())
-        return cast("int", stream.getsockname()[1])
+    """A port that neither UDP nor TCP has on 127.0.0.1: the kernel chooses for TCP, and UDP may have it already."""
+    for _ in range(100):
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
+            stream.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                datagram.bind(stream.getsockname())
+                return cast("int", stream.getsockname()[1])
+    raise OSError("no port is free on 127.0.0.1")
 
 
 async def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:

@@ -254,7 +254,8 @@ class FakeDaemon:
         return {("started", "once"): 1, ("rtt-exceeded", "raised"): 1}
 
     def reflector_counters(self) -> Mapping[str, Mapping[str, int]]:
-        return {"192.0.2.1:862": {"test_packet:reflected": 77, "too_short:dropped": 3}}
+        packets = {"test_packet:reflected": 77, "too_short:dropped": 3}
+        return {"192.0.2.1:862": {**packets, "own:sessions": 2, "own:workers_running": 4, "own:socket_drops": 5}}
 
     def server_counters(self) -> Mapping[str, int]:
         return {"connections_accepted": 3, "sessions_accepted": 5}

@@ -491,6 +491,16 @@ impl SessionReflector {
         }
     }
 
+    /// The reply cannot take the path that a TLV asked for: it is to go the ordinary way, and to say so (RFC 9503 section
+    /// 4). `buf` is the room that `handle` saw; `write` follows. False: it was to go the ordinary way anyway.
+    pub fn divert(&mut self, pending: &mut PendingReply, buf: &mut [u8]) -> bool {
+        let (base, len) = (pending.format().reflector_len(), pending.len());
+        match (&mut pending.extensions, buf.get_mut(base..len)) {
+            (Some(extensions), Some(chain)) => extensions.divert(chain, &mut self.counters.tlvs),
+            _ => false,
+        }
+    }
+
     /// Undoes `write` for a reply that has not been sent. Replies are taken back from the last one written on.
     pub fn take_back(&mut self, pending: &PendingReply) {
         if let (Some(session), Some(sessions)) = (pending.session, &mut self.sessions) {

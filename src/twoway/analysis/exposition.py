@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from twoway.analysis.notices import STATUS
+from twoway.analysis.notices import NOTICES, STATUS, State
+from twoway.analysis.views import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -228,11 +229,50 @@ def _clock_synchronized(view: GlanceView) -> Iterator[Sample]:
             yield (end,), synchronized
 
 
+def _sessions(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+    for status in dict.fromkeys((*STATUSES, *health.sessions)):
+        yield (status,), health.sessions.get(status, 0)
+
+
+def _notices(watched: Watched, _health: HealthView) -> Iterator[Sample]:
+    """All that there are, from 0 on: the increase to the first is none where there was no sample before."""
+    counts = {
+        (kind.name, state.value): 0
+        for kind in NOTICES.values()
+        for state in ((State.RAISED, State.CLEARED) if kind.lasts else (State.ONCE,))
+    }
+    yield from {**counts, **watched.notice_counts()}.items()
+
+
+_OWN = "own:"
+"""What a Session-Reflector counts of itself, beside the dispositions of packets."""
+_REFLECTOR_STATE = ("sessions", "workers_running")
+"""Of that, what is a state and no counter."""
+
+
 def _reflected(watched: Watched, _health: HealthView) -> Iterator[Sample]:
-    for address, dispositions in watched.reflector_counters().items():
-        for disposition, count in dispositions.items():
-            reason, _, action = disposition.partition(":")
-            yield (address, reason, action), count
+    for address, counters in watched.reflector_counters().items():
+        for disposition, count in counters.items():
+            if not disposition.startswith(_OWN):
+                reason, _, action = disposition.partition(":")
+                yield (address, reason, action), count
+
+
+def _reflector_events(watched: Watched, _health: HealthView) -> Iterator[Sample]:
+    for address, counters in watched.reflector_counters().items():
+        for name, count in counters.items():
+            event = name.removeprefix(_OWN)
+            if event != name and event not in _REFLECTOR_STATE:
+                yield (address, event), count
+
+
+def _reflector_state(name: str) -> Callable[[Watched, HealthView], Iterator[Sample]]:
+    def read(watched: Watched, _health: HealthView) -> Iterator[Sample]:
+        for address, counters in watched.reflector_counters().items():
+            if (value := counters.get(_OWN + name)) is not None:
+                yield (address,), value
+
+    return read
 
 
 def _state(state: Mapping[str, int | str | bool]) -> Iterator[Sample]:
@@ -298,8 +338,7 @@ DAEMON: tuple[DaemonFamily, ...] = (
     DaemonFamily("twoway_config_last_reload_success_timestamp_seconds", _G,
         "When the configuration that runs was taken over, since the epoch.",
         read=lambda _, health: _only(health.configuration_loaded_ns / NANOS)),
-    DaemonFamily("twoway_sessions", _G, "Test-sessions of the client.", ("status",),
-        read=lambda _, health: _mapping(health.sessions)),
+    DaemonFamily("twoway_sessions", _G, "Test-sessions of the client.", ("status",), read=_sessions),
     DaemonFamily("twoway_own_faults", _C, "What this host did to disturb its own measurements.", ("fault",),
         read=lambda _, health: _mapping(health.own_faults)),
     DaemonFamily("twoway_event_loop_lag_seconds", _G, "Greatest lag of the event loop in the last minute.",
@@ -309,7 +348,7 @@ DAEMON: tuple[DaemonFamily, ...] = (
     DaemonFamily("twoway_resident_memory_bytes", _G, "Memory of the daemon that is resident.",
         read=lambda _, health: _only(health.rss_octets)),
     DaemonFamily("twoway_notices", _C, "Notices: alarms raised and cleared, and what happened once.", ("name", "state"),
-        read=lambda watched, _: watched.notice_counts().items()),
+        read=_notices),
     DaemonFamily("twoway_receiver_up", _G, "Whether a receiver of syslog or notifications takes them.", ("receiver",),
         read=_receivers_up),
     DaemonFamily("twoway_receiver_notices", _C, "Notices sent, suppressed by the rate limit, dropped; and failures.",
@@ -329,6 +368,12 @@ DAEMON: tuple[DaemonFamily, ...] = (
         ("event",), read=lambda _, health: _mapping(health.api)),
     DaemonFamily("twoway_reflector_packets", _C, "Packets that light Session-Reflectors received: each counts once.",
         ("reflector", "reason", "action"), read=_reflected),
+    DaemonFamily("twoway_reflector_events", _C, "What light Session-Reflectors count of themselves: their own faults.",
+        ("reflector", "event"), read=_reflector_events),
+    DaemonFamily("twoway_reflector_sessions", _G, "Test-sessions that stateful light Session-Reflectors remember.",
+        ("reflector",), read=_reflector_state("sessions")),
+    DaemonFamily("twoway_reflector_workers", _G, "Threads of light Session-Reflectors that run.", ("reflector",),
+        read=_reflector_state("workers_running")),
     DaemonFamily("twoway_server_connections", _G, "Control connections of the Server.",
         read=lambda watched, _: _only(len(watched.server_connections()))),
     DaemonFamily("twoway_server_sessions", _G, "Test-sessions of the Server.",

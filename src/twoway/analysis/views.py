@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from twoway.analysis.result import Summary
     from twoway.config.plan import SessionKey
 
+STATUSES = ("testing", "negotiating", "connecting", "waiting", "failed", "idle", "stopped")
+"""Of control connections and test-sessions of the client; a connection is said to do the first of these that one of its
+sessions does."""
+
 
 @dataclass(frozen=True, slots=True)
 class ControlView:

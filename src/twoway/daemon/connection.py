@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
-from twoway.analysis.views import ControlView, TestView
+from twoway.analysis.views import STATUSES, ControlView, TestView
 from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.config.endpoint import parse_endpoint
-from twoway.daemon.session import STATUS_ORDER, WatchedSession
+from twoway.daemon.session import WatchedSession
 from twoway.drivers.plane import session_spec
 from twoway.drivers.resolve import numeric_family
 from twoway.errors import TwowayError
@@ -185,7 +185,7 @@ def samples_kept(interval_ns: int) -> int:
 def joint_status(sessions: Iterable[WatchedSession]) -> str:
     """What a connection does whose sessions do this."""
     statuses = {session.status for session in sessions}
-    return next((status for status in STATUS_ORDER if status in statuses), "idle")
+    return next((status for status in STATUSES if status in statuses), "idle")
 
 
 def connection_notice(plan: ConnectionPlan, name: str, message: str, at_ns: int) -> Notice:

@@ -24,7 +24,7 @@ from twoway.daemon.collect import Collector
 from twoway.daemon.connection import Iterations, LightConnection, Shared, connection_notice, test_view
 from twoway.daemon.managed import ManagedConnection
 from twoway.daemon.names import Names
-from twoway.daemon.own_faults import OwnFaults, SystemClocks, resident_octets
+from twoway.daemon.own_faults import FAULTS, OwnFaults, SystemClocks, resident_octets
 from twoway.daemon.reload import difference
 from twoway.daemon.roles import Roles, RolesError
 from twoway.daemon.seams import NoStore, NoTeller
@@ -371,7 +371,7 @@ class Daemon:
             reload_ok=not self._reload_errors,
             reload_errors=self._reload_errors,
             sessions=dict(statuses),
-            own_faults=dict(self._faults.counts),
+            own_faults={name: self._faults.counts[name] for name in FAULTS},
             loop_lag_ns=self._faults.lag.last_minute_ns,
             cpu_steal_ratio=self._faults.steal_ratio,
             rss_octets=resident_octets(),

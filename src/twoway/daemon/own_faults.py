@@ -51,6 +51,8 @@ WORDS: Mapping[str, str] = {
     "cpu_steal": "the hypervisor took processor time",
 }
 """Own fault -> in words."""
+FAULTS = (*WORDS, "internal_errors")
+"""All that are counted."""
 SESSION_FAULTS = ("missed_slots", "late_departures", "socket_drops", "samples_dropped", "clock_steps")
 """Those that the packet plane sees, session by session."""
 

@@ -39,9 +39,6 @@ _SILENT_RUN = 3
 _SPANS = 64
 """Polluted spans of one session that are remembered: more than tests that wait for their verdict."""
 
-STATUS_ORDER = ("testing", "negotiating", "connecting", "waiting", "failed", "idle", "stopped")
-"""What a connection with several sessions is said to do: the first of these that one of them does."""
-
 
 class WatchedSession:
     """A test-session of the client. Times are ns."""

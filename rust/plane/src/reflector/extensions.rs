@@ -157,6 +157,8 @@ pub struct Extensions {
     reflector_sent_at: Option<u16>,
     /// Offset of the Value of Follow-Up Telemetry.
     follow_up_at: Option<u16>,
+    /// Offset of the Return Path that is obeyed.
+    return_path_at: Option<u16>,
 }
 
 impl Extensions {
@@ -181,9 +183,11 @@ impl Extensions {
         counters.host_questions += u64::from(about_host.iter().any(|kind| found.first(*kind).is_some()));
         let micro_session = micro_session(chain, &found, request.meta, around)?;
         let obeyed = made.take_return_path(chain, &found, request, around, routes)?;
-        if micro_session.is_some() && made.route == ReplyRoute::Ordinary && request.meta.interface != 0 {
+        if micro_session.is_some() && made.route == ReplyRoute::Ordinary {
             // RFC 9534 section 3.2: the reply takes the member link that the request came by.
-            made.route = ReplyRoute::Link(request.meta.interface);
+            let RequestMeta { source: requester, destination: local, interface, .. } = *request.meta;
+            let asked = RouteRequest { path: ReturnPath::SameLink, requester, local, interface };
+            made.route = routes.route(&asked).unwrap_or_default();
         }
         let outcome = reflect_tlvs(chain, |tlv| {
             let Some(kind) = tlv.kind.filter(|kind| found.counts(*kind, tlv.at)) else {
@@ -328,13 +332,23 @@ impl Extensions {
         if loops || !is_unicast(destination.ip()) {
             return Ok(false);
         }
-        match routes.route(&asked) {
-            Some(route) => {
-                self.route = route;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        let Some(route) = routes.route(&asked) else { return Ok(false) };
+        self.route = route;
+        self.return_path_at = found.first(TlvType::ReturnPath).map(|at| at as u16);
+        Ok(true)
+    }
+
+    /// The reply cannot take the path after all: it goes the ordinary way, and its Return Path says so. False: it has none
+    /// that was to be obeyed.
+    pub(crate) fn divert(&mut self, chain: &mut [u8], counters: &mut TlvCounters) -> bool {
+        let Some(at) = self.return_path_at.take().map(usize::from) else { return false };
+        let Some(length) = value_at(chain, at).map(<[u8]>::len) else { return false };
+        chain[at] = TlvFlags::UNRECOGNIZED.0;
+        reflect_return_path(&mut chain[at + TLV_HEADER_LEN..][..length], false);
+        self.route = ReplyRoute::Ordinary;
+        counters.return_paths_refused += 1;
+        counters.unrecognized += 1;
+        true
     }
 
     /// Fills in what is known now that the reply is written: it has this Sequence Number, and `previous` is what was heard

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod limits;
 pub mod routes;
 pub mod sessions;
+pub mod steering;
 mod worker;
 
 use std::collections::HashSet;
@@ -34,10 +35,12 @@ use self::extensions::{LocationPolicy, TlvPolicy};
 use self::limits::RateLimits;
 use self::routes::ReturnPathPolicy;
 use self::sessions::{SessionBudget, SessionTable};
+use self::steering::{Steering, Ways};
 use self::worker::{Listener, Worker};
 use crate::clock::Clock;
 use crate::distribution::Distribution;
 use crate::error::PlaneError;
+use crate::next_hop::NextHops;
 use crate::session_reflector::{KEYS_PER_SSID, KeyRing, ReflectorKey, ReflectorPolicy, SessionReflector, TooManyKeys};
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, in_namespace};
 
@@ -168,6 +171,8 @@ pub struct Reflector {
     budget: Option<Arc<SessionBudget>>,
     local_addresses: Vec<SocketAddr>,
     obtained: Vec<(&'static str, String)>,
+    /// Of replies under labels; its thread starts with the first worker that may be asked for one.
+    next_hops: Arc<NextHops>,
 }
 
 impl Reflector {
@@ -213,8 +218,15 @@ impl Reflector {
         let interface: Option<Arc<str>> = spec.interface.as_deref().map(Into::into);
         let netns: Option<Arc<str>> = spec.netns.as_deref().map(Into::into);
         let stamped = spec.timestamps != TimestampMode::User;
-        let mut reflector =
-            Self { opened: Vec::new(), running: Vec::new(), shared: Vec::new(), budget, local_addresses, obtained };
+        let mut reflector = Self {
+            opened: Vec::new(),
+            running: Vec::new(),
+            shared: Vec::new(),
+            budget,
+            local_addresses,
+            obtained,
+            next_hops: Arc::default(),
+        };
         for socket in sockets.into_iter().flatten() {
             let address = socket.local();
             let shared = Arc::new(WorkerShared::default());
@@ -222,12 +234,31 @@ impl Reflector {
                 reflector.budget.as_ref().map(|budget| SessionTable::new(Arc::clone(budget), spec.session_timeout_ns));
             let engine = SessionReflector::new(Arc::clone(&policy), Arc::clone(&limits), table);
             let listener = Listener::new(socket, interface.clone(), netns.clone(), stamped, dscp_ecn(spec));
-            let worker = Worker::new(listener, engine, Arc::clone(&shared))
+            let steering = Steering::new(reflector.ways(spec)?);
+            let worker = Worker::new(listener, engine, steering, Arc::clone(&shared))
                 .map_err(|error| PlaneError::system("bound wait", address, &error))?;
             reflector.shared.push(shared);
             reflector.opened.push(worker);
         }
         Ok(reflector)
+    }
+
+    /// What a worker needs for the return paths of others, if anybody may ask for one. Who may, and cannot be answered so, gets
+    /// the U flag (RFC 9503 section 4).
+    fn ways(&mut self, spec: &ReflectorSpec) -> Result<Option<Ways>, PlaneError> {
+        let Some(tlvs) = &spec.tlvs else { return Ok(None) };
+        let listed = !tlvs.return_paths_allow.is_empty();
+        let proved = tlvs.return_paths_authenticated && !spec.keys.is_empty();
+        // RFC 9534: replies take the member link that their requests came by.
+        if !listed && !proved && tlvs.micro_sessions.is_empty() {
+            return Ok(None);
+        }
+        let ways = in_namespace(spec.netns.as_deref(), || Ways::open(&self.next_hops))?;
+        let lesser = ("return-paths", "not by SR-MPLS labels, which need CAP_NET_RAW".to_owned());
+        if listed && !ways.has_frames() && !self.obtained.contains(&lesser) {
+            self.obtained.push(lesser);
+        }
+        Ok(Some(ways))
     }
 
     /// Gives each worker its thread. Does nothing when they have theirs.

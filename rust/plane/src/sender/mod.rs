@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use twoway_wire::tlv::AccessReport;
+
 use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
@@ -124,7 +126,7 @@ impl Plane {
     /// Opens the sockets here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
     pub fn open_sender(&self, spec: SenderSpec) -> Result<Sender, PlaneError> {
         let netns = spec.netns.as_deref();
-        let hops = (&self.next_hops, netns, spec.next_hop_patience);
+        let hops = (&self.next_hops, spec.next_hop_patience);
         let longest = spec.session.payload_len;
         let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
@@ -257,6 +259,12 @@ impl Sender {
     /// Ends at once.
     pub fn abort(&self) {
         self.thread.tell(Command::Abort(self.id));
+    }
+
+    /// Reports that state of the access network from the next packet on (RFC 8972 section 4.6). Means nothing to a session
+    /// that was opened without an Access Report.
+    pub fn report_access(&self, report: AccessReport) {
+        self.thread.tell(Command::Report(self.id, report));
     }
 
     /// Whether its last packet is decided.

@@ -34,13 +34,13 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Opens them, on a thread that is in the session's namespace `netns`. A next hop whose link-layer address is not known
+    /// Opens them, on a thread that is in the session's namespace. A next hop whose link-layer address is not known
     /// is waited for at most `patience`.
     pub(super) fn open(
         request: &SocketRequest,
         path: &ForwardPath,
         longest_payload: usize,
-        (next_hops, netns, patience): (&NextHops, Option<&str>, Duration),
+        (next_hops, patience): (&NextHops, Duration),
     ) -> Result<Self, PlaneError> {
         path.check(request.local.is_ipv6())?;
         let mut request = request.clone();
@@ -52,7 +52,7 @@ impl Way {
         let frames = match path {
             ForwardPath::Frames(path) => {
                 let ends = (socket.local(), request.peer.unwrap_or(request.local));
-                let frames = Frames::open(&request, ends, path, longest_payload, (next_hops, netns, patience))?;
+                let frames = Frames::open(&request, ends, path, longest_payload, (next_hops, patience))?;
                 Some(Box::new(frames))
             }
             ForwardPath::Routed | ForwardPath::Segments(_) => None,
