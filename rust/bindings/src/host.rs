@@ -11,7 +11,7 @@ use twoway_plane::managed;
 use twoway_plane::reflector::counters::OwnCounter;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::{DISTRIBUTIONS, OWN_GAUGES};
-use twoway_plane::sample::{SampleFlag, SampleStatus, TimestampSource};
+use twoway_plane::sample::{DepartureSource, SampleFlag, SampleStatus, TimestampSource};
 use twoway_plane::sender::bulk::OwnFault;
 use twoway_plane::sender::event::EventKind;
 use twoway_plane::sender::handle::Notable;
@@ -73,6 +73,7 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("sample_status", SampleStatus::NAMES)?;
     catalogue.set_item("sample_flags", SampleFlag::NAMES)?;
     catalogue.set_item("timestamp_source", TimestampSource::NAMES)?;
+    catalogue.set_item("departure_source", DepartureSource::NAMES)?;
     catalogue.set_item("events", EventKind::NAMES)?;
     catalogue.set_item("news", Notable::NAMES)?;
     catalogue.set_item("own_faults", OwnFault::NAMES)?;

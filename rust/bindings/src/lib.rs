@@ -14,6 +14,7 @@ mod samples;
 mod sender;
 mod steering;
 mod summary;
+mod tlvs;
 
 use pyo3::pymodule;
 
@@ -45,6 +46,8 @@ mod _native {
     use super::steering::{PathComparison, lag_members, make_frame, make_routing_header};
     #[pymodule_export]
     use super::summary::{Distribution, IntervalSummary};
+    #[pymodule_export]
+    use super::tlvs::TlvRequests;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -14,6 +14,7 @@ use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::event::EventKind;
 use twoway_plane::sender::handle::Shared;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
+use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSender, SessionSpec};
 use twoway_plane::sys::{SocketRequest, SystemClock, TimestampMode};
 use twoway_wire::{
@@ -84,6 +85,8 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         stamp_wait_ns: 50_000_000,
         attribution_wait_ns: i64::MAX,
         attribution_capacity: 4096,
+        follow_up_wait_ns: 0,
+        replies_asked: 1,
         start: WallNanos(0),
     };
     let session = SessionSpec {
@@ -93,6 +96,7 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         timestamp_format: TimestampFormat::Ntp,
         payload_len: 100,
         padding: Padding { random: true, symmetrical_size: true, server_octets: None, reflected: 0 },
+        tlvs: TlvPlan::default(),
         one_way: false,
         count,
         spacing: Spacing::Periodic,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
 from twoway.cli.arguments import Parser, value_of
+from twoway.cli.ping_tlvs import TlvArguments, add_tlv_options, tlvs_from
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.managed import MODES
@@ -35,7 +34,7 @@ examples:
 """
 
 
-class PingArguments(argparse.Namespace):
+class PingArguments(TlvArguments):
     """The options as parsed, with their types."""
 
     target: str
@@ -255,6 +254,8 @@ def ping_parser() -> Parser:
         help="TWAMP Light, TWAMP: the far end says which DSCP and ECN arrived (RFC 7750)",
     )
 
+    add_tlv_options(parser)
+
     add = parser.add_argument_group("clock and sockets").add_argument
     add(
         "--timestamps",
@@ -371,7 +372,9 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         dscp_ecn=dscp_ecn,
         ttl=options.ttl,
         ssid=ssid,
-        key=key,
+        key=None if options.tlv_hmac else key,
+        tlvs=tlvs_from(options, key),
+        tlv_key=key if options.tlv_hmac else None,
         source=source,
         source_port=options.source_port,
         interface=interface,
@@ -414,6 +417,8 @@ OPTIONS = {
     "timeout_ns": "-W",
     "timestamp_format": "--clock-format",
     "timestamps": "--timestamps",
+    "tlv_hmac": "--tlv-hmac",
+    "tlvs": "--tlv",
     "ttl": "-t",
 }
 """Field that a `ConfigError` names -> the option that a person wrote."""

@@ -33,7 +33,7 @@ class Field(Generic[T]):
 
     name: str
     type: str
-    """A JSON type: `integer`, `number`, `string` or `boolean`."""
+    """A JSON type: `integer`, `number`, `string`, `boolean` or `array`."""
     unit: str
     description: str
     read: Callable[[T], JsonValue]
@@ -42,6 +42,8 @@ class Field(Generic[T]):
     values: tuple[str, ...] = ()
     """All values there are, if they are few."""
     bounds: tuple[int | None, int | None] = (None, None)
+    items: str = ""
+    """The JSON type of the items of an array."""
 
 
 def document_of(fields: Sequence[Field[T]], subject: T) -> dict[str, JsonValue]:
@@ -123,6 +125,23 @@ REQUESTED: tuple[Field[SessionDescription], ...] = (
         "Whether the reflector numbers its replies, as asked.",
         lambda s: s.reflector_mode,
         values=("auto", "stateless", "stateful"),
+    ),
+    Field(
+        "tlvs",
+        "array",
+        "names",
+        "STAMP TLVs asked for, by their registered names.",
+        lambda s: list(s.tlvs),
+        items="string",
+    ),
+    Field(
+        "reply_dscp",
+        "integer",
+        "number",
+        "DSCP that replies were asked to bear; null: that of what is sent.",
+        lambda s: s.reply_dscp,
+        optional=True,
+        bounds=(0, 63),
     ),
     Field("path", "string", "name", "The way there: plain, or segments, labels or link.", lambda s: s.path),
 )

@@ -207,6 +207,8 @@ def _field(field: Field[T]) -> Schema:
     }
     if field.values:
         body["enum"] = [*field.values, *([None] if field.optional else [])]
+    if field.items:
+        body["items"] = {"type": field.items}
     low, high = field.bounds
     if low is not None:
         body["minimum"] = low
@@ -283,10 +285,10 @@ def _metric(metric: Metric) -> Schema:
         case Kind.RATIO:
             return {"type": ["number", "null"], "description": described, "minimum": 0}
         case Kind.COUNTER | Kind.FACT:
-            kind = "boolean" if metric.unit is Unit.STATE else "integer"
+            kind = {Unit.STATE: "boolean", Unit.TEXT: "string"}.get(metric.unit, "integer")
             nullable = metric.read is not None or metric.kind is Kind.FACT
             body: Schema = {"type": [kind, "null"] if nullable else kind, "description": described}
-            return body if kind == "boolean" else {**body, "minimum": 0}
+            return {**body, "minimum": 0} if kind == "integer" else body
 
 
 def _distribution() -> Schema:

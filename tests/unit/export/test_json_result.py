@@ -144,6 +144,8 @@ def test_what_was_requested_stands_beside_what_was_obtained() -> None:
         "timeout_ns": 1_000_000_000,
         "timestamps": "hardware",
         "reflector_mode": "auto",
+        "tlvs": [],
+        "reply_dscp": None,
         "path": "plain",
     }
     assert found["session"]["obtained"] == {"timestamps": "kernel"}

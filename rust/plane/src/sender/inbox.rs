@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc::SyncSender;
 
+use twoway_wire::tlv::AccessReport;
+
 use super::bulk::Inquiry;
 use super::worker::Session;
 use crate::clock::Moment;
@@ -28,6 +30,8 @@ pub(super) enum Command {
     Interval(u64, SyncSender<Summary>),
     /// Ask many.
     Ask(Box<Inquiry>),
+    /// Report that state of the access network from the next packet on.
+    Report(u64, AccessReport),
     /// How far its schedule got.
     Progress(u64, SyncSender<Progress>),
     /// End the thread.

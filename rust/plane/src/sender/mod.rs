@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use twoway_wire::tlv::AccessReport;
+
 use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
@@ -257,6 +259,12 @@ impl Sender {
     /// Ends at once.
     pub fn abort(&self) {
         self.thread.tell(Command::Abort(self.id));
+    }
+
+    /// Reports that state of the access network from the next packet on (RFC 8972 section 4.6). Means nothing to a session
+    /// that was opened without an Access Report.
+    pub fn report_access(&self, report: AccessReport) {
+        self.thread.tell(Command::Report(self.id, report));
     }
 
     /// Whether its last packet is decided.

@@ -218,6 +218,11 @@ impl Worker {
                     }
                     worker.settle(at);
                 }),
+                Command::Report(id, report) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        session.engine.report_access(report);
+                    }
+                }),
                 Command::Remove(id) => self.with(id, Self::remove),
                 Command::Summary(id, reply) => self.with(id, |worker, at| {
                     let wall = worker.clock.wall();
