@@ -1,4 +1,4 @@
-"""Several paths measured at once: what happens on a segment shows in the figures of the path that uses it, and in no other.
+"""Several paths measured at once: what happens on a segment shows in the figures of the path over it, and in no other.
 
 The forwarder sits in the link from a to c: `c` is impaired there, `d` and `plain` are not.
 """

@@ -57,9 +57,10 @@ impl Fate {
             }
             SampleStatus::LostForward | SampleStatus::LostBackward | SampleStatus::LostUnattributed => Self::Lost,
             SampleStatus::NotSent | SampleStatus::Pending => Self::Void,
-            SampleStatus::DuplicateForward | SampleStatus::DuplicateBackward | SampleStatus::DuplicateUnattributed => {
-                return None;
-            }
+            SampleStatus::DuplicateForward
+            | SampleStatus::DuplicateBackward
+            | SampleStatus::DuplicateUnattributed
+            | SampleStatus::FurtherReply => return None,
         })
     }
 }

@@ -208,7 +208,7 @@ DIFFERENCE: tuple[Field[Difference], ...] = (
         "estimate",
         "number",
         "ns, or for loss a share",
-        "Value of the path less that of the reference: pseudomedian of the parts' means, of loss the share; null: no pairs.",
+        "Value of the path less the reference's: pseudomedian of the parts' means, of loss the share; null: no pairs.",
         lambda d: d.estimate,
         optional=True,
     ),
