@@ -79,6 +79,15 @@ def test_examples_run(path: Path, example: str) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_tests_that_are_named_exist(path: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", path.read_text()))
+    if not named:
+        return
+    source = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert {one for one in named if f"def {one}(" not in source} == set()
+
+
 def test_every_decision_is_listed() -> None:
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text()
