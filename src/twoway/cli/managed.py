@@ -21,7 +21,6 @@ from twoway.drivers.managed_measurement import ManagedMeasurement
 from twoway.drivers.managed_plane import SenderPlane
 from twoway.drivers.plane import local_clock
 from twoway.errors import EXIT_ERROR, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError, KeyFileError, TwowayError
-from twoway.path import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +65,7 @@ def _check(options: PingArguments) -> None:
     ):
         if given:
             raise ConfigError(option, f"it is STAMP's: {options.protocol.upper()} has --key-file")
-    if options.path is not PLAIN:
+    if options.path:
         protocol = options.protocol.upper()
         raise ConfigError("--path", f"{protocol} packets go as they are routed: paths are for STAMP and light")
     one_way = options.protocol == "owamp"

@@ -57,6 +57,10 @@ def run(arguments: list[str]) -> int:
             from twoway.cli.managed import ping_managed
 
             return ping_managed(options)
+        if len(options.path) > 1:
+            from twoway.cli.ping_paths import ping_paths
+
+            return ping_paths(options)
         return _ping(options)
     except ConfigError as error:
         if error.field not in OPTIONS:

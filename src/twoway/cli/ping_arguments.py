@@ -8,9 +8,8 @@ from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.managed import MODES
 from twoway.config.measurement import Measurement
-from twoway.config.path import parse_path
+from twoway.config.path import NamedPath, named_paths
 from twoway.errors import ConfigError
-from twoway.path import PLAIN, ForwardPath
 
 _DESCRIPTION = """\
 Measure the path to a Session-Reflector with STAMP or TWAMP Light, or to a Server with TWAMP or OWAMP:
@@ -56,7 +55,7 @@ class PingArguments(TlvArguments):
     source: str | None
     source_port: int
     netns: str | None
-    path: ForwardPath
+    path: list[str]
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
@@ -179,10 +178,11 @@ def ping_parser() -> Parser:
     add("--vrf", metavar="NAME", help="VRF to send in")
     add(
         "--path",
-        type=value_of(parse_path),
-        default=PLAIN,
+        action="append",
+        default=[],
         metavar="PATH",
-        help="way there: srv6:SID,SID,…, mpls:LABEL,LABEL,…[@GATEWAY][%%IFACE], link:IFACE or plain (plain)",
+        help="way there: srv6:SID,SID,…, mpls:LABEL,LABEL,…[@GATEWAY][%%IFACE], link:IFACE or plain; NAME=PATH twice "
+        "and more measures several at once (plain)",
     )
     add("--netns", metavar="NAME", help="network namespace to send in (`ip netns`, or a path); needs root")
 
@@ -336,6 +336,11 @@ def sending_from(options: PingArguments) -> tuple[str | None, str | None]:
     return interface, source
 
 
+def paths_of(options: PingArguments) -> tuple[NamedPath, ...]:
+    """The paths to measure, at least one. Raises `ConfigError`."""
+    return named_paths(options.path, [])
+
+
 def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measurement:
     """What was asked for. Raises `ConfigError`."""
     for option, given in (
@@ -374,7 +379,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         source_port=options.source_port,
         interface=interface,
         netns=options.netns,
-        path=options.path,
+        path=paths_of(options)[0].path,
         timestamps=options.timestamps,
         clock_format=options.clock_format,
         reflector_mode=options.reflector_mode,

@@ -21,6 +21,7 @@ examples:
 """
 _NAMES = {
     "result": "the document of `twoway ping --json`",
+    "paths": "the document of `twoway ping --json` with several paths",
     "record": "one line of `twoway ping --ndjson`",
     "reflector": "one line of `twoway reflector --json`",
     "config": "the configuration of `twoway run`",
@@ -60,6 +61,7 @@ def _schema(name: str) -> Mapping[str, object]:
 
     schemas = {
         "result": schema.result_schema,
+        "paths": schema.paths_schema,
         "record": schema.record_schema,
         "reflector": schema.reflector_schema,
         "server": schema.server_schema,

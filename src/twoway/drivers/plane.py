@@ -160,16 +160,17 @@ class RunningMeasurement:
     `measure`, `stream` and the command line all run on this.
     """
 
-    def __init__(self, measurement: Measurement, address: Address) -> None:
-        """Open the socket. Raises `ConfigError` or `PlaneError`."""
+    def __init__(self, measurement: Measurement, address: Address, plane: _native.Plane | None = None) -> None:
+        """Open the socket, on a plane of its own if none is given. Raises `ConfigError` or `PlaneError`."""
         self._measurement = measurement
         self._spec = session_spec(measurement, address, _NEXT_HOP_PATIENCE_NS)
-        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
+        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll) if plane is None else plane
         try:
             native = sender_spec(self._spec)
             self._sender = self._plane.open_sender(native)
         except BaseException:
-            self._plane.close()
+            if plane is None:
+                self._plane.close()
             raise
         self._events: list[Event] = []
         self._deadline_ns: int | None = None
@@ -211,13 +212,16 @@ class RunningMeasurement:
     ) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Send the first packet now."""
+    def start(self, at_monotonic_ns: int | None = None) -> None:
+        """Send the first packet now, or when the monotonic clock reads that."""
         measurement = self._measurement
         if measurement.duration_ns is not None and measurement.schedule != "periodic":
             # A periodic schedule has its duration in the count; the random one ends by the clock.
             self._deadline_ns = time.monotonic_ns() + measurement.duration_ns
-        self._sender.start()
+        if at_monotonic_ns is None:
+            self._sender.start()
+        else:
+            self._sender.start_at_monotonic(at_monotonic_ns)
 
     def stop(self) -> None:
         """Send no more, and go on waiting for replies as long as they may be in time."""
