@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from twoway.cli.ping_arguments import ping_parser
-from twoway.cli.reflector import reflector_parser
-from twoway.cli.server import server_parser
+from twoway.cli.parsers import parsers
 from twoway.config.keyfile import parse_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SYNOPSES = {"ping": ping_parser(), "reflector": reflector_parser(), "server": server_parser()}
+SYNOPSES = parsers()
 _EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
-_COMMAND = re.compile(r"twoway (ping|reflector|server)\b((?:[^\n|>`#]|\\\n)*)")
+_COMMAND = re.compile(rf"twoway ({'|'.join(SYNOPSES)})\b((?:[^\n|>`#]|\\\n)*)")
 _OPTION = re.compile(r"(?<![\w-])--?[A-Za-z46][\w-]*")
 
 

@@ -30,12 +30,17 @@ class _Arguments(argparse.Namespace):
     json: bool
 
 
-def run(arguments: list[str]) -> int:
-    """The command. Returns its exit code."""
+def capabilities_parser() -> Parser:
+    """All options of the command."""
     parser = Parser("twoway capabilities", "[IFACE]", _DESCRIPTION, _EPILOG)
     parser.add_argument("interface", metavar="IFACE", nargs="?", help="interface to try too")
     parser.add_argument("--json", action="store_true", help="one JSON document")
-    options = parser.parse_args(arguments, _Arguments())
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """The command. Returns its exit code."""
+    options = capabilities_parser().parse_args(arguments, _Arguments())
 
     from twoway.drivers.plane import capabilities
 

@@ -35,13 +35,17 @@ class _Arguments(argparse.Namespace):
     name: str
 
 
-def run(arguments: list[str]) -> int:
-    """The command. Returns its exit code."""
+def schema_parser() -> Parser:
+    """All options of the command."""
     parser = Parser("twoway schema", "NAME", _DESCRIPTION, _EPILOG)
     named = "; ".join(f"{name}: {what}" for name, what in _NAMES.items())
     parser.add_argument("name", metavar="NAME", choices=tuple(_NAMES), help=named)
-    options = parser.parse_args(arguments, _Arguments())
+    return parser
 
+
+def run(arguments: list[str]) -> int:
+    """The command. Returns its exit code."""
+    options = schema_parser().parse_args(arguments, _Arguments())
     sys.stdout.write(json.dumps(_schema(options.name), indent=2) + "\n")
     return 0
 
