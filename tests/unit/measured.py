@@ -101,6 +101,7 @@ def session(**changes: object) -> SessionDescription:
         "tlvs": (),
         "reply_dscp": None,
         "path": "plain",
+        "return_path": None,
         "obtained": {},
     }
     return SessionDescription(**{**values, **changes})  # type: ignore[arg-type]  # tests name fields of known types

@@ -95,7 +95,10 @@ REMEDIES = {
     f"with {privilege('receive_buffer').capability}",
     "low_ports": f"a reflector on port 862 needs {_LOW_PORTS.capability}, or {_LOW_PORTS.instead}",
     "srv6": "segment routing over IPv6 needs a kernel with CONFIG_IPV6_SEG6_LWTUNNEL, and IPv6 switched on",
-    "packet_socket": f"only SR-MPLS paths need it: run with {privilege('packet_socket').capability}",
+    "srv6_receive": "only reflectors and replies at the end of SRv6 paths need it, unless the last segment removes the "
+    "header: `sysctl net.ipv6.conf.all.seg6_enabled=1 net.ipv6.conf.IFACE.seg6_enabled=1`",
+    "packet_socket": "only paths of mpls and link need it, and replies under labels: run with "
+    f"{privilege('packet_socket').capability}",
     "xdp": "only the reflector's offload needs it: a kernel with CONFIG_XDP_SOCKETS, and "
     f"{privilege('xdp').capability}",
     "net_admin": "only receive buffers beyond net.core.rmem_max and the cards' stamping need it",

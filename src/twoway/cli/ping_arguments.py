@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twoway.cli.arguments import Parser, value_of
 from twoway.cli.ping_tlvs import TlvArguments, add_tlv_options, tlvs_from
 from twoway.config import defaults, units
@@ -56,6 +58,7 @@ class PingArguments(TlvArguments):
     source_port: int
     netns: str | None
     path: list[str]
+    return_path: list[str]
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
@@ -183,6 +186,14 @@ def ping_parser() -> Parser:
         metavar="PATH",
         help="way there: srv6:SID,SID,…, mpls:LABEL,LABEL,…[@GATEWAY][%%IFACE], link:IFACE or plain; NAME=PATH twice "
         "and more measures several at once (plain)",
+    )
+    add(
+        "--return-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="way back that the reflector is asked for (RFC 9503): srv6:SID,SID,… or mpls:LABEL,LABEL,…, either with "
+        "@ADDR, address:ADDR, same-link or none; NAME=PATH for one of several paths",
     )
     add("--netns", metavar="NAME", help="network namespace to send in (`ip netns`, or a path); needs root")
 
@@ -338,7 +349,7 @@ def sending_from(options: PingArguments) -> tuple[str | None, str | None]:
 
 def paths_of(options: PingArguments) -> tuple[NamedPath, ...]:
     """The paths to measure, at least one. Raises `ConfigError`."""
-    return named_paths(options.path, [])
+    return named_paths(options.path, options.return_path)
 
 
 def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measurement:
@@ -354,6 +365,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
     ):
         if given:
             raise ConfigError(option, f"--protocol {options.protocol} negotiates nothing")
+    way = paths_of(options)[0]
     interface, source = sending_from(options)
     key, ssid = _key(options)
     dscp_ecn = options.tos if options.tos is not None else (options.dscp or 0) << 2
@@ -373,13 +385,13 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         ttl=options.ttl,
         ssid=ssid,
         key=None if options.tlv_hmac else key,
-        tlvs=tlvs_from(options, key),
+        tlvs=replace(tlvs_from(options, key), return_path=way.return_path),
         tlv_key=key if options.tlv_hmac else None,
         source=source,
         source_port=options.source_port,
         interface=interface,
         netns=options.netns,
-        path=paths_of(options)[0].path,
+        path=way.path,
         timestamps=options.timestamps,
         clock_format=options.clock_format,
         reflector_mode=options.reflector_mode,
@@ -407,6 +419,7 @@ OPTIONS = {
     "path": "--path",
     "payload_len": "-s",
     "receive_buffer": "--receive-buffer",
+    "return_path": "--return-path",
     "scope_id": "TARGET",
     "source": "-S",
     "source_port": "--source-port",

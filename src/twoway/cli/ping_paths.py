@@ -150,7 +150,10 @@ def ping_paths(options: PingArguments) -> int:
     conditions = conditions_of(options.fail_if)
     live = _live_of(options)
     base = measurement_from(options, keep_samples=True)
-    measurements = {way.name or str(way.path): replace(base, path=way.path) for way in paths_of(options)}
+    measurements = {
+        way.name or str(way.path): replace(base, path=way.path, tlvs=replace(base.tlvs, return_path=way.return_path))
+        for way in paths_of(options)
+    }
     kept: dict[str, list[SampleBatch]] | None = {name: [] for name in measurements} if options.samples else None
 
     from twoway.drivers.path_set import RunningPathSet

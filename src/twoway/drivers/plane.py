@@ -64,8 +64,7 @@ def local_clock() -> dict[str, int | None]:
 
 def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
     """The complete test-session for what was asked. Raises `ConfigError`."""
-    if measurement.path.kind == "srv6" and address.family != 6:
-        raise ConfigError("path", f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
+    _check_family(measurement, address)
     if measurement.source is not None and numeric_family(measurement.source) is None:
         raise ConfigError("source", f"{measurement.source!r} is no numeric address")
     if measurement.source is not None and numeric_family(measurement.source) != address.family:
@@ -104,6 +103,16 @@ def session_spec(measurement: Measurement, address: Address, next_hop_patience_n
         payload_grows=measurement.payload_len is None,
         next_hop_patience_ns=next_hop_patience_ns,
     )
+
+
+def _check_family(measurement: Measurement, address: Address) -> None:
+    """Refuse paths that packets of this family cannot take. Raises `ConfigError`."""
+    back = measurement.tlvs.return_path
+    for field, kind in (("path", measurement.path.kind), ("return_path", None if back is None else back.kind)):
+        if kind == "srv6" and address.family != 6:
+            raise ConfigError(field, f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
+    if back is not None and back.address is not None and numeric_family(back.address) != address.family:
+        raise ConfigError("return_path", f"{back.address} and {address.host} are not of the same address family")
 
 
 def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
@@ -201,6 +210,7 @@ class RunningMeasurement:
             tlvs=spec.tlvs.names,
             reply_dscp=spec.tlvs.class_of_service,
             path=str(spec.path),
+            return_path=None if spec.tlvs.return_path is None else str(spec.tlvs.return_path),
             obtained=self._sender.obtained,
         )
 

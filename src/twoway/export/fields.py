@@ -144,6 +144,14 @@ REQUESTED: tuple[Field[SessionDescription], ...] = (
         bounds=(0, 63),
     ),
     Field("path", "string", "name", "The way there: plain, or segments, labels or link.", lambda s: s.path),
+    Field(
+        "return_path",
+        "string",
+        "name",
+        "The way back that the reflector is asked for; null: none.",
+        lambda s: s.return_path,
+        optional=True,
+    ),
 )
 """What was asked of the test-session."""
 

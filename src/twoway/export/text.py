@@ -119,6 +119,8 @@ def _head(result: Result) -> list[str]:
         details.append("authenticated")
     if session.path != "plain":
         details.append(f"by {session.path}")
+    if session.return_path is not None:
+        details.append(f"back by {session.return_path}")
     if session.tlvs:
         details.append(f"asks for {', '.join(session.tlvs)}")
     return [*lines, *([", ".join(details)] if details else []), *_outages(result)]
