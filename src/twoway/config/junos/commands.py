@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from twoway.config.junos.statement import Statement
 
@@ -60,10 +60,8 @@ def followed(lines: Iterable[Statement]) -> tuple[Statement, ...]:
                 here = before.pop() if before else ()
             case _:
                 one = replace(one, words=(*place, *one.words))
-        if one.command == "delete":
-            found = [_deleted(earlier, one) for earlier in found]
         found.append(one)
-    return tuple(_deactivated(found))
+    return tuple(_deactivated(_deleted(found)))
 
 
 def _up(here: tuple[str, ...], words: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,9 +71,23 @@ def _up(here: tuple[str, ...], words: tuple[str, ...]) -> tuple[str, ...]:
     return here
 
 
-def _deleted(earlier: Statement, by: Statement) -> Statement:
-    gone = earlier.command == "set" and earlier.deleted is None and earlier.words[: len(by.words)] == by.words
-    return replace(earlier, deleted=by.line) if gone else earlier
+def _deleted(found: list[Statement]) -> list[Statement]:
+    """Each with the line of the first `delete` that came after it and names it, or what it is in."""
+    gone: dict[tuple[str, ...], int] = {}
+    after = []
+    for one in reversed(found):
+        if one.command == "delete":
+            gone[one.words] = one.line
+        elif one.command == "set" and gone:
+            lines = [gone[place] for place in _places(one) if place in gone]
+            one = replace(one, deleted=min(lines, default=None))
+        after.append(one)
+    return after[::-1]
+
+
+def _places(one: Statement) -> Iterator[tuple[str, ...]]:
+    """All that it is in, and itself."""
+    return (one.words[:length] for length in range(len(one.words) + 1))
 
 
 def _deactivated(found: list[Statement]) -> list[Statement]:
@@ -88,8 +100,6 @@ def _deactivated(found: list[Statement]) -> list[Statement]:
     if not off:
         return found
     return [
-        replace(one, inactive=any(one.words[:length] in off for length in range(len(one.words) + 1)))
-        if one.command == "set"
-        else one
+        replace(one, inactive=any(place in off for place in _places(one))) if one.command == "set" else one
         for one in found
     ]
