@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .asking import Served
 
 EVERY = list(operations())
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Anything(KeptOfOne):
