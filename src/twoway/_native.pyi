@@ -75,6 +75,9 @@ class SampleBatch:
     @property
     def t1_source(self) -> Column: ...
     @property
+    def t3_source(self) -> Column:
+        """Codes of `catalogue()["departure_source"]` ("B")."""
+    @property
     def t4_source(self) -> Column: ...
     @property
     def sender_ttl(self) -> Column: ...
@@ -149,6 +152,10 @@ class IntervalSummary:
     def dscp_ecns(self) -> dict[str, dict[int, int]]: ...
     """For "far" and "returned": traffic class octet -> packets."""
     @property
+    def location(self) -> dict[str, int | str]:
+        """What the far end sees of the last hop (RFC 8972 section 4.2), empty where it has not said: `source`,
+        `source_port`, `destination`, `destination_port`, `source_mac`, each where it is known."""
+    @property
     def clock_steps(self) -> list[tuple[int, int]]: ...
     """(wall time in ns, step in ns) of each step of the local clock; at most 16 are kept, all are counted."""
     def merge(self, other: IntervalSummary, /) -> IntervalSummary: ...
@@ -219,9 +226,44 @@ class SenderSpec:
         """The same as whole frames, under a label stack (top first) or, by a named interface, under none. They go to
         `gateway`, or as the kernel would route to the target. Opening waits at most `next_hop_patience_ns` for the next
         hop's link-layer address. Raises `ConfigError` for labels that cannot be segments."""
+    def with_tlvs(self, requests: TlvRequests, /, *, grow: bool) -> SenderSpec:
+        """The same with STAMP TLVs, the rest of the payload filled with Extra Padding. With `grow`, the payload becomes
+        as long as they need if it is shorter. Raises `ConfigError`."""
+    @property
+    def payload_len(self) -> int:
+        """Octets of UDP payload of each packet."""
     def grouped(self, count: int, pause_ns: int, /) -> SenderSpec:
         """The same with a pause: after each `count` packets the next gap is `pause_ns`. A packet that could not be sent
         counts as one of its group."""
+
+@final
+class TlvRequests:
+    """STAMP TLVs to ask for."""
+
+    def __new__(
+        cls,
+        *,
+        location: bool,
+        timestamp_information: bool,
+        class_of_service: int | None,
+        direct_measurement: bool,
+        access_report: tuple[str, int, int, int] | None,
+        follow_up: bool,
+        destination_node: str | None,
+        return_path: tuple[str, str | None, Sequence[int], Sequence[str]] | None,
+        micro_session: tuple[int, int] | None,
+        control: tuple[int, int, int] | None,
+        layer_2_group: tuple[bytes, bytes] | None,
+        layer_3_group: tuple[str, int] | None,
+        fixed_header: bool,
+        extension_headers: Sequence[int],
+        hmac: bool,
+        hmac_key: bytes | None,
+    ) -> Self:
+        """`access_report`: (network, return code, timer in ns, retransmissions). `return_path`: (`none`, `same-link`,
+        `address`, `mpls` or `srv6`; address, labels, segments). `control`: (length, count, interval in ns). Groups:
+        (mask, group) and (prefix, prefix length). `hmac_key`: where packets are not authenticated themselves.
+        """
 
 @final
 class OneWaySenderSpec:
@@ -466,6 +508,8 @@ class Sender:
         the end. Skip Ranges are of OWAMP alone."""
     def stop(self) -> None:
         """Send no more; replies are still awaited for the timeout. Idempotent."""
+    def report_access(self, access: str, return_code: int, /) -> None:
+        """Report that state of the access network from the next packet on. Raises `ConfigError`."""
     def abort(self) -> None:
         """Stop at once: packets still awaited become pending, not lost."""
     @property
@@ -769,6 +813,22 @@ def encode_test_packet(
 ) -> bytes: ...
 def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tuple[bytes, bytes]:
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
+
+@final
+class PathComparison:
+    """Compares paths that were measured at the same moments, slot by slot."""
+
+    def __new__(cls, *, paths: int) -> Self: ...
+    def add(self, path: int, batch: SampleBatch, /) -> None:
+        """Takes samples of the path of that number, in the order in which its Session-Sender gave them."""
+    @property
+    def unpaired(self) -> int:
+        """Slots of which some path was not heard of in time to be compared."""
+    def differences(
+        self,
+    ) -> list[tuple[int, str, int, int, float | None, tuple[float, float] | None, float | None, float | None]]:
+        """(path, a name of `catalogue()["compared"]`, pairs, stretches, estimate, interval, p-value, p-value adjusted
+        for the number of paths) of each path but the first; times in ns, loss as a share. None: not enough pairs."""
 
 def make_frame(
     payload: bytes,

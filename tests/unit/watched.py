@@ -51,6 +51,7 @@ def next_hop_view(name: str, *, up: bool = True) -> NextHopView:
         sla_source="stamp",
         tests=("core-fra/voice",),
         require=1,
+        use_when="pass",
         state="up" if up else "down",
         used=up,
         active=up,

@@ -13,6 +13,7 @@ use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::{Group, Spacing};
 use twoway_plane::sender::bulk::Packed;
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
+use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
 use twoway_plane::watch::{Finding, Limit, Metric};
@@ -24,6 +25,7 @@ use crate::owamp::OneWaySenderSpec;
 use crate::packet;
 use crate::samples::SampleBatch;
 use crate::summary::IntervalSummary;
+use crate::tlvs::{self, TlvRequests};
 
 /// The longest UDP payload that fits an IPv4 packet.
 pub(crate) const LONGEST_PAYLOAD: usize = 65_507;
@@ -58,6 +60,12 @@ pub(crate) fn timestamps(name: &str) -> PyResult<TimestampMode> {
         "hardware" => Ok(TimestampMode::Hardware),
         other => Err(errors::field("timestamps", format!("{other:?} is none of kernel, hardware, user"))),
     }
+}
+
+/// Two timeouts of packets, as many as there will be at the most.
+fn ring(timeout_ns: i64, interval_ns: i64, count: Option<u64>) -> usize {
+    let ring = (timeout_ns.saturating_mul(2) / interval_ns + 8).min(LARGEST_RING) as u64;
+    count.map_or(ring, |count| ring.min(count.max(1))) as usize
 }
 
 /// How packets are spaced, by name.
@@ -155,11 +163,8 @@ impl SenderSpec {
             TimestampMode::Kernel => TimestampSource::Kernel,
             TimestampMode::Hardware => TimestampSource::Hardware,
         };
-        // Two timeouts of packets, as many as there will be at the most.
-        let ring = (timeout_ns.saturating_mul(2) / interval_ns + 8).min(LARGEST_RING) as u64;
-        let ring = count.map_or(ring, |count| ring.min(count.max(1))) as usize;
         let ledger = LedgerSpec {
-            ring,
+            ring: ring(timeout_ns, interval_ns, count),
             timeout_ns,
             reflector_mode,
             timestamp_format,
@@ -167,6 +172,8 @@ impl SenderSpec {
             stamp_wait_ns: STAMP_WAIT.as_nanos() as i64,
             attribution_wait_ns: if count.is_some() { i64::MAX } else { ATTRIBUTION_WAIT.as_nanos() as i64 },
             attribution_capacity: ATTRIBUTION_CAPACITY,
+            follow_up_wait_ns: 0,
+            replies_asked: 1,
             start: WallNanos(0),
         };
         let session = SessionSpec {
@@ -176,6 +183,7 @@ impl SenderSpec {
             timestamp_format,
             payload_len,
             padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None, reflected: 0 },
+            tlvs: TlvPlan::default(),
             one_way: false,
             count,
             spacing,
@@ -257,6 +265,21 @@ impl SenderSpec {
         self.on(ForwardPath::Frames(FramePath { labels, gateway, interface }), next_hop_patience_ns)
     }
 
+    /// The same with STAMP TLVs, the rest of the payload filled with Extra Padding. With `grow`, the payload becomes as long
+    /// as they need if it is shorter.
+    #[pyo3(signature = (requests, /, *, grow))]
+    fn with_tlvs(&self, requests: &TlvRequests, grow: bool) -> PyResult<Self> {
+        let mut spec = self.0.clone();
+        requests.ask(&mut spec, grow)?;
+        Ok(Self(spec))
+    }
+
+    /// Octets of UDP payload of each packet.
+    #[getter]
+    fn payload_len(&self) -> usize {
+        self.0.session.payload_len
+    }
+
     /// The same with a pause after each `count` packets.
     #[pyo3(signature = (count, pause_ns, /))]
     fn grouped(&self, count: u64, pause_ns: i64) -> PyResult<Self> {
@@ -335,6 +358,13 @@ impl Sender {
     /// Ends at once.
     fn abort(&self) {
         self.0.abort();
+    }
+
+    /// Reports that state of the access network from the next packet on.
+    #[pyo3(signature = (access, return_code, /))]
+    fn report_access(&self, access: &str, return_code: u8) -> PyResult<()> {
+        self.0.report_access(tlvs::access_report(access, return_code)?);
+        Ok(())
     }
 
     #[getter]

@@ -517,7 +517,7 @@ impl Watch {
                 self.note(&Fact::Overdue, true);
                 self.note(&Fact::Lost(None), false);
             }
-            SampleStatus::NotSent | SampleStatus::Pending => {}
+            SampleStatus::NotSent | SampleStatus::Pending | SampleStatus::FurtherReply => {}
         }
     }
 

@@ -107,7 +107,7 @@ class ConnectionFamily(Family):
 
 @dataclass(frozen=True, slots=True)
 class RouteFamily(Family):
-    """Of each tracked route: labels `prefix` and `instance`."""
+    """Of each tracked route: labels `prefix` and `routing_instance`."""
 
     read: Callable[[RouteView], Iterable[Sample]] = lambda _view: ()
 
@@ -340,6 +340,10 @@ def _next_hops(read: Callable[[NextHopView], int | None]) -> Callable[[RouteView
     return samples
 
 
+def _unavailable(view: RouteView) -> bool:
+    return not any(hop.used for hop in view.next_hops) and any(hop.use_when == "pass" for hop in view.next_hops)
+
+
 def _up(hop: NextHopView) -> int | None:
     return None if hop.state in ("unknown", "untracked") else int(hop.state == "up")
 
@@ -425,6 +429,8 @@ CONNECTION: tuple[ConnectionFamily, ...] = (
 ROUTE: tuple[RouteFamily, ...] = (
     RouteFamily("twoway_route_active", _G, "Whether the kernel's table has the tracked route.",
         read=lambda view: _only(int(view.kernel is not None))),
+    RouteFamily("twoway_route_unavailable", _G, "Whether no next hop is good of a route that is no mere backup.",
+        read=lambda view: _only(int(_unavailable(view)))),
     RouteFamily("twoway_route_degraded", _G, "Whether the kernel's table has other next hops than was decided.",
         read=lambda view: _only(int(view.state == "degraded" and not view.dry_run))),
     RouteFamily("twoway_route_held", _G, "Whether the route is held for maintenance.",
@@ -497,7 +503,7 @@ SUMMARY: tuple[SummaryFamily, ...] = (
 SCOPES: Mapping[str, tuple[tuple[str, ...], tuple[Family, ...]]] = {
     "The daemon": ((), DAEMON),
     "Each control connection of the client": (("connection",), CONNECTION),
-    "Each tracked route": (("prefix", "instance"), ROUTE),
+    "Each tracked route": (("prefix", "routing_instance"), ROUTE),
     "Each test-session, as it is now": (("connection", "session"), GLANCE),
     "Each test-session, since the daemon started": (("connection", "session"), SUMMARY),
 }

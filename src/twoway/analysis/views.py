@@ -208,6 +208,8 @@ class NextHopView:
     """Test-sessions that decide about it, as CONTROL-CONNECTION/TEST-SESSION."""
     require: int
     """So many of them must be good."""
+    use_when: str
+    """`pass`; `fail` for one that is used while they are not."""
     state: str
     """What was decided: `up`, `down`, `suppressed` (damping), `unknown` before the first result, or `untracked`."""
     used: bool

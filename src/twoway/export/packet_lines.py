@@ -67,6 +67,8 @@ class PacketLines:
             remarks = [text for flag, text in _REMARKS.items() if flags & flag]
             if status == Status.LATE:
                 remarks.insert(0, f"late: after {setting(self._session.timeout_ns)}")
+            elif status == Status.FURTHER_REPLY:
+                remarks.insert(0, "further reply")
             elif status in DUPLICATE:
                 direction = Status(status).name.lower().removeprefix("duplicate_")
                 remarks.insert(0, "duplicate" + ("" if direction == "unattributed" else f" {direction}"))

@@ -137,7 +137,7 @@ def _routes(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
     for family in ROUTE:
         yield renderer.begin(family)
         for view in views:
-            head = (("prefix", view.destination), ("instance", view.instance))
+            head = (("prefix", view.destination), ("routing_instance", view.instance))
             pieces = (
                 renderer.sample((*head, *zip(family.labels, values, strict=True)), value)
                 for values, value in family.read(view)

@@ -216,6 +216,9 @@ class Tracking:
             self._want(decision.key)
         self._tell_turned(turned, now)
         self._tell_decisions(decisions)
+        for judgement in turned:
+            for route in self._policy.routes_of(judgement):
+                self._tell_available(route, judgement.reason)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -311,10 +314,15 @@ class Tracking:
             would = "dry run, would be " if route.plan.dry_run else ""
             message = f"{would}{before} -> {after}: {decision.reason}"
             self._say("route-changed", decision.key, State.ONCE, message, decision.after)
-            if not decision.after:
-                self._raise("route-unavailable", decision.key, f"no next hop is good: {decision.reason}")
-            else:
-                self._clear("route-unavailable", decision.key, f"{after} is good", decision.after)
+            self._tell_available(route, decision.reason)
+
+    def _tell_available(self, route: TrackedRoute, why: str) -> None:
+        key = route.plan.key
+        if route.in_use:
+            names = route.names(route.in_use)
+            self._clear("route-unavailable", key, f"{', '.join(names)} is good", names)
+        elif route.unavailable and ("route-unavailable", key) not in self._raised:
+            self._raise("route-unavailable", key, f"no next hop is good: {why}")
 
     # What the kernel says (`kernel.installer.Listener`).
 
@@ -441,6 +449,7 @@ class Tracking:
             sla_source=", ".join(source for source in sources if source),
             tests=["/".join(test) for test in tests],
             require=0 if judgement is None else judgement.plan.require,
+            use_when="fail" if judgement is not None and judgement.plan.inverted else "pass",
             state="untracked" if judgement is None else judgement.word,
             used=used,
             active=plan.name in (status.in_kernel or ()),

@@ -19,18 +19,18 @@ AGE = "2026-01-02 03:04:05"
 def test_everything_of_each_route() -> None:
     head = "Next hop|SLA source|SLA test|State|Decided|Flaps|Changed (UTC)|Reason"
     down = f"down, penalty 1000, up in 12.3 s|1|{AGE}|core-fra/voice: loss 34% over 10s, limit 10%"
+    settings = "metric 1, preference 1, tag 7, kernel's metric 1"
     lines = show_routes.detail(VIEWS)
     assert [re.sub("  +", "|", line.strip()) for line in lines] == [
         "Routing table: main",
-        "Destination: 203.0.113.0/24, metric 1, preference 1, tag 7, kernel's metric 1",
+        f"Destination: 203.0.113.0/24, {settings}",
         f"State: active, 2 changes, last at {AGE} UTC",
         "Reason: core-fra/voice: loss 34% over 10s, limit 10%",
         head,
         f"192.0.2.1|stamp|core-fra/voice|active|up|0|{AGE}|core-fra/voice: loss 0% over 10s, limit 10%",
         f"192.0.2.2|stamp|core-fra/voice|inactive|{down}",
         "Routing table: blue",
-        "Destination: 2001:db8::/32, routing instance blue, metric 1, preference 1, tag 7, kernel's metric 1, "
-        "no preempt",
+        f"Destination: 2001:db8::/32, routing instance blue, {settings}, no preempt",
         f"State: inactive, held, 2 changes, last at {AGE} UTC",
         "Reason: core-fra/voice: loss 34% over 10s, limit 10%",
         head,

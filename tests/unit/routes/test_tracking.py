@@ -123,9 +123,34 @@ async def test_a_route_without_a_good_next_hop_is_an_alarm_until_there_is_one(sc
     await scene.hears(A, False)
     assert scene.wants() == ()
     assert scene.names()[-2:] == ["route-changed once", "route-unavailable raised"]
+    await scene.hears(A, False)
+    assert scene.names() == []
     assert scene.view().state == "inactive"
     await scene.hears(B, True)
     assert "route-unavailable cleared" in scene.names()
+    await scene.tracking.close()
+
+
+async def test_one_that_never_was_good_is_an_alarm_too(scene_of: Callable[..., Scene]) -> None:
+    scene = scene_of(two())
+    await scene.tracking.open()
+    await scene.hears(A, False)
+    assert scene.names() == ["next-hop-changed once"], "of the other nobody knows yet"
+    await scene.hears(B, False)
+    assert "route-unavailable raised" in scene.names()
+    await scene.tracking.close()
+
+
+async def test_a_backup_that_is_not_needed_is_no_alarm(scene_of: Callable[..., Scene]) -> None:
+    scene = scene_of(routes(route(PREFIX, hop(UP_B, track(A, inverted=True)))))
+    await scene.tracking.open()
+    await scene.hears(A, True)
+    await scene.hears(A, False)
+    assert scene.wants() == (UP_B,)
+    await scene.hears(A, True)
+    assert scene.wants() == ()
+    assert not [name for name in scene.names() if "unavailable" in name]
+    assert scene.view().next_hops[0].use_when == "fail"
     await scene.tracking.close()
 
 

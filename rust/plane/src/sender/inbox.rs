@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc::SyncSender;
 
+use twoway_wire::tlv::AccessReport;
+
 use super::bulk::Inquiry;
 use super::worker::Session;
 use crate::clock::Moment;
@@ -33,6 +35,8 @@ pub(super) enum Command {
     Follow(u64, Option<Box<Following>>),
     /// What it saw of the limits it looked out for goes on elsewhere.
     Bequeath(u64, SyncSender<Option<Watch>>),
+    /// Report that state of the access network from the next packet on.
+    Report(u64, AccessReport),
     /// How far its schedule got.
     Progress(u64, SyncSender<Progress>),
     /// End the thread.

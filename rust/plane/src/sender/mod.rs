@@ -18,11 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use twoway_wire::tlv::AccessReport;
+
 use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
 use inbox::{Command, Following, Inbox};
-use way::Way;
+use way::{Way, WayBackHere};
 use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
@@ -32,6 +34,7 @@ use crate::error::PlaneError;
 use crate::next_hop::NextHops;
 use crate::path::ForwardPath;
 use crate::sample::Sample;
+use crate::session_sender::extensions::WayBack;
 use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, Waker, in_namespace};
@@ -131,7 +134,10 @@ impl Plane {
         let netns = spec.netns.as_deref();
         let hops = (&self.next_hops, spec.next_hop_patience);
         let longest = spec.session.payload_len;
-        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, longest, hops))?;
+        let back = spec.session.tlvs.requests().return_path.as_ref().map_or_else(WayBackHere::default, |back| {
+            WayBackHere { address: back.address(), segments: matches!(back, WayBack::Segments(..)) }
+        });
+        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, back, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
             await_receive_stamps();
         }
@@ -275,6 +281,12 @@ impl Sender {
     /// Ends at once.
     pub fn abort(&self) {
         self.thread.tell(Command::Abort(self.id));
+    }
+
+    /// Reports that state of the access network from the next packet on (RFC 8972 section 4.6). Means nothing to a session
+    /// that was opened without an Access Report.
+    pub fn report_access(&self, report: AccessReport) {
+        self.thread.tell(Command::Report(self.id, report));
     }
 
     /// Whether its last packet is decided.
