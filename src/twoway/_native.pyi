@@ -791,6 +791,22 @@ def encode_test_packet(
 def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tuple[bytes, bytes]:
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
 
+@final
+class PathComparison:
+    """Compares paths that were measured at the same moments, slot by slot."""
+
+    def __new__(cls, *, paths: int) -> Self: ...
+    def add(self, path: int, batch: SampleBatch, /) -> None:
+        """Takes samples of the path of that number, in the order in which its Session-Sender gave them."""
+    @property
+    def unpaired(self) -> int:
+        """Slots of which some path was not heard of in time to be compared."""
+    def differences(
+        self,
+    ) -> list[tuple[int, str, int, int, float | None, tuple[float, float] | None, float | None, float | None]]:
+        """(path, a name of `catalogue()["compared"]`, pairs, stretches, estimate, interval, p-value, p-value adjusted
+        for the number of paths) of each path but the first; times in ns, loss as a share. None: not enough pairs."""
+
 def make_frame(
     payload: bytes,
     /,

@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,7 +51,7 @@ class Numbers:
         return self.values[max(1, math.ceil(q * len(self.values))) - 1] if self.values else None
 
     def buckets(self) -> list[tuple[float, float, int]]:
-        return [(float(value), float(value), self.values.count(value)) for value in sorted(set(self.values))]
+        return [(float(value), float(value), count) for value, count in sorted(Counter(self.values).items())]
 
 
 @dataclass
@@ -100,6 +101,7 @@ def session(**changes: object) -> SessionDescription:
         "tlvs": (),
         "reply_dscp": None,
         "path": "plain",
+        "return_path": None,
         "obtained": {},
     }
     return SessionDescription(**{**values, **changes})  # type: ignore[arg-type]  # tests name fields of known types

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from twoway.cli.ping_arguments import ping_parser
-from twoway.cli.reflector import reflector_parser
-from twoway.cli.server import server_parser
+from twoway.cli.parsers import parsers
 from twoway.config.keyfile import parse_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SYNOPSES = {"ping": ping_parser(), "reflector": reflector_parser(), "server": server_parser()}
+SYNOPSES = parsers()
 _EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
-_COMMAND = re.compile(r"twoway (ping|reflector|server)\b((?:[^\n|>`#]|\\\n)*)")
+_COMMAND = re.compile(rf"twoway ({'|'.join(SYNOPSES)})\b((?:[^\n|>`#]|\\\n)*)")
 _OPTION = re.compile(r"(?<![\w-])--?[A-Za-z46][\w-]*")
 
 
@@ -77,6 +75,15 @@ def test_examples_run(path: Path, example: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name(path)}:\n{example}\n{done.stderr}"
     assert done.stdout
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_tests_that_are_named_exist(path: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", path.read_text()))
+    if not named:
+        return
+    source = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert {one for one in named if f"def {one}(" not in source} == set()
 
 
 def test_every_decision_is_listed() -> None:

@@ -6,6 +6,7 @@ use std::os::fd::IntoRawFd;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use twoway_plane::collections::{Quantity, Tally, Which};
+use twoway_plane::comparison::Compared;
 use twoway_plane::managed;
 use twoway_plane::reflector::counters::OwnCounter;
 use twoway_plane::reflector::dispositions::Disposition;
@@ -77,6 +78,7 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("news", Notable::NAMES)?;
     catalogue.set_item("own_faults", OwnFault::NAMES)?;
     catalogue.set_item("capabilities", twoway_plane::capabilities::NAMES)?;
+    catalogue.set_item("compared", Compared::NAMES)?;
     let dispositions: Vec<_> = Disposition::ALL.iter().map(|disposition| disposition.name()).collect();
     catalogue.set_item("dispositions", dispositions)?;
     let own: Vec<_> = OwnCounter::ALL.iter().map(|counter| counter.name()).chain(OWN_GAUGES).collect();

@@ -43,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use super::sender::{Plane, Sender, SenderSpec};
     #[pymodule_export]
-    use super::steering::{lag_members, make_frame, make_routing_header};
+    use super::steering::{PathComparison, lag_members, make_frame, make_routing_header};
     #[pymodule_export]
     use super::summary::{Distribution, IntervalSummary};
     #[pymodule_export]

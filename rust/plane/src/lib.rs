@@ -7,6 +7,7 @@
 pub mod capabilities;
 pub mod clock;
 pub mod collections;
+pub mod comparison;
 pub mod distribution;
 pub mod error;
 pub mod histogram;

@@ -147,6 +147,8 @@ pub struct SessionSender {
     ledger: Ledger,
     samples: Sink,
     drops_seen: Option<u32>,
+    /// Nobody answers its packets: one-way, or because they ask for no reply (RFC 9503 section 4.1.1).
+    unanswered: bool,
 }
 
 impl SessionSender {
@@ -171,6 +173,7 @@ impl SessionSender {
             ledger: Ledger::new(spec.ledger),
             samples: Sink { rows: Vec::new(), wanted: spec.samples },
             drops_seen: None,
+            unanswered: spec.one_way || spec.tlvs.asks_for_no_reply(),
             spec,
         }
     }
@@ -379,7 +382,7 @@ impl SessionSender {
     }
 
     fn note_not_sent(&mut self, why: NotSent) {
-        if self.spec.one_way {
+        if self.unanswered {
             self.ledger.not_sent(why, &mut NoSamples);
         } else {
             let (ledger, sink) = self.split();
@@ -390,7 +393,7 @@ impl SessionSender {
     /// The packet left.
     pub fn departed(&mut self, built: &Built) {
         self.take_slot(built);
-        if self.spec.one_way {
+        if self.unanswered {
             self.ledger.sent_one_way(built.sequence, built.lateness_ns);
         } else {
             self.ledger.sent(built.sequence, built.monotonic_ns, built.written, built.lateness_ns);
@@ -465,6 +468,11 @@ impl SessionSender {
             ReplyFacts { sequence: packet.sequence, format: far.format(), t4, returned_dscp_ecn: meta.dscp_ecn };
         let chain = octets.get(self.spec.format.reflector_len()..).filter(|_| self.spec.format.is_stamp());
         let read = chain.map_or(ReadTlvs::default(), |chain| self.spec.tlvs.read(chain, &facts));
+        if self.unanswered {
+            // It asks for no reply, and gets one from who does not do that for it.
+            let refused = read.tlvs.return_path_refused;
+            return self.ledger.add(if refused { Counter::ReturnPathRefused } else { Counter::RejectedMismatch }, 1);
+        }
         if !self.spec.tlvs.came_by_its_link(read.micro_session) {
             return self.ledger.add(Counter::RejectedMicroSession, 1);
         }

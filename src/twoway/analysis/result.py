@@ -134,6 +134,8 @@ class SessionDescription:
     """DSCP that replies were asked to bear (Class of Service); None: that of what is sent."""
     path: str
     """How packets get to the far end: `plain`, or the segments, labels or link as people write them."""
+    return_path: str | None
+    """The way back that the far end is asked for, as people write it; None: none."""
     obtained: Mapping[str, str]
     """Option -> what stands instead, for each option that was granted in lesser form."""
 

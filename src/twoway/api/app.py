@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,11 +23,15 @@ from twoway.api.guard import PROBLEM, Problem, failure, problem_document
 from twoway.api.openapi import API_VERSION, describe
 from twoway.api.pace import Pace
 from twoway.api.queries import (
+    MAX_STEPS,
+    RESOLUTIONS_S,
     ClearBody,
     ConnectionQuery,
     EventsQuery,
     HistoryQuery,
+    KeptEventsQuery,
     ResultsQuery,
+    SeriesQuery,
     SessionQuery,
     SessionsQuery,
     StartBody,
@@ -35,19 +39,21 @@ from twoway.api.queries import (
     WindowQuery,
     time_ns,
 )
-from twoway.errors import one_line
+from twoway.errors import StoreError, one_line
 from twoway.export import json_result
+from twoway.export.kept import SUMMARY_COLUMNS, summary_cells
 from twoway.export.prometheus import Exposition, expose, negotiate
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
     from twoway.analysis.result import Summary
     from twoway.analysis.views import Watched
     from twoway.config.plan import SessionKey
+    from twoway.export.kept import Cell
 
 ACTION_S = 50.0
 """How long an action may take until it is said to be still under way; below `connection.DEADLINE_S`."""
@@ -61,17 +67,34 @@ _REFUSED = {
     413: "The body is too large.",
     431: "Target and headers are too large.",
     500: "A fault of the daemon.",
-    503: "Too much of this is under way.",
+    503: "It cannot be answered now.",
     504: "It is still under way.",
 }
+_Answer = TypeVar("_Answer")
 _CAPABILITIES_S = 60.0
 """How long what was found out about this machine stays true."""
 
 
-class WindowOf(Protocol):
-    """What the store merges: None where it has nothing of that window."""
+class Step(Protocol):
+    """One step of a series."""
 
-    async def __call__(self, key: SessionKey, start_ns: int, end_ns: int, /) -> Summary | None: ...
+    @property
+    def start_ns(self) -> int: ...
+    @property
+    def end_ns(self) -> int: ...
+    @property
+    def summary(self) -> Summary: ...
+
+
+class Kept(Protocol):
+    """What the store has. Everything raises `StoreError`."""
+
+    async def summary(self, key: SessionKey, start_ns: int, end_ns: int, /) -> Summary | None:
+        """Merged; None where it has nothing of that window."""
+
+    async def series(self, key: SessionKey, start_ns: int, end_ns: int, step_ns: int, /) -> Sequence[Step]: ...
+    async def keys(self) -> Sequence[SessionKey]: ...
+    async def events(self, since_ns: int, until_ns: int, limit: int, /) -> Sequence[answers.KeptEvent]: ...
 
 
 class Asked:
@@ -81,12 +104,12 @@ class Asked:
         self,
         watched: Watched,
         counters: Counter[str],
-        window: WindowOf | None,
+        kept: Kept | None,
         capabilities: Callable[[], Mapping[str, tuple[bool, str]]],
     ) -> None:
         self.watched = watched
         self.counters = counters
-        self.window = window
+        self.kept = kept
         self._capabilities = capabilities
         self._found: tuple[float, Mapping[str, tuple[bool, str]]] | None = None
         self._finding = asyncio.Lock()
@@ -258,21 +281,70 @@ def _add_daemon(app: FastAPI, asked: Asked) -> None:
 
 
 def _add_store(app: FastAPI, asked: Asked) -> None:
-    @app.get("/v1/store/window", tags=["store"], **_answering(answers.Window, 404, 409))
+    @app.get("/v1/store/window", tags=["store"], **_answering(answers.Window, 404, 409, 503))
     async def store_window(query: Annotated[WindowQuery, Query()]) -> Response:
         """Any window of time of one test-session, from what the store has: counters, ratios, percentiles."""
         key = (query.control_connection, query.test_session)
-        start_ns = time_ns(query.since)
-        end_ns = time.time_ns() if query.until is None else time_ns(query.until)
-        if end_ns <= start_ns:
-            raise Problem(400, "until: it is not after since")
-        if asked.window is None:
-            raise Problem(409, "there is no store: set store.path in the configuration")
-        summary = await asked.window(key, start_ns, end_ns)
+        summary = await _of(asked.kept, lambda kept: kept.summary(key, *_span(query.since, query.until)))
         if summary is None:
             raise Problem(404, f"the store has nothing of {key[0]} {key[1]} in this window")
         metrics = json_result.metrics(summary, sorted(set(query.percentile)), buckets=False)
         return _json(answers.Window(*key, summary.start_ns, summary.end_ns, metrics))
+
+    @app.get("/v1/store/series", tags=["store"], **_answering(answers.Series, 409, 503))
+    async def store_series(query: Annotated[SeriesQuery, Query()]) -> Response:
+        """A window of time of one test-session in steps, as `twoway export` writes it."""
+        key = (query.control_connection, query.test_session)
+        start_ns, end_ns = _span(query.since, query.until)
+        step_ns = RESOLUTIONS_S[query.resolution] * 1_000_000_000
+        if (end_ns - start_ns) // step_ns > MAX_STEPS:
+            raise Problem(400, f"resolution: more than {MAX_STEPS} steps: ask for less time at once")
+        steps = await _of(asked.kept, lambda kept: kept.series(key, start_ns, end_ns, step_ns))
+        rows = ([step.start_ns, step.end_ns, *summary_cells(step.summary)] for step in steps)
+        head = answers.Series(*key, ("start_ns", "end_ns", *SUMMARY_COLUMNS), [])
+        return StreamingResponse(asked.pace.chunks(_table(head, rows)), media_type="application/json")
+
+    @app.get("/v1/store/sessions", tags=["store"], **_answering(answers.KeptSessions, 409, 503))
+    async def store_sessions() -> Response:
+        """The test-sessions that the store has heard of."""
+        keys = await _of(asked.kept, lambda kept: kept.keys())
+        return _list(asked.pace, "sessions", answers.KeptSession, (answers.KeptSession(*key) for key in keys))
+
+    @app.get("/v1/store/events", tags=["store"], **_answering(answers.KeptEvents, 409, 503))
+    async def store_events(query: Annotated[KeptEventsQuery, Query()]) -> Response:
+        """Notices that the store kept, for longer than the daemon remembers them."""
+        since, until = _span(query.since or "0", query.until)
+        found = await _of(asked.kept, lambda kept: kept.events(since, until, query.limit))
+        return _list(asked.pace, "events", answers.KeptEvent, found)
+
+
+def _span(since: str, until: str | None) -> tuple[int, int]:
+    """A window of time. Raises `Problem`."""
+    start_ns, end_ns = time_ns(since), time.time_ns() if until is None else time_ns(until)
+    if end_ns <= start_ns:
+        raise Problem(400, "until: it is not after since")
+    return start_ns, end_ns
+
+
+async def _of(kept: Kept | None, question: Callable[[Kept], Awaitable[_Answer]]) -> _Answer:
+    """What the store says. Raises `Problem`."""
+    if kept is None:
+        raise Problem(409, "there is no store: set store.path in the configuration")
+    try:
+        return await question(kept)
+    except StoreError as error:
+        raise Problem(503, str(error)) from None
+
+
+def _table(head: answers.Series, rows: Iterable[list[Cell]]) -> Iterator[bytes]:
+    """An answer whose last member is `rows`, row by row as they are made."""
+    dump = TypeAdapter(list[Any]).dump_json
+    comma = b""
+    yield _adapter(type(head)).dump_json(head).removesuffix(b"]}")
+    for row in rows:
+        yield comma + dump(row)
+        comma = b","
+    yield b"]}"
 
 
 def _add_actions(app: FastAPI, watched: Watched) -> None:

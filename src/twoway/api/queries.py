@@ -117,6 +117,32 @@ class WindowQuery(_Query):
     ] = [50, 95, 99, 99.9]
 
 
+RESOLUTIONS_S = {"1s": 1, "1min": 60, "1h": 3600, "1d": 86_400}
+"""Steps of a series."""
+MAX_STEPS = 1500
+"""Of one series, so that an answer stays small and no question holds up the others."""
+
+
+class SeriesQuery(_Query):
+    """Of a window of time in steps."""
+
+    control_connection: Annotated[Name, Field(alias="control-connection", description="Its name.")]
+    test_session: Annotated[Name, Field(alias="test-session", description="Its name.")]
+    since: Annotated[Moment, Field(description="Begin: ns since the epoch, or RFC 3339.")]
+    until: Annotated[Moment | None, Field(description="End; now if it is not given.")] = None
+    resolution: Annotated[
+        Literal["1s", "1min", "1h", "1d"], Field(description=f"Length of a step; at most {MAX_STEPS} of them.")
+    ] = "1min"
+
+
+class KeptEventsQuery(_Query):
+    """Of notices in the store."""
+
+    since: Annotated[Moment | None, Field(description="At or after: ns since the epoch, or RFC 3339.")] = None
+    until: Annotated[Moment | None, Field(description="Before; now if it is not given.")] = None
+    limit: Annotated[int, Field(ge=1, le=10_000, description="The latest so many.")] = 1000
+
+
 class StartBody(_Query):
     """What to start."""
 

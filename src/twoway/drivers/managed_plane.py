@@ -342,6 +342,7 @@ def describe(
         tlvs=(),
         reply_dscp=None,
         path=str(spec.path),
+        return_path=None,
         obtained=obtained,
     )
 

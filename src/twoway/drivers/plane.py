@@ -64,8 +64,7 @@ def local_clock() -> dict[str, int | None]:
 
 def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
     """The complete test-session for what was asked. Raises `ConfigError`."""
-    if measurement.path.kind == "srv6" and address.family != 6:
-        raise ConfigError("path", f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
+    _check_family(measurement, address)
     if measurement.source is not None and numeric_family(measurement.source) is None:
         raise ConfigError("source", f"{measurement.source!r} is no numeric address")
     if measurement.source is not None and numeric_family(measurement.source) != address.family:
@@ -104,6 +103,16 @@ def session_spec(measurement: Measurement, address: Address, next_hop_patience_n
         payload_grows=measurement.payload_len is None,
         next_hop_patience_ns=next_hop_patience_ns,
     )
+
+
+def _check_family(measurement: Measurement, address: Address) -> None:
+    """Refuse paths that packets of this family cannot take. Raises `ConfigError`."""
+    back = measurement.tlvs.return_path
+    for field, kind in (("path", measurement.path.kind), ("return_path", None if back is None else back.kind)):
+        if kind == "srv6" and address.family != 6:
+            raise ConfigError(field, f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
+    if back is not None and back.address is not None and numeric_family(back.address) != address.family:
+        raise ConfigError("return_path", f"{back.address} and {address.host} are not of the same address family")
 
 
 def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
@@ -160,16 +169,17 @@ class RunningMeasurement:
     `measure`, `stream` and the command line all run on this.
     """
 
-    def __init__(self, measurement: Measurement, address: Address) -> None:
-        """Open the socket. Raises `ConfigError` or `PlaneError`."""
+    def __init__(self, measurement: Measurement, address: Address, plane: _native.Plane | None = None) -> None:
+        """Open the socket, on a plane of its own if none is given. Raises `ConfigError` or `PlaneError`."""
         self._measurement = measurement
         self._spec = session_spec(measurement, address, _NEXT_HOP_PATIENCE_NS)
-        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
+        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll) if plane is None else plane
         try:
             native = sender_spec(self._spec)
             self._sender = self._plane.open_sender(native)
         except BaseException:
-            self._plane.close()
+            if plane is None:
+                self._plane.close()
             raise
         self._events: list[Event] = []
         self._deadline_ns: int | None = None
@@ -200,6 +210,7 @@ class RunningMeasurement:
             tlvs=spec.tlvs.names,
             reply_dscp=spec.tlvs.class_of_service,
             path=str(spec.path),
+            return_path=None if spec.tlvs.return_path is None else str(spec.tlvs.return_path),
             obtained=self._sender.obtained,
         )
 
@@ -211,13 +222,16 @@ class RunningMeasurement:
     ) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Send the first packet now."""
+    def start(self, at_monotonic_ns: int | None = None) -> None:
+        """Send the first packet now, or when the monotonic clock reads that."""
         measurement = self._measurement
         if measurement.duration_ns is not None and measurement.schedule != "periodic":
             # A periodic schedule has its duration in the count; the random one ends by the clock.
             self._deadline_ns = time.monotonic_ns() + measurement.duration_ns
-        self._sender.start()
+        if at_monotonic_ns is None:
+            self._sender.start()
+        else:
+            self._sender.start_at_monotonic(at_monotonic_ns)
 
     def stop(self) -> None:
         """Send no more, and go on waiting for replies as long as they may be in time."""

@@ -108,7 +108,7 @@ def _head(result: Result) -> list[str]:
         rhythm = f"{setting(session.interval_ns)} apart on average (Poisson)"
     ended = ", interrupted" if result.interrupted else ""
     protocol = PROTOCOLS.get(session.protocol, session.protocol)
-    span = setting(_rounded(result.ended_ns - result.started_ns))
+    span = setting(rounded(result.ended_ns - result.started_ns))
     size = f"{session.payload_len} octets {rhythm}, timeout {setting(session.timeout_ns)}"
     lines = [
         f"{protocol} to {target} from {endpoint(session.local_address, session.local_port)}",
@@ -119,6 +119,8 @@ def _head(result: Result) -> list[str]:
         details.append("authenticated")
     if session.path != "plain":
         details.append(f"by {session.path}")
+    if session.return_path is not None:
+        details.append(f"back by {session.return_path}")
     if session.tlvs:
         details.append(f"asks for {', '.join(session.tlvs)}")
     return [*lines, *([", ".join(details)] if details else []), *_outages(result)]
@@ -131,7 +133,7 @@ def _outages(result: Result) -> list[str]:
     total_ns = sum((outage.ended_ns or result.ended_ns) - outage.began_ns for outage in result.outages)
     still = "" if result.outages[-1].ended_ns is not None else ", the last one to the end"
     many = f"in {plural(len(result.outages), 'outage')}{still}"
-    lines = [f"nothing sent for {setting(_rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
+    lines = [f"nothing sent for {setting(rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
     summary = result.summary
     unknown = summary.counter("sent") - reading.total(summary, "received", "late", "pending", *reading.LOST)
     if unknown > 0 and any(event.name == "results_lost" for event in result.events):
@@ -139,7 +141,7 @@ def _outages(result: Result) -> list[str]:
     return lines
 
 
-def _rounded(value_ns: int) -> int:
+def rounded(value_ns: int) -> int:
     """A span without digits that nobody reads: to 0.1 s, or to 1 ms below a second."""
     step = 100_000_000 if value_ns >= NANOS else 1_000_000
     return max(value_ns and 1_000_000, round(value_ns / step) * step)

@@ -20,7 +20,7 @@ from twoway.config.plan import ApiPlan
 
 from ..watched import FakeDaemon
 from .asking import rest, served, wait_until, write
-from .conftest import capabilities, window
+from .conftest import KeptOfOne, capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def daemon() -> FakeDaemon:
 @pytest.fixture
 def api(tmp_path_factory: pytest.TempPathFactory, daemon: FakeDaemon) -> Iterator[Served]:
     plan = ApiPlan(tmp_path_factory.mktemp("run") / "api.sock")
-    with served(plan, lambda plan: ManagementApi(plan, daemon, window, capabilities)) as it:
+    with served(plan, lambda plan: ManagementApi(plan, daemon, KeptOfOne(), capabilities)) as it:
         yield it
 
 
@@ -223,10 +223,10 @@ def test_whoever_hangs_up_amid_an_action_does_not_undo_it(api: Served, daemon: F
 def test_a_crowd_that_says_nothing_keeps_others_out_for_no_longer_than_the_deadline(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module.Listening.__init__, "__defaults__", (1.0,))
+    monkeypatch.setattr(connection_module.Listening.__init__, "__defaults__", (2.0,))
     plan = ApiPlan(tmp_path_factory.mktemp("run") / "api.sock")
     with (
-        served(plan, lambda plan: ManagementApi(plan, FakeDaemon(), window, capabilities)) as it,
+        served(plan, lambda plan: ManagementApi(plan, FakeDaemon(), KeptOfOne(), capabilities)) as it,
         contextlib.ExitStack() as stack,
     ):
         crowd = [stack.enter_context(it.connect()) for _ in range(connection_module.MAX_CONNECTIONS)]
@@ -247,7 +247,7 @@ def test_scrapers_that_read_nothing_do_not_keep_out_those_who_may_ask(
     daemon = FakeDaemon([(f"connection-{number}", "s") for number in range(1000)])
     plan = ApiPlan(tmp_path_factory.mktemp("run") / "api.sock", metrics_listen=("127.0.0.1", 0))
     with (
-        served(plan, lambda plan: ManagementApi(plan, daemon, window, capabilities)) as it,
+        served(plan, lambda plan: ManagementApi(plan, daemon, KeptOfOne(), capabilities)) as it,
         contextlib.ExitStack() as stack,
     ):
         for _ in range(2):
@@ -307,7 +307,7 @@ def test_a_token_is_not_guessed_by_what_is_near_it(tmp_path_factory: pytest.Temp
     headers += [f"Authorization: {scheme} {token}\r\n".encode() for scheme in ("Basic", "Digest", "Token", token)]
     headers += [f"Authorization: Bearer {token}\r\n".encode() * 2, f"Cookie: Bearer {token}\r\n".encode()]
     headers += [f"Proxy-Authorization: Bearer {token}\r\n".encode(), b""]
-    with served(plan, lambda plan: ManagementApi(plan, daemon, window, capabilities)) as it:
+    with served(plan, lambda plan: ManagementApi(plan, daemon, KeptOfOne(), capabilities)) as it:
         for header in headers:
             with socket.create_connection(it.api.local_addresses["listen"], 20) as client:
                 write(

@@ -147,6 +147,7 @@ def test_what_was_requested_stands_beside_what_was_obtained() -> None:
         "tlvs": [],
         "reply_dscp": None,
         "path": "plain",
+        "return_path": None,
     }
     assert found["session"]["obtained"] == {"timestamps": "kernel"}
     assert found["tool"]["t1_fell_back"] == found["tool"]["t4_fell_back"] == 10

@@ -24,7 +24,7 @@ use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
 use inbox::{Command, Inbox};
-use way::Way;
+use way::{Way, WayBackHere};
 use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
@@ -34,6 +34,7 @@ use crate::error::PlaneError;
 use crate::next_hop::NextHops;
 use crate::path::ForwardPath;
 use crate::sample::Sample;
+use crate::session_sender::extensions::WayBack;
 use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, Waker, in_namespace};
@@ -128,7 +129,10 @@ impl Plane {
         let netns = spec.netns.as_deref();
         let hops = (&self.next_hops, spec.next_hop_patience);
         let longest = spec.session.payload_len;
-        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, longest, hops))?;
+        let back = spec.session.tlvs.requests().return_path.as_ref().map_or_else(WayBackHere::default, |back| {
+            WayBackHere { address: back.address(), segments: matches!(back, WayBack::Segments(..)) }
+        });
+        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, back, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
             await_receive_stamps();
         }

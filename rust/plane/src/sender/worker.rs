@@ -9,6 +9,7 @@
 //! Sessions are kept in a slab and their next events in a heap; a session's entry in the heap is current only if its
 //! moment is the one noted beside the session (others are passed over), so rescheduling needs no search.
 
+mod collecting;
 mod inquiries;
 
 use std::cmp::Reverse;
@@ -24,9 +25,7 @@ use super::pace::{TransmitGap, WakeMargin};
 use super::way::Way;
 use crate::clock::{Clock, StepDetector};
 use crate::session_sender::{Built, SessionSender};
-use crate::sys::{
-    ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, Waker, clock_state,
-};
+use crate::sys::{ErrorQueue, Events, Outgoing, Poll, ReceiveBatch, SendBatch, SystemClock, Waker, clock_state};
 
 /// Packets of one session built and sent in one system call.
 pub(super) const BATCH: usize = 32;
@@ -470,85 +469,6 @@ impl Worker {
             self.margin.woke(until, self.clock.monotonic());
         }
         Ok(())
-    }
-
-    /// Takes stamps and replies, one batch of each socket that has some.
-    fn collect(&mut self) {
-        let mut ready = std::mem::take(&mut self.unread);
-        for event in self.events.iter() {
-            let at = event.token as usize;
-            if let Some(Some(session)) = self.sessions.get_mut(at)
-                && !session.unread
-            {
-                session.unread = true;
-                ready.push(at);
-            }
-        }
-        if ready.is_empty() {
-            return;
-        }
-        for at in ready.drain(..) {
-            let more = self.collect_from(at);
-            if let Some(session) = &mut self.sessions[at] {
-                session.unread = more;
-                if more {
-                    self.unread.push(at);
-                }
-            }
-            self.settle(at);
-        }
-        if self.unread.is_empty() {
-            // Keep the allocation.
-            self.unread = ready;
-        }
-    }
-
-    /// Whether the socket may hold more.
-    fn collect_from(&mut self, at: usize) -> bool {
-        self.tell_clock_state(at);
-        let Some(session) = &mut self.sessions[at] else { return false };
-        let wall = self.clock.wall();
-        let gap = &mut self.gap;
-        let Session { engine, way, shared, .. } = session;
-        let mut more = false;
-        for fd in way.queues() {
-            let stamps = self.error_queue.read(fd, |entry| match entry {
-                QueueEntry::TransmitStamp { id, stamps } => {
-                    if let Some(gap_ns) = engine.transmit_stamp(id, &stamps) {
-                        gap.observe(gap_ns);
-                    }
-                }
-                QueueEntry::Icmp { errno, .. } => {
-                    engine.icmp_error();
-                    shared.event(Event::new(wall, EventKind::IcmpUnreachable, errno));
-                }
-                QueueEntry::Local { errno } => shared.event(Event::new(wall, EventKind::SocketError, errno)),
-            });
-            more |= stamps.is_ok() && self.error_queue.filled();
-        }
-        let count = match self.receive.receive(way.arrivals(), 0) {
-            Ok(count) => count,
-            // The error queue tells what it was about; the socket itself is well.
-            Err(error) if pending_error(&error) => return true,
-            Err(error) => {
-                shared.event(Event::new(wall, EventKind::SocketError, error.raw_os_error().unwrap_or(0)));
-                return more;
-            }
-        };
-        if count == 0 {
-            return more;
-        }
-        more |= self.receive.filled();
-        // A step is to be known before the stamps that it moved.
-        self.check_for_step();
-        let (now, wall) = (self.clock.monotonic(), self.clock.wall());
-        if let Some(session) = &mut self.sessions[at] {
-            for slot in 0..count {
-                let meta = self.receive.meta(slot);
-                session.engine.receive(self.receive.octets(slot), &meta, now, wall);
-            }
-        }
-        more
     }
 
     /// Moves samples to where Python takes them, without ever waiting for it.

@@ -41,6 +41,15 @@ pub enum WayBack {
 }
 
 impl WayBack {
+    /// Where replies go, if not to where the packet comes from.
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::NoReply | Self::SameLink => None,
+            Self::Address(address) => Some(*address),
+            Self::Labels(_, address) | Self::Segments(_, address) => *address,
+        }
+    }
+
     /// As the wire crate has it; `None` if a list is empty or of no whole entries.
     fn path(&self) -> Option<ReturnPath<'_>> {
         Some(match self {
@@ -186,6 +195,11 @@ impl TlvPlan {
     /// What they ask for.
     pub fn requests(&self) -> &TlvRequests {
         &self.requests
+    }
+
+    /// Whether replies are not wanted.
+    pub fn asks_for_no_reply(&self) -> bool {
+        self.requests.return_path == Some(WayBack::NoReply)
     }
 
     fn trailer_len(&self) -> usize {

@@ -27,7 +27,7 @@ impl SessionSender {
             (1..=STAMP_SKEW).flat_map(|skew| [-skew, skew]).find_map(|skew| self.fit(software, expected, skew))
         })?;
         self.stamp_skew += skew;
-        if self.spec.one_way {
+        if self.unanswered {
             return Some(gap);
         }
         let (stamp, source) = self.select(stamps)?;
