@@ -341,9 +341,11 @@ class ReflectorSpec:
         return_paths_authenticated: bool,
         return_paths_allow: Sequence[tuple[str, int]],
         micro_sessions: Sequence[tuple[str, int]],
+        control: tuple[Sequence[tuple[str, int]], int, int, int, int] | None,
     ) -> ReflectorSpec:
         """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
         None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
+        `control`: (whom several replies are sent to, most of them, octets of each, octets a second, octets in all).
         """
 
 @final
