@@ -18,15 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import man_pages
+
 from twoway.analysis.conditions import SUBJECTS
+from twoway.analysis.exposition import SCOPES
 from twoway.analysis.metrics import METRICS, SECTIONS, Kind, in_section
 from twoway.analysis.notices import NOTICES
 from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
-from twoway.cli.ping_arguments import ping_parser
-from twoway.cli.reflector import reflector_parser
-from twoway.cli.server import server_parser
+from twoway.cli.parsers import parsers
 from twoway.config.privileges import PRIVILEGES
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
@@ -55,29 +56,15 @@ def _options(parser: argparse.ArgumentParser) -> str:
     """A table for each group of options. argparse has no public way to list what was added to it."""
     blocks = []
     for group in parser._action_groups:  # noqa: SLF001  (see above)
-        rows = []
+        rows, title = [], group.title or ""
         for action in group._group_actions:  # noqa: SLF001  (see above)
             if not action.option_strings or action.dest == "help":
                 continue
-            value = action.metavar or ("|".join(action.choices) if action.choices else "")
-            names = [f"{name} {value}".strip() for name in action.option_strings[-1:]]
-            spelt = ", ".join(f"`{name}`" for name in (*action.option_strings[:-1], *names))
+            spelt = ", ".join(f"`{name}`" for name in man_pages.spellings(action))
             rows.append((spelt, (action.help or "").replace("%%", "%")))
         if rows:
-            blocks.append(f"**{(group.title or '').capitalize()}**\n\n" + _table(("Option", "Meaning (default)"), rows))
+            blocks.append(f"**{title[:1].upper()}{title[1:]}**\n\n" + _table(("Option", "Meaning (default)"), rows))
     return "\n\n".join(blocks)
-
-
-def _ping_options() -> str:
-    return _options(ping_parser())
-
-
-def _reflector_options() -> str:
-    return _options(reflector_parser())
-
-
-def _server_options() -> str:
-    return _options(server_parser())
 
 
 def _dispositions() -> str:
@@ -214,10 +201,17 @@ def _session_states() -> str:
 
 def _notices() -> str:
     rows = (
-        (f"`{kind.name}`", kind.scope.value, kind.severity.name.lower(), "yes" if kind.trap else "", kind.meaning)
+        (
+            f"`{kind.name}`",
+            kind.scope.value,
+            kind.severity.name.lower(),
+            "raised, cleared" if kind.lasts else "once",
+            "yes" if kind.trap else "",
+            kind.meaning,
+        )
         for kind in NOTICES.values()
     )
-    return _table(("Notice", "About", "Severity", "In `traps`", "Meaning"), rows)
+    return _table(("Notice", "About", "Severity", "State", "In `traps`", "Meaning"), rows)
 
 
 def _structured_data() -> str:
@@ -242,10 +236,24 @@ def _notification_objects() -> str:
     return _table(("Object", "OID without instance", "Type"), rows)
 
 
+def _families() -> str:
+    blocks = []
+    for heading, (labels, families) in SCOPES.items():
+        rows = [
+            (
+                f"`{family.sample_name}`",
+                family.type,
+                ", ".join(f"`{label}`" for label in (*labels, *family.labels)),
+                family.meaning,
+            )
+            for family in families
+        ]
+        blocks.append(f"### {heading}\n\n{_table(('Metric', 'Type', 'Labels', 'Meaning'), rows)}")
+    return "\n\n".join(blocks)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
-    "ping-options": _ping_options,
-    "reflector-options": _reflector_options,
-    "server-options": _server_options,
+    **{f"{name}-options": partial(_options, parser) for name, parser in parsers().items()},
     "dispositions": _dispositions,
     "features": _features,
     "privileges": _privileges,
@@ -267,6 +275,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,
+    "families": _families,
     "notices": _notices,
     "structured-data": _structured_data,
     "notifications": _notifications,
@@ -296,10 +305,19 @@ def _systemd_unit() -> str:
     return unit(configuration, of="the sample of a configuration (`twoway check --sample`)").text
 
 
+def _dashboard() -> str:
+    sys.path.insert(0, str(DOCS.parent / "monitoring"))
+    import dashboard  # here: its folder is no package
+
+    return dashboard.text()
+
+
 FILES: Mapping[str, Callable[[], str]] = {
+    **{f"../packaging/wheel/data/share/man/{page}": make for page, make in man_pages.pages().items()},
     "api/openapi.json": _openapi,
     "examples/twoway.yaml": _sample,
     "../packaging/systemd/twoway.service": _systemd_unit,
+    "../monitoring/dashboard.json": _dashboard,
 }
 """Files that are generated as a whole; paths begin in this folder."""
 

@@ -78,6 +78,7 @@ class FakeSummary:
     ttls: dict[str, dict[int, int]] = field(default_factory=lambda: {"far": {}, "returned": {}})
     dscp_ecns: dict[str, dict[int, int]] = field(default_factory=lambda: {"far": {}, "returned": {}})
     clock_steps: list[tuple[int, int]] = field(default_factory=list)
+    location: dict[str, int | str] = field(default_factory=dict)
 
     def counter(self, name: str, /) -> int:
         return self.counters.get(name, 0)
@@ -101,7 +102,7 @@ class FakeBatch:
         zeros = array("B", [0] * count)
         self.sequence = array("I", [row[0] for row in rows])
         self.status = array("B", [row[1] for row in rows])
-        self.flags = self.t1_source = self.t4_source = zeros
+        self.flags = self.t1_source = self.t3_source = self.t4_source = zeros
         self.round_trip_ns = array("q", [MISSING if row[2] is None else row[2] for row in rows])
         self.t1_ns = self.t2_ns = self.t3_ns = self.t4_ns = nothing
         self.forward_ns = self.backward_ns = self.residence_ns = self.send_lateness_ns = nothing

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twoway.analysis.comparison import Difference, PathSetResult
     from twoway.analysis.result import Result
     from twoway.config.managed import ControlOptions, SessionRequest
     from twoway.config.measurement import Measurement
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from twoway.drivers.managed_measurement import ManagedMeasurement, ManagedResult, MeasuredSession, measure_managed
     from twoway.drivers.managed_plane import ReceiverPlane, SenderPlane
     from twoway.drivers.managed_session import TestSession
+    from twoway.drivers.path_set import measure_paths
     from twoway.drivers.plane import Reflector, capabilities, measure
     from twoway.drivers.server import Server
     from twoway.errors import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         TwowayError,
         WireError,
     )
+    from twoway.path import ForwardPath, ReturnPath
 
     __version__: str
 
@@ -43,6 +46,8 @@ __all__ = [
     "ControlClient",
     "ControlConnectionError",
     "ControlOptions",
+    "Difference",
+    "ForwardPath",
     "Interval",
     "LocalProtocolError",
     "ManagedMeasurement",
@@ -50,6 +55,7 @@ __all__ = [
     "MeasuredSession",
     "Measurement",
     "MeasurementStream",
+    "PathSetResult",
     "PlaneError",
     "ReceiverPlane",
     "Reflection",
@@ -57,6 +63,7 @@ __all__ = [
     "RemoteProtocolError",
     "ResolveError",
     "Result",
+    "ReturnPath",
     "SenderPlane",
     "Server",
     "ServerOptions",
@@ -70,6 +77,7 @@ __all__ = [
     "measure",
     "measure_async",
     "measure_managed",
+    "measure_paths",
     "stream",
 ]
 
@@ -86,7 +94,12 @@ _HOMES = {
     "SessionRequest": "twoway.config.managed",
     "TestSession": "twoway.drivers.managed_session",
     "measure_managed": "twoway.drivers.managed_measurement",
+    "Difference": "twoway.analysis.comparison",
+    "ForwardPath": "twoway.path",
     "Interval": "twoway.drivers.asynchronous",
+    "PathSetResult": "twoway.analysis.comparison",
+    "ReturnPath": "twoway.path",
+    "measure_paths": "twoway.drivers.path_set",
     "Measurement": "twoway.config.measurement",
     "MeasurementStream": "twoway.drivers.asynchronous",
     "Reflection": "twoway.config.reflection",

@@ -75,6 +75,9 @@ class SampleBatch:
     @property
     def t1_source(self) -> Column: ...
     @property
+    def t3_source(self) -> Column:
+        """Codes of `catalogue()["departure_source"]` ("B")."""
+    @property
     def t4_source(self) -> Column: ...
     @property
     def sender_ttl(self) -> Column: ...
@@ -148,6 +151,10 @@ class IntervalSummary:
     @property
     def dscp_ecns(self) -> dict[str, dict[int, int]]: ...
     """For "far" and "returned": traffic class octet -> packets."""
+    @property
+    def location(self) -> dict[str, int | str]:
+        """What the far end sees of the last hop (RFC 8972 section 4.2), empty where it has not said: `source`,
+        `source_port`, `destination`, `destination_port`, `source_mac`, each where it is known."""
     @property
     def clock_steps(self) -> list[tuple[int, int]]: ...
     """(wall time in ns, step in ns) of each step of the local clock; at most 16 are kept, all are counted."""
@@ -225,9 +232,44 @@ class SenderSpec:
         """The same as whole frames, under a label stack (top first) or, by a named interface, under none. They go to
         `gateway`, or as the kernel would route to the target. Opening waits at most `next_hop_patience_ns` for the next
         hop's link-layer address. Raises `ConfigError` for labels that cannot be segments."""
+    def with_tlvs(self, requests: TlvRequests, /, *, grow: bool) -> SenderSpec:
+        """The same with STAMP TLVs, the rest of the payload filled with Extra Padding. With `grow`, the payload becomes
+        as long as they need if it is shorter. Raises `ConfigError`."""
+    @property
+    def payload_len(self) -> int:
+        """Octets of UDP payload of each packet."""
     def grouped(self, count: int, pause_ns: int, /) -> SenderSpec:
         """The same with a pause: after each `count` packets the next gap is `pause_ns`. A packet that could not be sent
         counts as one of its group."""
+
+@final
+class TlvRequests:
+    """STAMP TLVs to ask for."""
+
+    def __new__(
+        cls,
+        *,
+        location: bool,
+        timestamp_information: bool,
+        class_of_service: int | None,
+        direct_measurement: bool,
+        access_report: tuple[str, int, int, int] | None,
+        follow_up: bool,
+        destination_node: str | None,
+        return_path: tuple[str, str | None, Sequence[int], Sequence[str]] | None,
+        micro_session: tuple[int, int] | None,
+        control: tuple[int, int, int] | None,
+        layer_2_group: tuple[bytes, bytes] | None,
+        layer_3_group: tuple[str, int] | None,
+        fixed_header: bool,
+        extension_headers: Sequence[int],
+        hmac: bool,
+        hmac_key: bytes | None,
+    ) -> Self:
+        """`access_report`: (network, return code, timer in ns, retransmissions). `return_path`: (`none`, `same-link`,
+        `address`, `mpls` or `srv6`; address, labels, segments). `control`: (length, count, interval in ns). Groups:
+        (mask, group) and (prefix, prefix length). `hmac_key`: where packets are not authenticated themselves.
+        """
 
 @final
 class OneWaySenderSpec:
@@ -305,9 +347,11 @@ class ReflectorSpec:
         return_paths_authenticated: bool,
         return_paths_allow: Sequence[tuple[str, int]],
         micro_sessions: Sequence[tuple[str, int]],
+        control: tuple[Sequence[tuple[str, int]], int, int, int, int] | None,
     ) -> ReflectorSpec:
         """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
         None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
+        `control`: (whom several replies are sent to, most of them, octets of each, octets a second, octets in all).
         """
 
 @final
@@ -479,6 +523,8 @@ class Sender:
         the end. Skip Ranges are of OWAMP alone."""
     def stop(self) -> None:
         """Send no more; replies are still awaited for the timeout. Idempotent."""
+    def report_access(self, access: str, return_code: int, /) -> None:
+        """Report that state of the access network from the next packet on. Raises `ConfigError`."""
     def abort(self) -> None:
         """Stop at once: packets still awaited become pending, not lost."""
     @property
@@ -491,6 +537,26 @@ class Sender:
         """What came since the last `take_interval` (or the start)."""
     def take_events(self) -> list[tuple[int, str, int]]:
         """(wall time ns, event name of `catalogue()["events"]`, errno or 0), bounded; repeated events are counted."""
+    def follow(
+        self,
+        windows: Sequence[tuple[int, Sequence[tuple[str, float, float, bool]]]],
+        /,
+        *,
+        late_ns: int,
+        before: Sender | None = None,
+    ) -> None:
+        """Somebody acts on what it shows: from now on its samples go to its collections at once, and the end of a
+        test, a probe that meets a limit of `Collections.watch` and a limit of `windows` that is met, or met no more,
+        are alerts of the plane.
+
+        A window is (length in ns, limits), a limit is (a name of `catalogue()["watch_metrics"]`, value that is met,
+        value below which it is met no more, whether the greatest value is compared and not the mean). Departures later
+        than `late_ns` are this host's fault and say nothing. `before` sent the probes of the same test-session: what
+        it saw of the same windows goes on here. Waits for its worker; releases the interpreter lock."""
+    def follow_no_more(self) -> None:
+        """Nobody acts on what it shows."""
+    def findings(self) -> list[list[tuple[int, float | None]]]:
+        """How each limit of each window stood last: (code of `catalogue()["watch_states"]`, value if known)."""
     def attach(self, collections: Collections, /) -> None:
         """Its samples go there by `Plane.collect`. Tests that an earlier Session-Sender left open are interrupted."""
     def collect(self) -> None:
@@ -512,6 +578,11 @@ class Plane:
         """`acknowledge`, and all samples go to the `Collections` attached. Returns (id, news) of the Session-Senders
         that somebody should look at: bit n of `news` is the n-th name of `catalogue()["news"]`. Releases the
         interpreter lock."""
+    def alert_fileno(self) -> int:
+        """Readable when there are alerts of Session-Senders that are followed; `take_alerts` clears it."""
+    def take_alerts(self) -> list[tuple[int, int, list[list[tuple[int, float | None]]]]]:
+        """(id, news, findings) of Session-Senders with alerts since the last call: bit n of `news` is the n-th name of
+        `catalogue()["news"]`, `findings` as `Sender.findings`."""
     def take_intervals(self, ids: Sequence[int] | None, /, *, late_ns: int) -> list[tuple[int, bytes, int]]:
         """`take_interval` of these Session-Senders, or of all that have been started, packed: (id, octets, own
         faults). Bit n of the faults is the n-th name of `catalogue()["own_faults"]`; departures later than `late_ns`
@@ -759,6 +830,22 @@ def encode_test_packet(
 ) -> bytes: ...
 def derive_twamp_test_keys(sid: bytes, aes_key: bytes, hmac_key: bytes, /) -> tuple[bytes, bytes]:
     """Test-session keys from the control connection's (RFC 4656 section 4.1.2)."""
+
+@final
+class PathComparison:
+    """Compares paths that were measured at the same moments, slot by slot."""
+
+    def __new__(cls, *, paths: int) -> Self: ...
+    def add(self, path: int, batch: SampleBatch, /) -> None:
+        """Takes samples of the path of that number, in the order in which its Session-Sender gave them."""
+    @property
+    def unpaired(self) -> int:
+        """Slots of which some path was not heard of in time to be compared."""
+    def differences(
+        self,
+    ) -> list[tuple[int, str, int, int, float | None, tuple[float, float] | None, float | None, float | None]]:
+        """(path, a name of `catalogue()["compared"]`, pairs, stretches, estimate, interval, p-value, p-value adjusted
+        for the number of paths) of each path but the first; times in ns, loss as a share. None: not enough pairs."""
 
 def make_frame(
     payload: bytes,

@@ -14,6 +14,7 @@ from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
     from twoway.path import ForwardPath
+    from twoway.tlvs import Tlvs
 
 PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
 """Protocol as a person names it -> packet format without authentication."""
@@ -81,6 +82,12 @@ class SessionSpec:
     """Octets of socket buffer to ask for."""
     path: ForwardPath
     """How packets get to the Session-Reflector."""
+    tlvs: Tlvs
+    """What is asked for in STAMP TLVs."""
+    tlv_key: bytes | None = field(repr=False)
+    """Key of the HMAC TLV of unauthenticated packets."""
+    payload_grows: bool
+    """Whether the payload becomes as long as the TLVs need, where they need more."""
     next_hop_patience_ns: int
     """How long opening may wait for the link-layer address of a path's next hop."""
 
@@ -113,6 +120,28 @@ class SessionSpec:
             raise ConfigError("ssid", "only STAMP packets carry one")
         if self.dscp_ecn_monitoring and not self.format.startswith("twamp"):
             raise ConfigError("dscp_ecn_monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
+        if self.tlvs:
+            self._check_tlvs()
+
+    def _check_tlvs(self) -> None:
+        if not self.format.startswith("stamp"):
+            raise ConfigError("tlvs", "only STAMP packets have TLVs")
+        if self.tlvs.hmac and self.tlv_key is None and self.stamp_key is None:
+            raise ConfigError("tlv_hmac", "an HMAC over the TLVs needs a key")
+        if self.tlvs.destination_node is not None and not self.ssid:
+            raise ConfigError("ssid", "a destination node address goes with an SSID (RFC 9503 section 3)")
+        control = self.tlvs.control
+        if control is not None and control.lasts_ns > self.interval_ns:
+            raise ConfigError(
+                "tlvs",
+                f"{control.count} replies take {control.lasts_ns} ns, so the next packet would come before they are "
+                f"all sent (interval {self.interval_ns} ns; RFC 10052 section 5)",
+            )
+        if control is not None and control.lasts_ns > self.timeout_ns:
+            raise ConfigError(
+                "tlvs",
+                f"{control.count} replies take {control.lasts_ns} ns, longer than the timeout ({self.timeout_ns} ns)",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +162,9 @@ class TlvReflectorSpec:
     """(network address, prefix length) of sources whose return paths are obeyed in any case."""
     micro_sessions: tuple[tuple[str, int], ...]
     """(device, Micro-session ID) of the member links of an aggregation (RFC 9534)."""
+    control: tuple[tuple[tuple[str, int], ...], int, int, int, int] | None
+    """Whom several replies to one request are sent to (networks as above), most replies, and most octets of payload of
+    each, a second and in all (RFC 10052); None: nobody."""
 
     def __post_init__(self) -> None:
         _one_of("location", self.location, LOCATIONS)
@@ -142,6 +174,12 @@ class TlvReflectorSpec:
             _within("permit_dscp", dscp, 0, 63)
         for _, number in self.micro_sessions:
             _within("micro_sessions", number, 1, 0xFFFF)
+        if self.control is not None:
+            _, replies, octets, octets_per_s, octets_in_all = self.control
+            _within("control_replies", replies, 1, 0xFFFF)
+            _within("control_length", octets, 1, 0xFFFF)
+            _within("control_rate", octets_per_s, 1, 1 << 40)
+            _within("control_volume", octets_in_all, 1, 1 << 40)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,22 @@
-"""Recordings that several oracles decode, made once."""
+"""Recordings that several oracles decode, and a daemon that a real Prometheus scrapes, made once."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .relay import Recorded, record
+from .scraping import Scraped, scraped
 
 COUNT = 5
+RULES = sorted((Path(__file__).resolve().parents[2] / "monitoring").glob("*.rules.yml"))
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+    """A daemon with every role, scraped in text and natively by two real Prometheus that evaluate our rules."""
+    with scraped(tmp_path_factory.mktemp("scraped"), RULES) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ ACCOUNTING: Final = (
 """Counters that are 0 unless a scenario names them."""
 BY_DIRECTION: Final = ("reordered_forward", "reordered_backward")
 """The same, but null where nothing proved that the Session-Reflector numbers its replies."""
-_SECTIONS: Final = ("packets", "ratios", "delay", "variation", "marks", "clock", "tool")
+_SECTIONS: Final = ("packets", "ratios", "delay", "variation", "marks", "tlvs", "clock", "tool")
 _FATES: Final = ("received", "late", "pending", "lost_forward", "lost_backward", "lost_unattributed")
 
 

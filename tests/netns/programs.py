@@ -190,6 +190,11 @@ class ReflectorProgram(Program):
         counters = reflector_document(self.stdout)["dispositions"]
         return {name: packets for name, packets in counters.items() if packets}
 
+    def ask_own_counters(self) -> dict[str, int]:
+        """Its own state now, as far as its workers have published it."""
+        self.ask_counters()
+        return reflector_document(self.stdout)["own_counters"]
+
     def ask_counters(self) -> dict[str, int]:
         """Packets by disposition now: SIGUSR1, and the document that it prints."""
         before = len(self.stdout)

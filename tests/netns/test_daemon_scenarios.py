@@ -210,4 +210,4 @@ def test_a_daemon_that_was_stopped_for_a_moment_blames_itself(bridged: Topology,
             assert daemon.results()["alarms"] == []
             assert alarmed(daemon) == []
         assert "own-fault" in [event["name"] for event in daemon.events()]
-        assert daemon.api.get("/v1/health")["own_faults"]
+        assert any(daemon.api.get("/v1/health")["own_faults"].values())

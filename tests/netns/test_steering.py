@@ -164,7 +164,8 @@ def test_a_next_hop_that_does_not_answer_is_told_and_nothing_is_sent(reflected: 
     [
         (["--path", "mpls:16003@10.98.7.2"], "10.98.7.2 is on no link of this host, so it cannot be the next hop"),
         (["--path", "mpls:16003%to-b"], "there is no interface to-b"),
-        (["--path", "link:lo"], "lo"),
+        (["--path", "link:lo"], "lo has no Ethernet frames"),
+        (["--path", "mpls:16003@10.98.0.2%to-a%to-b"], "is no name of an interface"),
         (["--path", "srv6:fdc0:c::1"], "srv6 leads IPv6 packets"),
     ],
 )

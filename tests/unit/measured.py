@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,7 +51,7 @@ class Numbers:
         return self.values[max(1, math.ceil(q * len(self.values))) - 1] if self.values else None
 
     def buckets(self) -> list[tuple[float, float, int]]:
-        return [(float(value), float(value), self.values.count(value)) for value in sorted(set(self.values))]
+        return [(float(value), float(value), count) for value, count in sorted(Counter(self.values).items())]
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Span:
     ttls: dict[str, dict[int, int]] = field(default_factory=dict)
     dscp_ecns: dict[str, dict[int, int]] = field(default_factory=dict)
     clock_steps: list[tuple[int, int]] = field(default_factory=list)
+    location: dict[str, int | str] = field(default_factory=dict)
     start_ns: int = START_NS
     end_ns: int = START_NS + 9_900 * MS
 
@@ -96,7 +98,10 @@ def session(**changes: object) -> SessionDescription:
         "timeout_ns": 1000 * MS,
         "timestamps": "kernel",
         "reflector_mode": "auto",
+        "tlvs": (),
+        "reply_dscp": None,
         "path": "plain",
+        "return_path": None,
         "obtained": {},
     }
     return SessionDescription(**{**values, **changes})  # type: ignore[arg-type]  # tests name fields of known types
@@ -235,7 +240,7 @@ class Rows:
 
     def _column(self, name: str) -> "array[int]":
         code, unknown = ("q", MISSING) if name.endswith("_ns") else ("I", UNKNOWN)
-        if name in ("status", "flags", "t1_source", "t4_source"):
+        if name in ("status", "flags", "t1_source", "t3_source", "t4_source"):
             code, unknown = "B", 0
         return array(code, [row.get(name, unknown) for row in self._rows])
 
@@ -294,6 +299,10 @@ class Rows:
     @property
     def t1_source(self) -> "array[int]":
         return self._column("t1_source")
+
+    @property
+    def t3_source(self) -> "array[int]":
+        return self._column("t3_source")
 
     @property
     def t4_source(self) -> "array[int]":

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from twoway.cli.ping_arguments import ping_parser
-from twoway.cli.reflector import reflector_parser
-from twoway.cli.server import server_parser
+from twoway.cli.parsers import parsers
 from twoway.config.keyfile import parse_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-SYNOPSES = {"ping": ping_parser(), "reflector": reflector_parser(), "server": server_parser()}
+SYNOPSES = parsers()
 _EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
-_COMMAND = re.compile(r"twoway (ping|reflector|server)\b((?:[^\n|>`#]|\\\n)*)")
+_COMMAND = re.compile(rf"twoway ({'|'.join(SYNOPSES)})\b((?:[^\n|>`#]|\\\n)*)")
 _OPTION = re.compile(r"(?<![\w-])--?[A-Za-z46][\w-]*")
 
 
@@ -54,7 +52,7 @@ def test_options_of_commands_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_long_options_in_prose_exist(path: Path) -> None:
     known = {option for parser in SYNOPSES.values() for option in parser._option_string_actions}  # noqa: SLF001  (as above)
-    known |= {"--version", "--check", "--quick"}
+    known |= {"--version", "--check", "--quick", "--enable-feature"}  # the last is Prometheus'
     prose = re.sub(r"<!--.*?-->", "", path.read_text())
     for option in re.findall(r"`(--[a-z][a-z0-9-]*)[^`]*`", prose):
         assert option in known, f"{option} in {name(path)}"
@@ -77,6 +75,15 @@ def test_examples_run(path: Path, example: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name(path)}:\n{example}\n{done.stderr}"
     assert done.stdout
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_tests_that_are_named_exist(path: Path) -> None:
+    named = set(re.findall(r"`(test_\w+)`", path.read_text()))
+    if not named:
+        return
+    source = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert {one for one in named if f"def {one}(" not in source} == set()
 
 
 def test_every_decision_is_listed() -> None:

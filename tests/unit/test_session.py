@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twoway.errors import ConfigError
 from twoway.path import PLAIN
 from twoway.session import ReflectorSpec, SessionSpec
+from twoway.tlvs import NO_TLVS, ReflectedControl, Tlvs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,9 @@ SPEC = SessionSpec(
     dscp_ecn_monitoring=False,
     sample_capacity=0,
     receive_buffer=65536,
+    tlvs=NO_TLVS,
+    tlv_key=None,
+    payload_grows=False,
     path=PLAIN,
     next_hop_patience_ns=0,
 )
@@ -113,6 +117,38 @@ def test_refusals(field: str, value: object, text: str) -> None:
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"tlvs": Tlvs(location=True), "format": "twamp"}, "tlvs: only STAMP packets have TLVs"),
+        ({"tlvs": Tlvs(hmac=True)}, "tlv_hmac: an HMAC over the TLVs needs a key"),
+        (
+            {"tlvs": Tlvs(destination_node="192.0.2.1")},
+            "ssid: a destination node address goes with an SSID (RFC 9503 section 3)",
+        ),
+        (
+            {"tlvs": Tlvs(control=ReflectedControl(3, interval_ns=60)), "interval_ns": 100},
+            (
+                "tlvs: 3 replies take 120 ns, so the next packet would come before they are all sent (interval 100 ns; "
+                "RFC 10052 section 5)"
+            ),
+        ),
+        (
+            {
+                "tlvs": Tlvs(control=ReflectedControl(3, interval_ns=60)),
+                "interval_ns": 1000,
+                "timeout_ns": 100,
+            },
+            "tlvs: 3 replies take 120 ns, longer than the timeout (100 ns)",
+        ),
+    ],
+)
+def test_tlvs_that_do_not_go_with_the_session(changes: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        dataclasses.replace(SPEC, **changes)  # type: ignore[arg-type]  # tests name fields of known types
+    assert str(caught.value) == text
+
+
 def test_only_stamp_carries_an_ssid() -> None:
     assert dataclasses.replace(SPEC, ssid=7).ssid == 7
     with pytest.raises(ConfigError, match="ssid: only STAMP packets carry one"):
@@ -152,6 +188,6 @@ def refusal(field: str, value: object) -> str:
         changed(SessionSpec, SPEC, field, value)
     except ConfigError as error:
         return str(error)
-    except TypeError:
+    except (TypeError, AttributeError):
         return ""  # of another type than declared: the type checker's business
     return ""

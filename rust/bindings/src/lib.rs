@@ -14,6 +14,7 @@ mod samples;
 mod sender;
 mod steering;
 mod summary;
+mod tlvs;
 
 use pyo3::pymodule;
 
@@ -42,9 +43,11 @@ mod _native {
     #[pymodule_export]
     use super::sender::{Plane, Sender, SenderSpec};
     #[pymodule_export]
-    use super::steering::{lag_members, make_frame, make_routing_header};
+    use super::steering::{PathComparison, lag_members, make_frame, make_routing_header};
     #[pymodule_export]
     use super::summary::{Distribution, IntervalSummary};
+    #[pymodule_export]
+    use super::tlvs::TlvRequests;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

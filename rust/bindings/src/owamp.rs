@@ -12,6 +12,7 @@ use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::SenderSpec as Spec;
 use twoway_plane::session_receiver::ReceiverSpec;
+use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::slots::{Slot, SlotList};
 use twoway_plane::sys::SocketRequest;
@@ -130,6 +131,8 @@ impl OneWaySenderSpec {
             stamp_wait_ns: STAMP_WAIT.as_nanos() as i64,
             attribution_wait_ns: 0,
             attribution_capacity: 0,
+            follow_up_wait_ns: 0,
+            replies_asked: 1,
             start: WallNanos(0),
         };
         let session = SessionSpec {
@@ -139,6 +142,7 @@ impl OneWaySenderSpec {
             timestamp_format,
             payload_len,
             padding: Padding { random, symmetrical_size: false, server_octets: None, reflected: 0 },
+            tlvs: TlvPlan::default(),
             one_way: true,
             count: Some(u64::from(packets)),
             interval_ns: slots.mean_gap_ns(),

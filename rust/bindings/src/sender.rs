@@ -13,8 +13,10 @@ use twoway_plane::sample::TimestampSource;
 use twoway_plane::schedule::{Group, Spacing};
 use twoway_plane::sender::bulk::Packed;
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
+use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
+use twoway_plane::watch::{Finding, Limit, Metric};
 use twoway_wire::{TimestampFormat, WallNanos};
 
 use crate::collections::Collections;
@@ -23,6 +25,7 @@ use crate::owamp::OneWaySenderSpec;
 use crate::packet;
 use crate::samples::SampleBatch;
 use crate::summary::IntervalSummary;
+use crate::tlvs::{self, TlvRequests};
 
 /// The longest UDP payload that fits an IPv4 packet.
 pub(crate) const LONGEST_PAYLOAD: usize = 65_507;
@@ -57,6 +60,12 @@ pub(crate) fn timestamps(name: &str) -> PyResult<TimestampMode> {
         "hardware" => Ok(TimestampMode::Hardware),
         other => Err(errors::field("timestamps", format!("{other:?} is none of kernel, hardware, user"))),
     }
+}
+
+/// Two timeouts of packets, as many as there will be at the most.
+fn ring(timeout_ns: i64, interval_ns: i64, count: Option<u64>) -> usize {
+    let ring = (timeout_ns.saturating_mul(2) / interval_ns + 8).min(LARGEST_RING) as u64;
+    count.map_or(ring, |count| ring.min(count.max(1))) as usize
 }
 
 /// How packets are spaced, by name.
@@ -154,11 +163,8 @@ impl SenderSpec {
             TimestampMode::Kernel => TimestampSource::Kernel,
             TimestampMode::Hardware => TimestampSource::Hardware,
         };
-        // Two timeouts of packets, as many as there will be at the most.
-        let ring = (timeout_ns.saturating_mul(2) / interval_ns + 8).min(LARGEST_RING) as u64;
-        let ring = count.map_or(ring, |count| ring.min(count.max(1))) as usize;
         let ledger = LedgerSpec {
-            ring,
+            ring: ring(timeout_ns, interval_ns, count),
             timeout_ns,
             reflector_mode,
             timestamp_format,
@@ -166,6 +172,8 @@ impl SenderSpec {
             stamp_wait_ns: STAMP_WAIT.as_nanos() as i64,
             attribution_wait_ns: if count.is_some() { i64::MAX } else { ATTRIBUTION_WAIT.as_nanos() as i64 },
             attribution_capacity: ATTRIBUTION_CAPACITY,
+            follow_up_wait_ns: 0,
+            replies_asked: 1,
             start: WallNanos(0),
         };
         let session = SessionSpec {
@@ -175,6 +183,7 @@ impl SenderSpec {
             timestamp_format,
             payload_len,
             padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None, reflected: 0 },
+            tlvs: TlvPlan::default(),
             one_way: false,
             count,
             spacing,
@@ -254,6 +263,21 @@ impl SenderSpec {
     ) -> PyResult<Self> {
         let gateway = gateway.map(|text| address("path", text)).transpose()?;
         self.on(ForwardPath::Frames(FramePath { labels, gateway, interface }), next_hop_patience_ns)
+    }
+
+    /// The same with STAMP TLVs, the rest of the payload filled with Extra Padding. With `grow`, the payload becomes as long
+    /// as they need if it is shorter.
+    #[pyo3(signature = (requests, /, *, grow))]
+    fn with_tlvs(&self, requests: &TlvRequests, grow: bool) -> PyResult<Self> {
+        let mut spec = self.0.clone();
+        requests.ask(&mut spec, grow)?;
+        Ok(Self(spec))
+    }
+
+    /// Octets of UDP payload of each packet.
+    #[getter]
+    fn payload_len(&self) -> usize {
+        self.0.session.payload_len
     }
 
     /// The same with a pause after each `count` packets.
@@ -336,6 +360,13 @@ impl Sender {
         self.0.abort();
     }
 
+    /// Reports that state of the access network from the next packet on.
+    #[pyo3(signature = (access, return_code, /))]
+    fn report_access(&self, access: &str, return_code: u8) -> PyResult<()> {
+        self.0.report_access(tlvs::access_report(access, return_code)?);
+        Ok(())
+    }
+
     #[getter]
     fn finished(&self) -> bool {
         self.0.is_finished()
@@ -367,10 +398,58 @@ impl Sender {
         py.detach(|| self.0.collect());
     }
 
+    /// Look out for limits, and alert at once of what is notable; `before` sent the probes of the same test-session.
+    #[pyo3(signature = (windows, /, *, late_ns, before = None))]
+    fn follow(
+        &self,
+        py: Python<'_>,
+        windows: Vec<Window>,
+        late_ns: i64,
+        before: Option<&Bound<'_, Self>>,
+    ) -> PyResult<()> {
+        let asked = windows.into_iter().map(limits).collect::<PyResult<Vec<_>>>()?;
+        let before = before.map(|before| &before.get().0);
+        py.detach(|| self.0.follow(asked, late_ns, before));
+        Ok(())
+    }
+
+    /// Look out for nothing any more.
+    fn follow_no_more(&self) {
+        self.0.follow_no_more();
+    }
+
+    /// How the limits stood last.
+    fn findings(&self) -> Found {
+        found(self.0.findings())
+    }
+
     /// What befell it: (wall time, event, errno), each kind once.
     fn take_events(&self) -> Vec<(i64, &'static str, i32)> {
         self.0.take_events().into_iter().map(|event| (event.at.0, event.kind.name(), event.errno)).collect()
     }
+}
+
+/// A window in ns, and its limits: metric, limit, recover, whether the greatest value is compared.
+type Window = (i64, Vec<(String, f64, f64, bool)>);
+
+fn limits((length_ns, limits): Window) -> PyResult<(i64, Vec<Limit>)> {
+    if length_ns <= 0 {
+        return Err(errors::field("window", "must be positive"));
+    }
+    let limit = |(name, limit, recover, maximum): (String, f64, f64, bool)| {
+        let metric = Metric::from_name(&name)
+            .ok_or_else(|| errors::field("metric", format!("{name:?} cannot be looked out for")))?;
+        Ok(Limit { metric, limit, recover, maximum })
+    };
+    Ok((length_ns, limits.into_iter().map(limit).collect::<PyResult<_>>()?))
+}
+
+/// How the limits of each window stand: a code of `State`, and the value.
+type Found = Vec<Vec<(u8, Option<f64>)>>;
+
+fn found(findings: Vec<Vec<Finding>>) -> Found {
+    let window = |limits: Vec<Finding>| limits.into_iter().map(|one| (one.state as u8, one.value)).collect();
+    findings.into_iter().map(window).collect()
 }
 
 /// Worker threads that own Session-Senders.
@@ -411,6 +490,15 @@ impl Plane {
     /// All samples to their collections; (id, bits of what is notable) of the Session-Senders to look at.
     fn collect(&self, py: Python<'_>) -> Vec<(u64, u8)> {
         py.detach(|| self.0.collect())
+    }
+
+    fn alert_fileno(&self) -> i32 {
+        self.0.alert_fd()
+    }
+
+    /// Alerts since the last call: (id, bits of what is notable, how the limits stand).
+    fn take_alerts(&self) -> Vec<(u64, u8, Found)> {
+        self.0.take_alerts().into_iter().map(|(id, notable, findings)| (id, notable, found(findings))).collect()
     }
 
     /// What came since the last of these, packed: (id, octets, bits of own faults).

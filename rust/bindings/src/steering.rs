@@ -1,9 +1,11 @@
 //! Paths: what goes before a test packet, for tests, and what a host says of its links.
 
 use std::net::Ipv6Addr;
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use twoway_plane::comparison::Comparison;
 use twoway_plane::error::PlaneError;
 use twoway_plane::next_hop::kernel::Kernel;
 use twoway_plane::next_hop::resolve::Tables;
@@ -12,7 +14,64 @@ use twoway_wire::frame::{FrameHeader, FrameSpec, LONGEST_HEADER};
 use twoway_wire::srv6::routing_header;
 
 use crate::errors;
+use crate::samples::SampleBatch;
 use crate::sender::{address, socket_address};
+
+/// How one path differs from the first: (path, what is compared, pairs, stretches, estimate, interval, p-value, adjusted).
+type Difference = (usize, &'static str, u64, usize, Option<f64>, Option<(f64, f64)>, Option<f64>, Option<f64>);
+
+/// Compares paths that were measured at the same moments.
+#[pyclass(frozen, module = "twoway._native")]
+pub(crate) struct PathComparison(Mutex<Comparison>);
+
+#[pymethods]
+impl PathComparison {
+    #[new]
+    #[pyo3(signature = (*, paths))]
+    fn new(paths: usize) -> PyResult<Self> {
+        if paths < 2 {
+            return Err(errors::field("paths", "one path has nothing to be compared with"));
+        }
+        Ok(Self(Mutex::new(Comparison::new(paths))))
+    }
+
+    /// Takes samples of the path of that number.
+    #[pyo3(signature = (path, batch, /))]
+    fn add(&self, path: usize, batch: &SampleBatch) {
+        self.lock().add(path, &batch.samples);
+    }
+
+    /// Slots of which some path was not heard of in time.
+    #[getter]
+    fn unpaired(&self) -> u64 {
+        self.lock().unpaired()
+    }
+
+    /// How each path differs from the first so far.
+    fn differences(&self) -> Vec<Difference> {
+        let rows = self.lock().differences().into_iter().map(|difference| {
+            let judgement = difference.judgement;
+            (
+                difference.path,
+                difference.compared.name(),
+                difference.pairs,
+                difference.stretches,
+                judgement.map(|judgement| judgement.estimate),
+                judgement.and_then(|judgement| judgement.interval),
+                judgement.map(|judgement| judgement.p_value),
+                difference.adjusted_p_value,
+            )
+        });
+        rows.collect()
+    }
+}
+
+impl PathComparison {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Comparison> {
+        // Nothing under this lock can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The frame that carries `payload` under a label stack, or under none.
 #[pyfunction]

@@ -110,6 +110,13 @@ impl Distribution {
 #[pyclass(frozen, module = "twoway._native")]
 pub(crate) struct IntervalSummary(pub(crate) Summary);
 
+/// A field of Location.
+#[derive(IntoPyObject)]
+pub(crate) enum LocationField {
+    Port(u16),
+    Text(String),
+}
+
 fn octets(far: &OctetCounts, returned: &OctetCounts) -> BTreeMap<&'static str, BTreeMap<u8, u64>> {
     [("far", far), ("returned", returned)].into_iter().map(|(name, counts)| (name, counts.iter().collect())).collect()
 }
@@ -160,6 +167,30 @@ impl IntervalSummary {
     #[getter]
     fn dscp_ecns(&self) -> BTreeMap<&'static str, BTreeMap<u8, u64>> {
         octets(self.0.dscp_ecns(SeenBy::Far), self.0.dscp_ecns(SeenBy::Returned))
+    }
+
+    /// What the far end sees of the last hop, field -> value, empty where it has not said.
+    #[getter]
+    fn location(&self) -> BTreeMap<&'static str, LocationField> {
+        self.0.location().map_or_else(BTreeMap::new, |location| {
+            let mac = location.source_mac.map(|mac| {
+                let octets = mac.to_be_bytes();
+                let first = if location.source_mac_is_eui_64 { 0 } else { 2 };
+                octets[first..].iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+            });
+            let port = |port: u16| (port != 0).then_some(LocationField::Port(port));
+            let text = |text: Option<String>| text.map(LocationField::Text);
+            [
+                ("destination", text(location.destination.map(|address| address.to_string()))),
+                ("destination_port", port(location.destination_port)),
+                ("source", text(location.source.map(|address| address.to_string()))),
+                ("source_port", port(location.source_port)),
+                ("source_mac", text(mac)),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+        })
     }
 
     /// (wall time, step) of the steps of the local clock.

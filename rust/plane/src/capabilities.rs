@@ -31,6 +31,7 @@ pub const NAMES: &[&str] = &[
     "receive_buffer",
     "low_ports",
     "srv6",
+    "srv6_receive",
     "packet_socket",
     "xdp",
     "net_admin",
@@ -84,8 +85,10 @@ pub fn capabilities(interface: Option<&str>) -> Vec<Capability> {
     };
     tried("low_ports", probe::low_port(862), "UDP port 862 may be bound");
     tried("srv6", probe::segment_routing_v6(), "a segment routing header may be set");
+    let (takes, seen) = segments_taken();
     tried("packet_socket", probe::packet_socket(), "whole frames may be sent");
     tried("xdp", probe::xdp(), "AF_XDP sockets may be opened");
+    note("srv6_receive", takes, seen);
     let admin = probe::capable(CAP_NET_ADMIN);
     note("net_admin", admin, if admin { "CAP_NET_ADMIN is held" } else { "CAP_NET_ADMIN is not held" }.to_owned());
     let state = clock_state();
@@ -99,6 +102,15 @@ pub fn capabilities(interface: Option<&str>) -> Vec<Capability> {
         .map_or_else(|| "the kernel says: not synchronised".to_owned(), |ns| format!("maximum error {} us", ns / 1000));
     note("clock_synchronized", state.synchronized, bound);
     found
+}
+
+/// Whether some interface takes packets with a segment routing header.
+fn segments_taken() -> (bool, String) {
+    match probe::interfaces_that_take_segments() {
+        None => (false, "net.ipv6.conf.all.seg6_enabled is 0".to_owned()),
+        Some(names) if names.is_empty() => (false, "seg6_enabled is 0 for each interface".to_owned()),
+        Some(names) => (true, format!("packets with a segment routing header are taken by {}", names.join(", "))),
+    }
 }
 
 fn latency(what: &str, gap_ns: Option<i64>) -> String {

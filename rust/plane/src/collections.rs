@@ -224,6 +224,10 @@ impl Collections {
     }
 
     fn note(&mut self, row: &Sample, wall_ns: i64) {
+        // A further reply that was asked for decides about no probe, and is no fault of the network either.
+        if row.status == SampleStatus::FurtherReply {
+            return;
+        }
         // The number closest to the greatest so far.
         let ahead = i64::from(row.sequence.wrapping_sub(self.head as u32) as i32);
         let sequence = self.head.saturating_add_signed(ahead);

@@ -35,35 +35,30 @@
 
 mod attribution;
 mod delays;
+pub mod extensions;
+mod further;
 mod order;
 mod reply;
 mod slot;
+mod waiting;
 
 use twoway_wire::{RawTimestamp, WallNanos};
 
 pub use delays::RESIDENCE_TOLERANCE_NS;
+pub use extensions::{FollowUp, FollowedUp, ReplyClass, ReplyTlvs};
 pub use reply::{Direction, LedgerSpec, NotSent, ReflectorMode, Reply, ReplyVerdict};
 
 use self::attribution::{Arrival, Attribution, Books, Loss};
 use self::delays::{ClockSteps, Delays, row, travelled_ns, unanswered};
+use self::extensions::FarEnd;
+use self::further::Further;
 use self::order::FarOrder;
 use self::slot::{Mark, Place, Ring, Slot};
+use self::waiting::{Waiting, WaitingRoom};
 use crate::patterns::{LossRuns, Reordering};
-use crate::sample::{MISSING, Sample, SampleFlag, SampleSink, SampleStatus, TimestampSource};
+use crate::sample::{DepartureSource, MISSING, Sample, SampleFlag, SampleSink, SampleStatus, TimestampSource};
 use crate::summary::{Counter, Measure, Path, SeenBy, Summary};
 use crate::variation::{RtpJitter, ipdv};
-
-/// Replies that wait for a transmit stamp at once; the oldest falls back when there are more.
-const WAITING_FOR_STAMP: usize = 256;
-
-/// A first reply whose packet waits for its transmit stamp.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    sequence: u64,
-    arrived_mono_ns: i64,
-    reordered: bool,
-    reply: Reply,
-}
 
 /// Every packet of one Session-Sender; the module says how it works.
 #[derive(Clone, Debug)]
@@ -80,7 +75,9 @@ pub struct Ledger {
     order: Reordering,
     runs: LossRuns,
     jitter: [RtpJitter; 3],
-    waiting: Vec<Waiting>,
+    waiting: WaitingRoom,
+    far_end: FarEnd,
+    further: Further,
     steps: ClockSteps,
     local_clock: Option<(bool, Option<u64>)>,
     current: Summary,
@@ -97,6 +94,8 @@ impl Ledger {
             ring: Ring::default(),
             awaited: 0,
             stateful: match spec.reflector_mode {
+                // Where several replies answer one packet, their numbers are no count of packets.
+                _ if spec.replies_asked > 1 => Some(false),
                 ReflectorMode::Auto => None,
                 ReflectorMode::Stateless => Some(false),
                 ReflectorMode::Stateful => Some(true),
@@ -107,7 +106,9 @@ impl Ledger {
             order: Reordering::default(),
             runs: LossRuns::default(),
             jitter: [RtpJitter::default(); 3],
-            waiting: Vec::new(),
+            waiting: WaitingRoom::default(),
+            far_end: FarEnd::default(),
+            further: Further::default(),
             steps: ClockSteps::default(),
             local_clock: None,
             current,
@@ -160,9 +161,8 @@ impl Ledger {
             return false;
         }
         slot.stamp(t1.0, source);
-        if let Some(at) = self.waiting.iter().position(|waiting| waiting.sequence == sequence) {
-            let waiting = self.waiting.remove(at);
-            self.complete(&waiting, sink);
+        if let Some(ready) = self.waiting.stamped(sequence) {
+            self.complete(&ready, sink);
         }
         true
     }
@@ -190,10 +190,17 @@ impl Ledger {
         if self.stateful.is_none() && reply.reflector_sequence != reply.sender_sequence {
             self.found_stateful(sink);
         }
-        if answered {
-            self.duplicate(sequence, reply, mono_ns, sink)
-        } else {
+        if let FollowUp::Told(told) = &reply.tlvs.follow_up
+            && let Some(ready) = self.waiting.followed_up(told)
+        {
+            self.complete(&ready, sink);
+        }
+        if !answered {
             self.first(sequence, reply, mono_ns, sink)
+        } else if self.spec.replies_asked > 1 && self.is_further(sequence, reply) {
+            self.further(sequence, reply, mono_ns, sink)
+        } else {
+            self.duplicate(sequence, reply, mono_ns, sink)
         }
     }
 
@@ -214,6 +221,10 @@ impl Ledger {
         }
         self.current.add(if in_time { Counter::Received } else { Counter::Late }, 1);
         self.note_header(reply);
+        self.far_end.note(&reply.tlvs, reply.t4.0, &mut self.current);
+        if reply.tlvs.further > 0 {
+            self.further.expect(sequence, self.spec.replies_asked, reply.tlvs.further);
+        }
         if let Some((synchronized, error_ns)) = self.local_clock {
             self.current.local_clock.note(synchronized, error_ns);
         }
@@ -227,16 +238,26 @@ impl Ledger {
                 self.backward_if_stateful += u64::from(behind && in_time);
             }
         }
-        let waiting = Waiting { sequence, arrived_mono_ns: mono_ns, reordered, reply: *reply };
-        let source = self.ring.open(sequence).t1_source();
-        if self.spec.timestamps > TimestampSource::User && source == TimestampSource::User {
-            if self.waiting.len() == WAITING_FOR_STAMP {
-                let oldest = self.waiting.remove(0);
-                self.complete(&oldest, sink);
-            }
-            self.waiting.push(waiting);
-        } else {
+        let stamped = self.ring.open(sequence).t1_source() > TimestampSource::User;
+        let awaits_stamp = self.spec.timestamps > TimestampSource::User && !stamped;
+        // A Session-Reflector that copies our numbers has none by which its replies could be told apart.
+        let promised =
+            self.spec.follow_up_wait_ns > 0 && reply.tlvs.follow_up != FollowUp::None && self.stateful != Some(false);
+        let until = |wait_ns: i64| mono_ns.saturating_add(wait_ns);
+        let waiting = Waiting {
+            sequence,
+            arrived_mono_ns: mono_ns,
+            reordered,
+            reply: *reply,
+            stamp_until_ns: awaits_stamp.then(|| until(self.spec.stamp_wait_ns)),
+            follow_up_until_ns: promised.then(|| until(self.spec.follow_up_wait_ns)),
+            correction_ns: None,
+            follow_up_promised: promised,
+        };
+        if waiting.is_ready() {
             self.complete(&waiting, sink);
+        } else if let Some(crowded) = self.waiting.push(&waiting) {
+            self.complete(&crowded, sink);
         }
         if in_time { ReplyVerdict::Received } else { ReplyVerdict::Late }
     }
@@ -275,12 +296,36 @@ impl Ledger {
             Direction::Unattributed => (Counter::DuplicatesUnattributed, SampleStatus::DuplicateUnattributed),
         };
         self.current.add(counter, 1);
+        if direction == Direction::Forward {
+            self.far_end.note_further();
+        }
         let slot = self.ring.open(sequence);
         let delays = Delays::of(slot, reply, mono_ns, &self.steps);
         let mut sample = row(slot, status, reply, &delays, self.spec.timestamps);
         sample.send_lateness_ns = MISSING;
         sink.sample(&sample);
         ReplyVerdict::Duplicate(direction)
+    }
+
+    /// Whether a reply that is not the first is one of those that were asked for.
+    fn is_further(&mut self, sequence: u64, reply: &Reply) -> bool {
+        let first = self.ring.open(sequence).reflector_sequence;
+        let asked = self.spec.replies_asked;
+        self.further.take(sequence, asked, reply.reflector_sequence, first, reply.sender_sequence)
+    }
+
+    fn further(&mut self, sequence: u64, reply: &Reply, mono_ns: i64, sink: &mut impl SampleSink) -> ReplyVerdict {
+        self.current.add(Counter::FurtherReplies, 1);
+        self.far_end.note_further();
+        let slot = self.ring.open(sequence);
+        let delays = Delays::of(slot, reply, mono_ns, &self.steps);
+        if delays.backward_ns != MISSING {
+            self.current.record(Measure::FurtherBackward, delays.backward_ns);
+        }
+        let mut sample = row(slot, SampleStatus::FurtherReply, reply, &delays, self.spec.timestamps);
+        sample.send_lateness_ns = MISSING;
+        sink.sample(&sample);
+        ReplyVerdict::Further
     }
 
     fn note_header(&mut self, reply: &Reply) {
@@ -301,8 +346,6 @@ impl Ledger {
             (Counter::FarUnsynchronized, !reply.far_synchronized),
             (Counter::FarErrorEstimateInvalid, reply.far_error_estimate_invalid),
             (Counter::SsidZero, reply.ssid_zero),
-            (Counter::TlvUnrecognized, reply.tlv_unrecognized),
-            (Counter::TlvMalformed, reply.tlv_malformed),
         ] {
             summary.add(counter, seen.into());
         }
@@ -310,13 +353,20 @@ impl Ledger {
 
     /// The packet's T1 is as good as it gets: record its numbers.
     fn complete(&mut self, waiting: &Waiting, sink: &mut impl SampleSink) {
-        let Waiting { sequence, arrived_mono_ns, reordered, ref reply } = *waiting;
+        let Waiting { sequence, arrived_mono_ns, reordered, ref reply, correction_ns, .. } = *waiting;
         let slot = self.ring.open(sequence);
         let delays = Delays::of(slot, reply, arrived_mono_ns, &self.steps);
         let in_time = !slot.is(Mark::Late);
         let status = if in_time { SampleStatus::Received } else { SampleStatus::Late };
         let mut sample = row(slot, status, reply, &delays, self.spec.timestamps);
         sample.flag(SampleFlag::Reordered, reordered);
+        if let Some(correction_ns) = correction_ns {
+            sample.t3_source = DepartureSource::FollowUp;
+            self.current.add(Counter::FollowedUp, 1);
+            self.current.record(Measure::FollowUpCorrection, correction_ns);
+        } else if waiting.follow_up_promised {
+            self.current.add(Counter::NotFollowedUp, 1);
+        }
         sink.sample(&sample);
 
         let source = |source, hardware, kernel, user| match source {
@@ -373,8 +423,9 @@ impl Ledger {
 
     /// Give up what is due at `mono_ns`. Hand in all replies and stamps that the socket holds first.
     pub fn expire(&mut self, mono_ns: i64, sink: &mut impl SampleSink) {
-        let wait_ns = self.spec.stamp_wait_ns;
-        self.complete_waiting(sink, |waiting| waiting.arrived_mono_ns.saturating_add(wait_ns) <= mono_ns);
+        while let Some(ready) = self.waiting.expired(mono_ns) {
+            self.complete(&ready, sink);
+        }
         while self.closes_at().is_some_and(|closes_at| closes_at <= mono_ns) {
             self.close(None, sink);
         }
@@ -388,31 +439,21 @@ impl Ledger {
 
     /// Monotonic time at which `expire` next has something to do; None as long as nothing is open.
     pub fn next_expiry(&self) -> Option<i64> {
-        let stamps =
-            self.waiting.first().map(|waiting| waiting.arrived_mono_ns.saturating_add(self.spec.stamp_wait_ns));
-        [stamps, self.closes_at(), self.tells_at(), self.attributes_at()].into_iter().flatten().min()
-    }
-
-    /// The caller knows that no more transmit stamps will come: packets that wait for one fall back.
-    pub fn no_more_stamps(&mut self, sink: &mut impl SampleSink) {
-        self.complete_waiting(sink, |_| true);
-    }
-
-    fn complete_waiting(&mut self, sink: &mut impl SampleSink, due: impl Fn(&Waiting) -> bool) {
-        // In the order of arrival: the first that is not due ends it.
-        let due = self.waiting.iter().take_while(|waiting| due(waiting)).count();
-        for at in 0..due {
-            let waiting = self.waiting[at];
-            self.complete(&waiting, sink);
-        }
-        self.waiting.drain(..due);
+        [self.waiting.next_expiry(), self.closes_at(), self.tells_at(), self.attributes_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the oldest open packet closes.
     fn closes_at(&self) -> Option<i64> {
         let open = self.ring.tail() < self.ring.head();
-        let slot = open.then(|| self.ring.get(self.ring.tail())).flatten()?;
-        Some(slot.sent_mono_ns.saturating_add(self.spec.timeout_ns.saturating_mul(2)))
+        let tail = self.ring.tail();
+        let slot = open.then(|| self.ring.get(tail)).flatten()?;
+        let closes_at = slot.sent_mono_ns.saturating_add(self.spec.timeout_ns.saturating_mul(2));
+        // The reply that tells when this one left comes an interval later, which may be longer than that.
+        let told_by = if slot.is(Mark::Complete) { None } else { self.waiting.follow_up_until_ns(tail) };
+        Some(closes_at.max(told_by.unwrap_or(closes_at)))
     }
 
     /// When somebody is to be told of a loss though its direction is not known.
@@ -435,9 +476,8 @@ impl Ledger {
         let slot = *self.ring.open(sequence);
         if slot.is(Mark::Answered) {
             if !slot.is(Mark::Complete)
-                && let Some(at) = self.waiting.iter().position(|waiting| waiting.sequence == sequence)
+                && let Some(waiting) = self.waiting.take(sequence)
             {
-                let waiting = self.waiting.remove(at);
                 self.complete(&waiting, sink);
             }
             self.end_run();
@@ -468,6 +508,9 @@ impl Ledger {
                 self.attribution.lost(loss, capacity, &mut Books { summary: &mut self.current, sink });
             }
         }
+        if self.spec.replies_asked > 1 {
+            self.further.forget(sequence);
+        }
         self.ring.close();
     }
 
@@ -477,15 +520,17 @@ impl Ledger {
         }
     }
 
-    /// Packets that await their first reply.
+    /// Replies that are awaited: the first ones to packets, and those that the far end promised beside them.
     pub fn outstanding(&self) -> usize {
-        self.awaited
+        self.awaited + self.further.outstanding()
     }
 
     /// The test-session ends: every packet gets its final fate. `aborted`: packets younger than the timeout are pending,
     /// not lost.
     pub fn finish(&mut self, mono_ns: i64, aborted: bool, sink: &mut impl SampleSink) {
-        self.no_more_stamps(sink);
+        while let Some(waiting) = self.waiting.pop() {
+            self.complete(&waiting, sink);
+        }
         let pending_since = aborted.then(|| mono_ns.saturating_sub(self.spec.timeout_ns));
         while self.ring.tail() < self.ring.head() {
             self.close(pending_since, sink);
@@ -547,8 +592,11 @@ impl Ledger {
     /// Octets that the ledger occupies, itself included.
     pub fn memory_bytes(&self) -> usize {
         let past = self.past.as_ref().map_or(0, |past| size_of::<Summary>() + past.memory_bytes());
-        let waiting = self.waiting.capacity() * size_of::<Waiting>();
-        let parts = self.ring.memory_bytes() + self.far_order.memory_bytes() + self.attribution.memory_bytes();
+        let waiting = self.waiting.memory_bytes();
+        let parts = self.further.memory_bytes()
+            + self.ring.memory_bytes()
+            + self.far_order.memory_bytes()
+            + self.attribution.memory_bytes();
         size_of::<Self>() + self.current.memory_bytes() + past + waiting + self.steps.memory_bytes() + parts
     }
 }

@@ -7,6 +7,7 @@
 pub mod capabilities;
 pub mod clock;
 pub mod collections;
+pub mod comparison;
 pub mod distribution;
 pub mod error;
 pub mod histogram;
@@ -29,3 +30,4 @@ pub mod summary;
 pub mod sys;
 mod u192;
 pub mod variation;
+pub mod watch;

@@ -3,7 +3,7 @@
 
 use twoway_wire::{RawTimestamp, TimestampFormat, WallNanos};
 
-use crate::ledger::{Ledger, LedgerSpec, ReflectorMode, Reply};
+use crate::ledger::{Ledger, LedgerSpec, ReflectorMode, Reply, ReplyTlvs};
 use crate::packed::pack_summary;
 use crate::sample::{NoSamples, TimestampSource};
 
@@ -36,6 +36,8 @@ impl Made {
             stamp_wait_ns: 50_000_000,
             attribution_wait_ns: 4 * TIMEOUT_NS,
             attribution_capacity: 1024,
+            follow_up_wait_ns: 0,
+            replies_asked: 1,
             start: WallNanos(self.start_ns),
         });
         ledger.local_clock(true, Some(50_000));
@@ -65,8 +67,7 @@ impl Made {
                     far_dscp_ecn: None,
                     returned_dscp_ecn: Some(0),
                     ssid_zero: false,
-                    tlv_unrecognized: false,
-                    tlv_malformed: false,
+                    tlvs: ReplyTlvs::default(),
                 };
                 ledger.reply(&reply, moment_ns + arrives_ns, &mut NoSamples);
                 answered += 1;
@@ -88,7 +89,8 @@ mod tests {
 
     #[test]
     fn they_add_up_to_the_probes_that_they_were_made_of() {
-        let made = Made { start_ns: 1_800_000_000_000_000_000, interval_ns: 1_000_000_000, forward_ns: 9, per_summary: 4 };
+        let made =
+            Made { start_ns: 1_800_000_000_000_000_000, interval_ns: 1_000_000_000, forward_ns: 9, per_summary: 4 };
         let round_trips: Vec<_> = (0..100).map(|n| (n % 25 != 7).then_some(1_000_000 + n * 1_000)).collect();
         let packed = made.summaries(&round_trips);
         assert_eq!(packed.len(), 25);

@@ -20,9 +20,10 @@
 //! each occupied bucket and the gap to the next, in Golomb codes whose order is chosen by their mean.
 //!
 //! *Summary*: which counters are not zero, and their values; the distributions in the order of [`Measure`]; the rest as
-//! [`put_summary`] says. The codes of [`Counter`] and [`Measure`] therefore are part of the format: new ones are only
-//! ever added behind the others, and what was packed by an older twoway lacks them. Anything else that changes gets a new
-//! version; who reads an unknown version refuses it by its number. `packed/tests.rs` keeps octets of every version.
+//! [`put_summary`] says; last what TLVs told, [`put_tlvs`], which version 1 lacks. The codes of [`Counter`] and [`Measure`]
+//! therefore are part of the format: new ones are only ever added behind the others, and what was packed by an older twoway
+//! lacks them. Anything else that changes gets a new version; older ones are read for ever, and who reads an unknown version
+//! refuses it by its number. `packed/tests.rs` keeps octets of every version.
 //!
 //! Octets may be anything: a disk rots. Reading never panics, takes no more memory than a summary of that length can
 //! need, and gives only what the rest of the crate can reckon with: sums that belong to no values are refused.
@@ -31,15 +32,20 @@ mod bits;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use twoway_wire::tlv::{Location, TimestampInformation};
 
 pub(crate) use self::bits::{Reader, Writer};
 use crate::distribution::{Distribution, Moments};
 use crate::histogram::{ExponentialHistogram, MAX_BUCKETS, MAX_SCALE, MIN_SCALE};
-use crate::summary::{CLOCK_STEPS_KEPT, ClockQuality, Counter, Measure, OctetCounts, Summary};
+use crate::summary::{CLOCK_STEPS_KEPT, ClockQuality, Counter, FarEndFacts, Measure, OctetCounts, Summary};
 use crate::u192::{U192, widening_mul};
 
 /// Version of the encoding that is written.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
+/// Version from which on a summary ends with what TLVs told.
+const WITH_TLVS: u8 = 2;
 /// Octets that are not what they were taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackedError {
@@ -76,10 +82,14 @@ impl fmt::Display for PackedError {
 
 impl std::error::Error for PackedError {}
 
+/// Measures that every summary has. The others are of sessions with TLVs, and stand with what those told.
+const FIRST_MEASURES: usize = Measure::SendLateness as usize + 1;
+
 /// Write a summary.
 pub fn pack_summary(summary: &Summary) -> Vec<u8> {
     let mut out = Writer::new(VERSION);
     put_summary(&mut out, summary);
+    put_tlvs(&mut out, summary);
     out.finish()
 }
 
@@ -87,13 +97,17 @@ pub fn pack_summary(summary: &Summary) -> Vec<u8> {
 pub(crate) fn append_summary(octets: &mut Vec<u8>, summary: &Summary) {
     let mut out = Writer::after(std::mem::take(octets), VERSION);
     put_summary(&mut out, summary);
+    put_tlvs(&mut out, summary);
     *octets = out.finish();
 }
 
 /// Read a summary, all of `octets`.
 pub fn unpack_summary(octets: &[u8]) -> Result<Summary, PackedError> {
-    let mut from = Reader::new(octets, VERSION)?;
-    let summary = take_summary(&mut from)?;
+    let (mut from, version) = Reader::up_to(octets, VERSION)?;
+    let mut summary = take_summary(&mut from)?;
+    if version >= WITH_TLVS {
+        take_tlvs(&mut from, &mut summary)?;
+    }
     from.end()?;
     Ok(summary)
 }
@@ -115,7 +129,8 @@ pub fn pack_distribution(distribution: &Distribution) -> Vec<u8> {
 
 /// Read a distribution, all of `octets`.
 pub fn unpack_distribution(octets: &[u8]) -> Result<Distribution, PackedError> {
-    let mut from = Reader::new(octets, VERSION)?;
+    // A distribution is the same in all versions.
+    let (mut from, _) = Reader::up_to(octets, VERSION)?;
     let distribution = take_distribution(&mut from)?;
     from.end()?;
     Ok(distribution)
@@ -299,7 +314,7 @@ fn take_window(
     Ok(())
 }
 
-pub(crate) fn put_summary(out: &mut Writer, summary: &Summary) {
+fn put_summary(out: &mut Writer, summary: &Summary) {
     let begun = summary.start_ns != i64::MAX;
     let ended = summary.end_ns != i64::MIN;
     out.flag(begun);
@@ -321,7 +336,7 @@ pub(crate) fn put_summary(out: &mut Writer, summary: &Summary) {
         }
     }
     out.small(2, 0);
-    for measure in Measure::ALL {
+    for measure in &Measure::ALL[..FIRST_MEASURES] {
         put_distribution(out, summary.measure(*measure));
     }
     for jitter in summary.jitter {
@@ -368,6 +383,112 @@ pub(crate) fn put_summary(out: &mut Writer, summary: &Summary) {
     }
 }
 
+/// What TLVs told; one bit if that is nothing.
+fn put_tlvs(out: &mut Writer, summary: &Summary) {
+    let measures = &Measure::ALL[FIRST_MEASURES..];
+    let far_end = summary.far_end.as_deref().copied().unwrap_or_default();
+    let empty = measures.iter().all(|measure| summary.measure(*measure).count() == 0) && summary.far_end.is_none();
+    out.flag(!empty);
+    if empty {
+        return;
+    }
+    for measure in measures {
+        put_distribution(out, summary.measure(*measure));
+    }
+    out.flag(summary.far_end.is_some());
+    if summary.far_end.is_none() {
+        return;
+    }
+    out.flag(far_end.location.is_some());
+    if let Some((at_ns, location)) = far_end.location {
+        out.signed(at_ns);
+        out.bits(16, location.destination_port.into());
+        out.bits(16, location.source_port.into());
+        out.flag(location.source_mac_is_eui_64);
+        put_option(out, location.source_mac, |out, mac| out.bits(64, mac));
+        for address in [location.destination, location.source] {
+            put_option(out, address, put_address);
+        }
+    }
+    out.flag(far_end.timestamps.is_some());
+    if let Some((at_ns, timestamps)) = far_end.timestamps {
+        out.signed(at_ns);
+        let TimestampInformation { sync_source_in, timestamp_in, sync_source_out, timestamp_out } = timestamps;
+        for code in [sync_source_in.0, timestamp_in.0, sync_source_out.0, timestamp_out.0] {
+            out.bits(8, code.into());
+        }
+    }
+}
+
+fn take_tlvs(from: &mut Reader<'_>, summary: &mut Summary) -> Result<(), PackedError> {
+    if !from.flag()? {
+        return Ok(());
+    }
+    for measure in &Measure::ALL[FIRST_MEASURES..] {
+        *summary.measure_mut(*measure) = take_distribution(from)?;
+    }
+    if !from.flag()? {
+        return Ok(());
+    }
+    let mut far_end = FarEndFacts::default();
+    if from.flag()? {
+        let at_ns = from.signed()?;
+        let (destination_port, source_port) = (from.bits(16)? as u16, from.bits(16)? as u16);
+        let source_mac_is_eui_64 = from.flag()?;
+        let source_mac = take_option(from, |from| from.bits(64))?;
+        let destination = take_option(from, take_address)?;
+        let source = take_option(from, take_address)?;
+        let location =
+            Location { destination_port, source_port, source_mac, source_mac_is_eui_64, destination, source };
+        far_end.location = Some((at_ns, location));
+    }
+    if from.flag()? {
+        let at_ns = from.signed()?;
+        let mut codes = [0_u8; 4];
+        for code in &mut codes {
+            *code = from.bits(8)? as u8;
+        }
+        let timestamps = TimestampInformation::parse(&codes).ok_or(PackedError::Contradiction("timestamps"))?;
+        far_end.timestamps = Some((at_ns, timestamps));
+    }
+    summary.far_end = Some(Box::new(far_end));
+    Ok(())
+}
+
+fn put_option<T>(out: &mut Writer, value: Option<T>, put: impl FnOnce(&mut Writer, T)) {
+    out.flag(value.is_some());
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn take_option<T>(
+    from: &mut Reader<'_>,
+    take: impl FnOnce(&mut Reader<'_>) -> Result<T, PackedError>,
+) -> Result<Option<T>, PackedError> {
+    if from.flag()? { take(from).map(Some) } else { Ok(None) }
+}
+
+fn put_address(out: &mut Writer, address: IpAddr) {
+    out.flag(address.is_ipv6());
+    match address {
+        IpAddr::V4(address) => out.bits(32, address.to_bits().into()),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            out.bits(64, (bits >> 64) as u64);
+            out.bits(64, bits as u64);
+        }
+    }
+}
+
+fn take_address(from: &mut Reader<'_>) -> Result<IpAddr, PackedError> {
+    if !from.flag()? {
+        return Ok(Ipv4Addr::from_bits(from.bits(32)? as u32).into());
+    }
+    let (high, low) = (from.bits(64)?, from.bits(64)?);
+    Ok(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into())
+}
+
 fn first_replies(summary: &Summary) -> u64 {
     summary.count(Counter::Received).saturating_add(summary.count(Counter::Late))
 }
@@ -402,7 +523,7 @@ fn take_count(from: &mut Reader<'_>, part: &'static str) -> Result<u64, PackedEr
     Ok(from.count(part)? + 1)
 }
 
-pub(crate) fn take_summary(from: &mut Reader<'_>) -> Result<Summary, PackedError> {
+fn take_summary(from: &mut Reader<'_>) -> Result<Summary, PackedError> {
     let mut summary = Summary::new();
     let (begun, ended) = (from.flag()?, from.flag()?);
     if begun {
@@ -423,7 +544,7 @@ pub(crate) fn take_summary(from: &mut Reader<'_>) -> Result<Summary, PackedError
         summary.add(counter, take_count(from, "counter")?);
         next = counter as usize + 1;
     }
-    for measure in Measure::ALL {
+    for measure in &Measure::ALL[..FIRST_MEASURES] {
         *summary.measure_mut(*measure) = take_distribution(from)?;
     }
     for jitter in 0..summary.jitter.len() {

@@ -39,7 +39,9 @@ impl ForwardPath {
             Self::Segments(_) if !v6 => {
                 refused("SRv6 leads IPv6 packets, and the target is an IPv4 address".to_owned())
             }
-            Self::Segments(segments) => check_segments(segments).or_else(|error| refused(error.to_string())),
+            Self::Segments(segments) => {
+                check_segments(segments.iter().copied()).or_else(|error| refused(error.to_string()))
+            }
             // A frame without a label names its interface, or it would be an ordinary packet made with effort.
             Self::Frames(FramePath { labels, interface: Some(_), .. }) if labels.is_empty() => Ok(()),
             Self::Frames(frames) => {

@@ -59,6 +59,8 @@ named! {
         NotSent = "not_sent",
         /// Still awaited when the test-session was aborted.
         Pending = "pending",
+        /// One of the further replies that were asked for (RFC 10052).
+        FurtherReply = "further_reply",
     }
 }
 
@@ -106,6 +108,18 @@ named! {
     }
 }
 
+named! {
+    /// Where T3 comes from.
+    pub enum DepartureSource {
+        /// There is no T3.
+        None = "none",
+        /// The reply itself, which was written before it left.
+        Reply = "reply",
+        /// A later reply: the Session-Reflector's own transmit stamp (Follow-Up Telemetry, RFC 8972 section 4.7).
+        FollowUp = "follow_up",
+    }
+}
+
 /// One row: a packet whose fate is known, or a duplicate. Wall times count from the Unix epoch (UTC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -138,6 +152,8 @@ pub struct Sample {
     pub reflector_sequence: u32,
     /// Where T1 was taken.
     pub t1_source: TimestampSource,
+    /// Where T3 comes from.
+    pub t3_source: DepartureSource,
     /// Where T4 was taken.
     pub t4_source: TimestampSource,
     /// TTL that the far end saw on our packet, or [`UNKNOWN`].
@@ -170,6 +186,7 @@ impl Sample {
             send_lateness_ns: MISSING,
             reflector_sequence: UNKNOWN,
             t1_source: TimestampSource::None,
+            t3_source: DepartureSource::None,
             t4_source: TimestampSource::None,
             sender_ttl: UNKNOWN,
             returned_ttl: UNKNOWN,

@@ -12,33 +12,35 @@
 //! RFCs to read first: 8762 section 4, 8972 sections 3 and 4, 5357 section 4.1 and Appendix I, 6038 section 5, 4656
 //! section 4.1.
 
+pub mod extensions;
+mod following;
 mod padding;
+mod stamps;
 
 use std::collections::VecDeque;
 
+use twoway_wire::tlv::AccessReport;
 use twoway_wire::{
-    ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, TlvChain,
-    TlvFlags, WallNanos, WireError,
+    ErrorEstimate, PacketFormat, RawTimestamp, ReflectorPacket, SenderPacket, TestKeys, TimestampFormat, WallNanos,
+    WireError,
 };
 
+use self::extensions::{AccessProgress, ReadTlvs, ReplyFacts, TlvPlan};
 pub use self::padding::Padding;
+use self::stamps::STAMP_SKEW;
 use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply, ReplyVerdict};
 use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
 use crate::schedule::{Group, Random, Schedule, Spacing};
 use crate::sender::handle::Shared;
 use crate::slots::SkipRange;
 use crate::summary::{Counter, Summary};
-use crate::sys::control::Stamps;
 use crate::sys::{ReceiveMeta, TimestampMode};
+use crate::watch::Watch;
 
-/// A NIC's stamp is believed if it is this near to the kernel's: a clock that nobody disciplines says nothing of ours.
-const HARDWARE_AGREES_NS: i64 = 1_000_000;
-/// How far the kernel's numbering of datagrams may have run off ours (it counts some that it then refuses).
-const STAMP_SKEW: i64 = 8;
-/// A stamp cannot lie before the clock was read to build the packet, nor this much after.
-const STAMP_WINDOW_NS: i64 = 2_000_000_000;
 /// Stamps come back within this time or are not waited for.
 const STAMP_DELAY_NS: i64 = 10_000_000;
+/// What a reply that was asked to have a length may be longer: rounding, and padding that has a header.
+const LONGEST_ROUNDING: usize = 8;
 /// Slots passed over in one go: a schedule that began long ago must not keep the worker from its other sessions.
 const MISSED_AT_ONCE: u64 = 4096;
 /// After the last reply a session stays this long, to see whether that was duplicated.
@@ -66,8 +68,10 @@ pub struct SessionSpec {
     pub timestamp_format: TimestampFormat,
     /// Octets of UDP payload.
     pub payload_len: usize,
-    /// What stands after the base packet.
+    /// What stands after the base packet, where there are no TLVs to ask for something.
     pub padding: Padding,
+    /// STAMP TLVs, and Extra Padding to the end of the packet; empty for none.
+    pub tlvs: TlvPlan,
     /// Nobody answers: packets are numbered by the schedule (OWAMP).
     pub one_way: bool,
     /// Packets to send; `None` for no end.
@@ -102,6 +106,10 @@ pub struct Built {
     lateness_ns: i64,
     /// Slots that were passed over before this one.
     missed: u64,
+    /// It has the Access Report.
+    access_report: bool,
+    /// It or one built before it has.
+    access_reported: bool,
     /// The schedule once this slot is taken.
     schedule: Schedule,
 }
@@ -141,6 +149,8 @@ pub struct SessionSender {
     ledger: Ledger,
     samples: Sink,
     drops_seen: Option<u32>,
+    /// Nobody answers its packets: one-way, or because they ask for no reply (RFC 9503 section 4.1.1).
+    unanswered: bool,
 }
 
 impl SessionSender {
@@ -163,8 +173,9 @@ impl SessionSender {
             clock_synchronized: false,
             error_estimate: ErrorEstimate::new(false, spec.timestamp_format, None),
             ledger: Ledger::new(spec.ledger),
-            samples: Sink { rows: Vec::new(), wanted: spec.samples },
+            samples: Sink { rows: Vec::new(), wanted: spec.samples, watch: None },
             drops_seen: None,
+            unanswered: spec.one_way || spec.tlvs.asks_for_no_reply(),
             spec,
         }
     }
@@ -176,7 +187,9 @@ impl SessionSender {
 
     /// Room that any packet or honest reply of this session needs.
     pub fn longest_packet(&self) -> usize {
-        self.spec.payload_len.max(self.spec.format.reflector_len_with(self.spec.dscp_ecn_monitoring))
+        let control = self.spec.tlvs.requests().control.as_ref();
+        let asked = control.map_or(0, |request| usize::from(request.control.length) + LONGEST_ROUNDING);
+        self.spec.payload_len.max(asked).max(self.spec.format.reflector_len_with(self.spec.dscp_ecn_monitoring))
     }
 
     /// The schedule begins at `at_ns`, which is `wall` on the wall clock. A moment that has passed means now, except in
@@ -235,7 +248,8 @@ impl SessionSender {
 
     /// When something is due next, on the monotonic clock: a packet, or the end of a wait for a reply.
     pub fn next_event(&self) -> Option<i64> {
-        let expiry = self.ledger.next_expiry();
+        let watched = self.samples.watch.as_ref().and_then(|watch| watch.next_event());
+        let expiry = earliest(self.ledger.next_expiry(), watched);
         match self.state {
             State::Waiting | State::Finished => None,
             State::Sending => earliest(self.schedule.next(), expiry),
@@ -255,6 +269,9 @@ impl SessionSender {
             return;
         }
         let (ledger, sink) = self.split();
+        if let Some(watch) = &mut sink.watch {
+            watch.expire(now_ns);
+        }
         ledger.expire(now_ns, sink);
         if self.schedule.next().is_some() {
             return;
@@ -322,12 +339,33 @@ impl SessionSender {
             error_estimate: self.error_estimate,
             ssid: self.spec.ssid,
         };
+        let access_reported = before.is_some_and(|built| built.access_reported);
+        let access_report = !access_reported && self.spec.tlvs.access_report_due(now_ns);
         let Self { spec, random, .. } = self;
-        spec.padding.write(spec.format, spec.dscp_ecn_monitoring, random, (spec.seed, sequence), packet);
+        if spec.tlvs.is_empty() {
+            spec.padding.write(spec.format, spec.dscp_ecn_monitoring, random, (spec.seed, sequence), packet);
+        } else {
+            let fill = |octets: &mut [u8]| {
+                if spec.padding.random {
+                    random.fill(octets);
+                }
+            };
+            spec.tlvs.emit(sequence, access_report, &mut packet[spec.format.sender_len()..], fill);
+        }
         // The specification was checked when the session was opened: length and keys fit the format.
         let emitted = base.emit(self.spec.format, &self.spec.keys, packet);
         debug_assert_eq!(emitted, Ok(()));
-        Some(Built { sequence, written, wall, monotonic_ns: now_ns, lateness_ns: now_ns - due, missed, schedule })
+        Some(Built {
+            sequence,
+            written,
+            wall,
+            monotonic_ns: now_ns,
+            lateness_ns: now_ns - due,
+            missed,
+            access_report,
+            access_reported: access_report || access_reported,
+            schedule,
+        })
     }
 
     /// The schedule's next slots are passed over: too late. In one-way sessions `first` is the number of the first of them.
@@ -350,7 +388,7 @@ impl SessionSender {
     }
 
     fn note_not_sent(&mut self, why: NotSent) {
-        if self.spec.one_way {
+        if self.unanswered {
             self.ledger.not_sent(why, &mut NoSamples);
         } else {
             let (ledger, sink) = self.split();
@@ -361,10 +399,18 @@ impl SessionSender {
     /// The packet left.
     pub fn departed(&mut self, built: &Built) {
         self.take_slot(built);
-        if self.spec.one_way {
+        if self.unanswered {
             self.ledger.sent_one_way(built.sequence, built.lateness_ns);
         } else {
             self.ledger.sent(built.sequence, built.monotonic_ns, built.written, built.lateness_ns);
+            if let Some(watch) = &mut self.samples.watch {
+                watch.sent(built.sequence, built.monotonic_ns, built.lateness_ns);
+            }
+        }
+        match self.spec.tlvs.departed(built.monotonic_ns, built.access_report) {
+            Some(AccessProgress::Sent) => self.ledger.add(Counter::AccessReportsSent, 1),
+            Some(AccessProgress::Abandoned) => self.ledger.add(Counter::AccessReportsAbandoned, 1),
+            None => {}
         }
         self.sequence = built.sequence.wrapping_add(1);
         self.last_departure_ns = built.monotonic_ns;
@@ -401,56 +447,19 @@ impl SessionSender {
         Progress { next_sequence: self.sequence, skipped: self.skipped.clone() }
     }
 
-    /// A transmit stamp of the datagram that the kernel numbers `id`. Returns the gap between the clock reading and the
-    /// kernel's stamp.
-    ///
-    /// The kernel may number a datagram that it then refuses (before Linux 6.2), so a number alone proves nothing: the stamp
-    /// must also lie after the clock reading of the packet that it is given to and before that of the next.
-    pub fn transmit_stamp(&mut self, id: u32, stamps: &Stamps) -> Option<i64> {
-        let software = stamps.software?;
-        let expected = i64::from(id) + self.stamp_skew;
-        let (skew, gap) = self.fit(software, expected, 0).or_else(|| {
-            (1..=STAMP_SKEW).flat_map(|skew| [-skew, skew]).find_map(|skew| self.fit(software, expected, skew))
-        })?;
-        self.stamp_skew += skew;
-        if self.spec.one_way {
-            return Some(gap);
-        }
-        let (stamp, source) = self.select(stamps)?;
-        let (ledger, sink) = self.split();
-        ledger.transmit_stamp((expected + skew) as u32, stamp, source, sink);
-        Some(gap)
-    }
-
-    /// Whether a stamp can be that of the datagram numbered `expected + skew`: (skew, gap to the clock reading).
-    fn fit(&self, stamp: WallNanos, expected: i64, skew: i64) -> Option<(i64, i64)> {
-        let sequence = (expected + skew) as u32;
-        let (first, _) = self.readings.front()?;
-        let at = sequence.wrapping_sub(*first) as usize;
-        let (_, read) = self.readings.get(at)?;
-        let gap = stamp.since(*read);
-        // Packets of one batch share a reading: those do not bound each other.
-        let bounded = self.readings.get(at + 1).is_none_or(|(_, next)| stamp <= *next || next == read);
-        ((0..STAMP_WINDOW_NS).contains(&gap) && bounded).then_some((skew, gap))
-    }
-
-    /// The best stamp that can be believed.
-    fn select(&self, stamps: &Stamps) -> Option<(WallNanos, TimestampSource)> {
-        let software = stamps.software?;
-        if self.spec.timestamps == TimestampMode::Hardware
-            && let Some(hardware) = stamps.hardware
-            && hardware.since(software).abs() < HARDWARE_AGREES_NS
-        {
-            return Some((hardware, TimestampSource::Hardware));
-        }
-        Some((software, TimestampSource::Kernel))
-    }
-
     /// A datagram came in on the session's socket, whose peer is the Session-Reflector.
     pub fn receive(&mut self, octets: &mut [u8], meta: &ReceiveMeta, now_ns: i64, wall: WallNanos) {
         if let Some(drops) = meta.drops {
-            let before = self.drops_seen.replace(drops).unwrap_or(0);
-            self.ledger.add(Counter::SocketDrops, u64::from(drops.wrapping_sub(before)));
+            let fresh = drops.wrapping_sub(self.drops_seen.replace(drops).unwrap_or(0));
+            self.ledger.add(Counter::SocketDrops, fresh.into());
+            if fresh > 0
+                && let Some(watch) = &mut self.samples.watch
+            {
+                watch.restart();
+            }
+        }
+        if let Some(watch) = &mut self.samples.watch {
+            watch.at(now_ns);
         }
         if self.state == State::Waiting {
             return;
@@ -470,13 +479,20 @@ impl SessionSender {
         if packet.ssid != self.spec.ssid && packet.ssid != 0 {
             return self.ledger.add(Counter::RejectedMismatch, 1);
         }
-        let tlvs = if self.spec.format.is_stamp() {
-            octets.get(self.spec.format.sender_len()..).map_or(TlvFlags::default(), tlv_flags)
-        } else {
-            TlvFlags::default()
-        };
         let far = packet.error_estimate;
         let decode = |raw: RawTimestamp| (raw.0 != 0).then(|| raw.decode(far.format(), t4).ok()).flatten();
+        let facts =
+            ReplyFacts { sequence: packet.sequence, format: far.format(), t4, returned_dscp_ecn: meta.dscp_ecn };
+        let chain = octets.get(self.spec.format.reflector_len()..).filter(|_| self.spec.format.is_stamp());
+        let read = chain.map_or(ReadTlvs::default(), |chain| self.spec.tlvs.read(chain, &facts));
+        if self.unanswered {
+            // It asks for no reply, and gets one from who does not do that for it.
+            let refused = read.tlvs.return_path_refused;
+            return self.ledger.add(if refused { Counter::ReturnPathRefused } else { Counter::RejectedMismatch }, 1);
+        }
+        if !self.spec.tlvs.came_by_its_link(read.micro_session) {
+            return self.ledger.add(Counter::RejectedMicroSession, 1);
+        }
         let reply = Reply {
             sender_sequence: packet.sender_sequence,
             reflector_sequence: packet.sequence,
@@ -490,14 +506,16 @@ impl SessionSender {
             far_error_estimate_invalid: far.multiplier() == 0,
             sender_ttl: packet.sender_ttl,
             returned_ttl: meta.ttl,
-            far_dscp_ecn: packet.sender_dscp_ecn,
+            far_dscp_ecn: packet.sender_dscp_ecn.or(read.far_dscp_ecn),
             returned_dscp_ecn: meta.dscp_ecn,
             ssid_zero: self.spec.ssid != 0 && packet.ssid == 0,
-            tlv_unrecognized: tlvs.contains(TlvFlags::UNRECOGNIZED),
-            tlv_malformed: tlvs.contains(TlvFlags::MALFORMED),
+            tlvs: read.tlvs,
         };
         let (ledger, sink) = self.split();
         let verdict = ledger.reply(&reply, now_ns, sink);
+        if matches!(verdict, ReplyVerdict::Received | ReplyVerdict::Late) {
+            self.note_extensions(&read);
+        }
         let Self { spec, ledger, .. } = self;
         let header = spec.format.reflector_len_with(spec.dscp_ecn_monitoring);
         if spec.padding.reflected > 0
@@ -510,6 +528,21 @@ impl SessionSender {
             // The last reply ends the session at once.
             self.expire(now_ns);
         }
+    }
+
+    /// What the TLVs of the first reply to one of our packets change here.
+    fn note_extensions(&mut self, read: &ReadTlvs) {
+        if let Some(id) = read.micro_session {
+            self.spec.tlvs.know_micro_session(id);
+        }
+        if read.access.is_some_and(|report| self.spec.tlvs.access_acknowledged(report)) {
+            self.ledger.add(Counter::AccessReportsAcknowledged, 1);
+        }
+    }
+
+    /// Reports that state of the access network from the next packet on, until it is acknowledged (RFC 8972 section 4.6).
+    pub fn report_access(&mut self, report: AccessReport) {
+        self.spec.tlvs.report_access(report);
     }
 
     /// An ICMP error came back.
@@ -527,6 +560,9 @@ impl SessionSender {
         self.error_estimate = ErrorEstimate::new(synchronized, self.spec.timestamp_format, error_ns);
         (self.clock_synchronized, self.clock_error_ns) = (synchronized, error_ns);
         self.ledger.local_clock(synchronized, error_ns);
+        if let Some(watch) = &mut self.samples.watch {
+            watch.local_clock(synchronized);
+        }
     }
 
     /// Whether there is something to hand over.
@@ -556,18 +592,6 @@ impl SessionSender {
     }
 }
 
-/// The flags of a reply's TLVs, together.
-fn tlv_flags(octets: &[u8]) -> TlvFlags {
-    let mut flags = TlvFlags::default();
-    for tlv in TlvChain::new(octets) {
-        match tlv {
-            Ok(tlv) => flags.0 |= tlv.flags.0,
-            Err(_) => flags.0 |= TlvFlags::MALFORMED.0,
-        }
-    }
-    flags
-}
-
 /// The earlier of two moments, either of which may never come.
 fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
     match (a, b) {
@@ -581,10 +605,14 @@ fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 struct Sink {
     rows: Vec<Sample>,
     wanted: bool,
+    watch: Option<Box<Watch>>,
 }
 
 impl SampleSink for Sink {
     fn sample(&mut self, sample: &Sample) {
+        if let Some(watch) = &mut self.watch {
+            watch.row(sample);
+        }
         if self.wanted {
             self.rows.push(*sample);
         }

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use twoway_wire::tlv::{Location, TimestampInformation};
+
 use crate::distribution::Distribution;
 use crate::sample::named;
 
@@ -92,6 +94,50 @@ named! {
         PaddingChanged = "padding_changed",
         /// First replies whose T2 and T3 cannot be used.
         FarTimestampsUnusable = "far_timestamps_unusable",
+        /// First replies whose TLVs failed the integrity check, at either end.
+        TlvIntegrityFailed = "tlv_integrity_failed",
+        /// Replies whose Micro-session ID is not that of their member link.
+        RejectedMicroSession = "rejected_micro_session",
+        /// First replies of which a later one told when they left.
+        FollowedUp = "followed_up",
+        /// First replies of which no later one told it, though that was promised.
+        NotFollowedUp = "not_followed_up",
+        /// Packets that the far end says to have counted as sent by us, from the first reply that told to the last.
+        DirectSent = "direct_sent",
+        /// Of those, packets that it counted as received.
+        DirectReceived = "direct_received",
+        /// Packets that it counted as sent to us in the same time.
+        DirectReflected = "direct_reflected",
+        /// Of those, packets received here.
+        DirectReturned = "direct_returned",
+        /// First replies that say that the packet came with another DSCP than it was sent with.
+        RemarkedForward = "remarked_forward",
+        /// First replies that came with another DSCP than the far end sent them with.
+        RemarkedBackward = "remarked_backward",
+        /// First replies whose DSCP the far end did not let us choose.
+        DscpRefused = "dscp_refused",
+        /// First replies whose Location is another than that of the reply before.
+        LocationChanges = "location_changes",
+        /// First replies that did not take the return path that they should.
+        ReturnPathRefused = "return_path_refused",
+        /// First replies of another node than the one that was meant.
+        OtherNode = "other_node",
+        /// Access Reports sent.
+        AccessReportsSent = "access_reports_sent",
+        /// Access Reports acknowledged.
+        AccessReportsAcknowledged = "access_reports_acknowledged",
+        /// Access Reports given up after as many retransmissions as there may be.
+        AccessReportsAbandoned = "access_reports_abandoned",
+        /// Further replies that the far end said to send.
+        FurtherExpected = "further_expected",
+        /// Further replies that came.
+        FurtherReplies = "further_replies",
+        /// First replies that say that replies are not as they were asked for.
+        ControlRefused = "control_refused",
+        /// Headers of our packets that came back as they arrived.
+        HeadersReflected = "headers_reflected",
+        /// Headers of our packets that the far end could not give back.
+        HeadersRefused = "headers_refused",
     }
 }
 
@@ -114,6 +160,10 @@ named! {
         IpdvBackward = "ipdv_backward",
         /// Departure after the scheduled moment.
         SendLateness = "send_lateness",
+        /// What Follow-Up Telemetry moved T3 by.
+        FollowUpCorrection = "follow_up_correction",
+        /// T4 - T3 of further replies.
+        FurtherBackward = "further_backward",
     }
 }
 
@@ -140,6 +190,14 @@ named! {
         ReflectorStateful = "reflector_stateful",
         /// Greatest sequence number sent.
         LastSequence = "last_sequence",
+        /// What the far end's clock follows that takes T2 (RFC 8972 section 5.4).
+        FarSyncSourceIn = "far_sync_source_in",
+        /// How the far end takes T2 (RFC 8972 section 5.5).
+        FarTimestampIn = "far_timestamp_in",
+        /// What the far end's clock follows that takes T3.
+        FarSyncSourceOut = "far_sync_source_out",
+        /// How the far end takes T3.
+        FarTimestampOut = "far_timestamp_out",
     }
 }
 
@@ -246,6 +304,15 @@ pub struct Summary {
     pub(crate) ttls: [OctetCounts; 2],
     pub(crate) dscp_ecns: [OctetCounts; 2],
     clock_steps: Vec<(i64, i64)>,
+    /// The latest answers to TLVs that ask about the far end, and when they came. Few sessions have them.
+    pub(crate) far_end: Option<Box<FarEndFacts>>,
+}
+
+/// What a Session-Reflector says of itself in TLVs, with the wall time at which it said so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FarEndFacts {
+    pub(crate) location: Option<(i64, Location)>,
+    pub(crate) timestamps: Option<(i64, TimestampInformation)>,
 }
 
 impl Default for Summary {
@@ -278,6 +345,7 @@ impl Summary {
             ttls: [const { OctetCounts(Vec::new()) }; 2],
             dscp_ecns: [const { OctetCounts(Vec::new()) }; 2],
             clock_steps: Vec::new(),
+            far_end: None,
         }
     }
 
@@ -320,7 +388,20 @@ impl Summary {
             }
             Fact::ReflectorStateful => self.reflector_stateful.map(i64::from),
             Fact::LastSequence => self.last_sequence.map(|sequence| i64::from(sequence as u32)),
+            Fact::FarSyncSourceIn => self.timestamp_information().map(|far| far.sync_source_in.0.into()),
+            Fact::FarTimestampIn => self.timestamp_information().map(|far| far.timestamp_in.0.into()),
+            Fact::FarSyncSourceOut => self.timestamp_information().map(|far| far.sync_source_out.0.into()),
+            Fact::FarTimestampOut => self.timestamp_information().map(|far| far.timestamp_out.0.into()),
         }
+    }
+
+    fn timestamp_information(&self) -> Option<TimestampInformation> {
+        self.far_end.as_ref()?.timestamps.map(|(_, timestamps)| timestamps)
+    }
+
+    /// The latest Location that the far end told.
+    pub fn location(&self) -> Option<Location> {
+        self.far_end.as_ref()?.location.map(|(_, location)| location)
     }
 
     /// The counter of that name of [`Self::COUNTERS`].
@@ -387,6 +468,12 @@ impl Summary {
         for &(wall_ns, step_ns) in &other.clock_steps {
             self.keep_clock_step(wall_ns, step_ns);
         }
+        if let Some(theirs) = &other.far_end {
+            // The latest stands; None is before everything.
+            let ours = self.far_end.get_or_insert_default();
+            ours.location = ours.location.max(theirs.location);
+            ours.timestamps = ours.timestamps.max(theirs.timestamps);
+        }
     }
 
     /// Keep at most so many buckets of each sign of each distribution ([`Distribution::coarsen`]).
@@ -422,6 +509,16 @@ impl Summary {
         }
     }
 
+    pub(crate) fn note_location(&mut self, at_ns: i64, location: Location) {
+        let facts = self.far_end.get_or_insert_default();
+        facts.location = facts.location.max(Some((at_ns, location)));
+    }
+
+    pub(crate) fn note_timestamp_information(&mut self, at_ns: i64, timestamps: TimestampInformation) {
+        let facts = self.far_end.get_or_insert_default();
+        facts.timestamps = facts.timestamps.max(Some((at_ns, timestamps)));
+    }
+
     pub(crate) fn loss_burst(&mut self, length: u32) {
         *self.loss_bursts.entry(length).or_default() += 1;
     }
@@ -445,6 +542,7 @@ impl Summary {
         let distributions: usize = self.distributions.iter().map(Distribution::memory_bytes).sum();
         let octets = self.ttls.iter().chain(&self.dscp_ecns);
         let octets: usize = octets.map(|counts| counts.0.capacity() * size_of::<(u8, u64)>()).sum();
-        distributions + octets + self.clock_steps.capacity() * size_of::<(i64, i64)>()
+        let far_end = self.far_end.as_ref().map_or(0, |_| size_of::<FarEndFacts>());
+        distributions + octets + self.clock_steps.capacity() * size_of::<(i64, i64)>() + far_end
     }
 }

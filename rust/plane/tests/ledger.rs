@@ -1,6 +1,6 @@
 //! What the ledger says of single situations, one each.
 
-use twoway_plane::ledger::{Direction, Ledger, LedgerSpec, NotSent, ReflectorMode, Reply, ReplyVerdict};
+use twoway_plane::ledger::{Direction, Ledger, LedgerSpec, NotSent, ReflectorMode, Reply, ReplyTlvs, ReplyVerdict};
 use twoway_plane::sample::{MISSING, NoSamples, Sample, SampleFlag, SampleStatus, TimestampSource, UNKNOWN};
 use twoway_plane::summary::{CLOCK_STEPS_KEPT, Counter, Fact, Measure, SeenBy, Summary};
 use twoway_wire::{RawTimestamp, TimestampFormat, WallNanos};
@@ -20,6 +20,8 @@ fn spec(reflector_mode: ReflectorMode) -> LedgerSpec {
         stamp_wait_ns: 50 * MS,
         attribution_wait_ns: i64::MAX,
         attribution_capacity: 1_000,
+        follow_up_wait_ns: 0,
+        replies_asked: 1,
         start: WallNanos(WALL),
     }
 }
@@ -71,8 +73,7 @@ impl Session {
             far_dscp_ecn: Some(184),
             returned_dscp_ecn: None,
             ssid_zero: false,
-            tlv_unrecognized: false,
-            tlv_malformed: false,
+            tlvs: ReplyTlvs::default(),
         };
         (reply, arrives)
     }

@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use twoway_plane::ledger::{Ledger, LedgerSpec, ReflectorMode, Reply, ReplyVerdict};
+use twoway_plane::ledger::{Ledger, LedgerSpec, ReflectorMode, Reply, ReplyTlvs, ReplyVerdict};
 use twoway_plane::sample::TimestampSource;
 use twoway_plane::summary::Counter;
 use twoway_wire::{RawTimestamp, TimestampFormat, WallNanos};
@@ -65,6 +65,8 @@ proptest! {
             stamp_wait_ns: SECOND / 10,
             attribution_wait_ns: 5 * SECOND,
             attribution_capacity: 8,
+            follow_up_wait_ns: 0,
+            replies_asked: 1,
             start: WallNanos(WALL),
         });
         let (mut now, mut next, mut replies, mut rows) = (0, first, 0, Vec::new());
@@ -96,8 +98,7 @@ proptest! {
                         far_dscp_ecn: Some(number as u8),
                         returned_dscp_ecn: None,
                         ssid_zero: right,
-                        tlv_unrecognized: right,
-                        tlv_malformed: right,
+                        tlvs: ReplyTlvs { unrecognized: right, malformed: right, ..ReplyTlvs::default() },
                     };
                     let verdict = ledger.reply(&reply, now, &mut rows);
                     let known = carried.contains_key(&sender_sequence);

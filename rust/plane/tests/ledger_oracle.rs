@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use twoway_plane::distribution::Distribution;
-use twoway_plane::ledger::{Ledger, LedgerSpec, ReflectorMode, Reply};
+use twoway_plane::ledger::{Ledger, LedgerSpec, ReflectorMode, Reply, ReplyTlvs};
 use twoway_plane::sample::{Sample, SampleStatus, TimestampSource};
 use twoway_plane::summary::{Counter, Measure, Summary};
 use twoway_wire::{RawTimestamp, TimestampFormat, WallNanos};
@@ -315,6 +315,8 @@ fn live(fates: &[Fate], arrivals: &[Arrival], setting: &Setting, stamp_wait: i64
         stamp_wait_ns: stamp_wait,
         attribution_wait_ns: i64::MAX,
         attribution_capacity: 10_000,
+        follow_up_wait_ns: 0,
+        replies_asked: 1,
         start: WallNanos(WALL),
     });
     let (mut rows, mut merged) = (Vec::new(), Summary::new());
@@ -352,8 +354,7 @@ fn live(fates: &[Fate], arrivals: &[Arrival], setting: &Setting, stamp_wait: i64
                     far_dscp_ecn: None,
                     returned_dscp_ecn: Some(0),
                     ssid_zero: false,
-                    tlv_unrecognized: false,
-                    tlv_malformed: false,
+                    tlvs: ReplyTlvs::default(),
                 };
                 ledger.reply(&reply, now, &mut rows);
             }

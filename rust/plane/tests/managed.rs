@@ -12,6 +12,7 @@ use twoway_plane::sample::{TimestampSource, UNKNOWN};
 use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
 use twoway_plane::session_receiver::{Outcome, ReceiverSpec};
+use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::slots::{SkipRange, Slot, SlotList};
 use twoway_plane::summary::{Counter, Measure};
@@ -109,6 +110,7 @@ fn session(format: PacketFormat, spacing: Spacing, interval_ns: i64, count: u64)
         timestamp_format: TimestampFormat::Ntp,
         payload_len: format.sender_len(),
         padding: Padding { random: true, symmetrical_size: false, server_octets: None, reflected: 0 },
+        tlvs: TlvPlan::default(),
         one_way: matches!(spacing, Spacing::Slots(_)),
         count: Some(count),
         spacing,
@@ -126,6 +128,8 @@ fn session(format: PacketFormat, spacing: Spacing, interval_ns: i64, count: u64)
             stamp_wait_ns: 50 * MS,
             attribution_wait_ns: i64::MAX,
             attribution_capacity: 1024,
+            follow_up_wait_ns: 0,
+            replies_asked: 1,
             start: WallNanos(0),
         },
         samples: true,

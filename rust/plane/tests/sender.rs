@@ -14,6 +14,7 @@ use twoway_plane::schedule::Spacing;
 use twoway_plane::sender::event::EventKind;
 use twoway_plane::sender::handle::Shared;
 use twoway_plane::sender::{Plane, Sender, SenderSpec};
+use twoway_plane::session_sender::extensions::{TlvPlan, TlvRequests, WayBack};
 use twoway_plane::session_sender::{Padding, SessionSender, SessionSpec};
 use twoway_plane::sys::{SocketRequest, SystemClock, TimestampMode};
 use twoway_wire::{
@@ -84,6 +85,8 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         stamp_wait_ns: 50_000_000,
         attribution_wait_ns: i64::MAX,
         attribution_capacity: 4096,
+        follow_up_wait_ns: 0,
+        replies_asked: 1,
         start: WallNanos(0),
     };
     let session = SessionSpec {
@@ -93,6 +96,7 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         timestamp_format: TimestampFormat::Ntp,
         payload_len: 100,
         padding: Padding { random: true, symmetrical_size: true, server_octets: None, reflected: 0 },
+        tlvs: TlvPlan::default(),
         one_way: false,
         count,
         spacing: Spacing::Periodic,
@@ -166,6 +170,51 @@ fn every_packet_comes_back_with_kernel_stamps() {
         }
         assert_eq!(summary.distribution("round_trip").unwrap().count(), sent);
     }
+}
+
+/// A session that asks for a way back.
+fn asking(target: SocketAddr, way_back: WayBack) -> SenderSpec {
+    let mut spec = spec(target, Some(50), 1_000_000);
+    let requests = TlvRequests { return_path: Some(way_back), ..TlvRequests::default() };
+    spec.session.tlvs = TlvPlan::new(requests, spec.session.payload_len - PacketFormat::Stamp.sender_len()).unwrap();
+    spec
+}
+
+#[test]
+fn replies_are_received_at_the_address_that_was_asked_for_and_at_the_first_one() {
+    // This far end obeys nothing, so replies come to the first address; a stranger's come to neither.
+    let far = Far::start("127.0.0.1:0", |_| false);
+    let plane = Plane::new(1, false).unwrap();
+    let elsewhere = "127.0.0.9".parse().unwrap();
+    let sender = plane.open_sender(asking(far.address, WayBack::Address(elsewhere))).unwrap();
+    // The port is the same at both.
+    let taken = Std::bind((elsewhere, sender.local().port())).unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+    sender.start(Moment::Now);
+    finish(&plane, &sender);
+    let summary = sender.summary().unwrap();
+    let sent = summary.counter("sent").unwrap();
+    assert_eq!(summary.counter("received").unwrap(), sent);
+    let nowhere = asking(far.address, WayBack::Address("192.0.2.1".parse().unwrap()));
+    let refused = plane.open_sender(nowhere).unwrap_err();
+    assert_eq!((refused.operation, refused.errno), ("bind", libc::EADDRNOTAVAIL));
+}
+
+#[test]
+fn who_asks_for_no_reply_misses_none() {
+    let far = Far::start("127.0.0.1:0", |sequence| sequence % 2 == 0);
+    let plane = Plane::new(1, false).unwrap();
+    let sender = plane.open_sender(asking(far.address, WayBack::NoReply)).unwrap();
+    let begun = Instant::now();
+    sender.start(Moment::Now);
+    assert_eq!(finish(&plane, &sender), []);
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    let summary = sender.summary().unwrap();
+    let counter = |name| summary.counter(name).unwrap();
+    assert_eq!(counter("sent") + counter("missed_slots"), 50);
+    assert_eq!((counter("received"), counter("lost_unattributed"), counter("pending")), (0, 0, 0));
+    // A far end that knows no TLVs answers, and returns the U flag that we set: it has refused.
+    assert!(counter("return_path_refused") > 0);
 }
 
 #[test]

@@ -149,6 +149,11 @@ impl FrameHeader {
         self.len
     }
 
+    /// What the Ethernet header says that it carries.
+    pub const fn ether_type(&self) -> u16 {
+        u16::from_be_bytes([self.octets[ETHERNET_LEN - 2], self.octets[ETHERNET_LEN - 1]])
+    }
+
     /// Never: there is always a UDP header.
     pub const fn is_empty(&self) -> bool {
         self.len == 0

@@ -49,39 +49,52 @@ impl fmt::Display for SegmentError {
 impl core::error::Error for SegmentError {}
 
 /// Whether these addresses, first one first, can be the segments of a path.
-pub fn check_segments(segments: &[Ipv6Addr]) -> Result<(), SegmentError> {
-    if segments.is_empty() {
+pub fn check_segments(mut segments: impl ExactSizeIterator<Item = Ipv6Addr>) -> Result<(), SegmentError> {
+    let have = segments.len();
+    if have == 0 {
         return Err(SegmentError::Empty);
     }
-    if segments.len() > LONGEST_SEGMENT_LIST {
-        return Err(SegmentError::TooMany { have: segments.len() });
+    if have > LONGEST_SEGMENT_LIST {
+        return Err(SegmentError::TooMany { have });
     }
     let routable = |segment: &Ipv6Addr| {
         let local = segment.is_unspecified() || segment.is_loopback() || segment.is_unicast_link_local();
         !local && !segment.is_multicast() && segment.to_ipv4_mapped().is_none()
     };
-    match segments.iter().find(|segment| !routable(segment)) {
-        Some(segment) => Err(SegmentError::NotRoutable { segment: *segment }),
+    match segments.find(|segment| !routable(segment)) {
+        Some(segment) => Err(SegmentError::NotRoutable { segment }),
         None => Ok(()),
     }
 }
 
-/// The routing header that leads a packet through `segments`, in this order, and then to its destination. Next Header is the
-/// kernel's to fill, as is the last place.
-pub fn routing_header(segments: &[Ipv6Addr]) -> Result<Vec<u8>, SegmentError> {
-    check_segments(segments)?;
+/// Appends the routing header that leads a packet through `segments`, in this order, and then to its destination. Next
+/// Header is the kernel's to fill, as is the last place. On failure nothing is appended.
+pub fn append_routing_header(
+    segments: impl ExactSizeIterator<Item = Ipv6Addr> + Clone,
+    headers: &mut Vec<u8>,
+) -> Result<(), SegmentError> {
+    check_segments(segments.clone())?;
     let places = segments.len() + 1;
-    let mut header = vec![0; FIXED_LEN + places * SEGMENT_LEN];
+    let begin = headers.len();
+    headers.resize(begin + FIXED_LEN + places * SEGMENT_LEN, 0);
+    let header = &mut headers[begin..];
     // Hdr Ext Len: units of 8 octets beyond the first.
     header[1] = (2 * places) as u8;
     header[2] = ROUTING_TYPE;
     // Segments Left and Last Entry.
     header[3] = segments.len() as u8;
     header[4] = segments.len() as u8;
-    for (place, segment) in segments.iter().rev().enumerate() {
-        let at = FIXED_LEN + (place + 1) * SEGMENT_LEN;
+    for (behind, segment) in segments.enumerate() {
+        let at = FIXED_LEN + (places - 1 - behind) * SEGMENT_LEN;
         header[at..at + SEGMENT_LEN].copy_from_slice(&segment.octets());
     }
+    Ok(())
+}
+
+/// That header alone.
+pub fn routing_header(segments: &[Ipv6Addr]) -> Result<Vec<u8>, SegmentError> {
+    let mut header = Vec::new();
+    append_routing_header(segments.iter().copied(), &mut header)?;
     Ok(header)
 }
 
@@ -115,7 +128,7 @@ mod tests {
     fn what_no_node_can_have_is_no_segment() {
         for text in ["::", "::1", "ff02::1", "fe80::1", "::ffff:192.0.2.1"] {
             let segment: Ipv6Addr = text.parse().unwrap();
-            assert_eq!(check_segments(&[segment]), Err(SegmentError::NotRoutable { segment }));
+            assert_eq!(check_segments([segment].into_iter()), Err(SegmentError::NotRoutable { segment }));
         }
     }
 }

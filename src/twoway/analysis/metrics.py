@@ -34,6 +34,7 @@ class Unit(StrEnum):
     EVENTS = "events"
     STATE = "state"
     NUMBER = "number"
+    TEXT = "text"
 
 
 class Direction(StrEnum):
@@ -65,6 +66,7 @@ class Section(StrEnum):
     VARIATION = "variation"
     MARKS = "marks"
     CLOCK = "clock"
+    TLVS = "tlvs"
     TOOL = "tool"
 
 
@@ -75,10 +77,11 @@ SECTIONS: Mapping[Section, str] = {
     Section.VARIATION: "Differences of delays, which no offset between the two clocks disturbs.",
     Section.MARKS: "TTL (hop limit) and traffic class, as seen at the far end and on return: value and packets.",
     Section.CLOCK: "What both ends say about their clocks, and so about one-way delay.",
+    Section.TLVS: "What came of the STAMP TLVs that were asked for: nothing of it is there unless it was.",
     Section.TOOL: "The measuring end's own faults and limits, never the network's.",
 }
 
-Value = int | float | dict[int, int] | Spread | Unknown
+Value = int | float | str | dict[int, int] | Spread | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ class Metric:
                 return reading.spread_of(self.name)(summary)
 
     def number(self, summary: Summary) -> int | float | Unknown:
-        """The value of a counter, fact or ratio."""
+        """The value of a counter, ratio, or fact that is a number."""
         value = self.value(summary)
         if isinstance(value, (int, float, Unknown)):
             return value
@@ -213,6 +216,9 @@ _PACKETS: tuple[Metric, ...] = (
         part_of="rejected"),
     _row("rejected_mismatch", Kind.COUNTER, "not ours", "-",
         "From the right address, but not an answer to what was sent: SSID, timestamp or shape.",
+        part_of="rejected"),
+    _row("rejected_micro_session", Kind.COUNTER, "other member link", "RFC 9534 section 3.2",
+        "By another member link than its packet was sent by, or of a reflector whose identifier has changed.",
         part_of="rejected"),
     _row("rejected_unknown_sequence", Kind.COUNTER, "sequence never sent", "-",
         "With a sequence number that was never sent.",
@@ -326,7 +332,7 @@ _MARKS: tuple[Metric, ...] = (
         derived=True, unit=Unit.NUMBER, direction=Direction.BACKWARD,
         read=lambda summary: summary.ttls.get("returned", {})),
     _row("far_dscp_ecn", Kind.TALLY, "DSCP/ECN at the far end", "RFC 7750",
-        "Traffic class octet (DSCP and ECN) of our packets as the reflector saw it.",
+        "Traffic class octet (DSCP and ECN) of our packets as the reflector saw it (monitoring, or Class of Service).",
         derived=True, unit=Unit.NUMBER, direction=Direction.FORWARD,
         read=lambda summary: summary.dscp_ecns.get("far", {})),
     _row("returned_dscp_ecn", Kind.TALLY, "DSCP/ECN on return", "-",
@@ -369,6 +375,109 @@ _CLOCK: tuple[Metric, ...] = (
         "Replies whose T2 or T3 cannot be a time: their round trip includes the time inside the reflector."),
 )
 
+_SYNC_SOURCES = dict(enumerate(("ntp", "ptp", "ssu-bits", "gps", "free-running"), 1))
+_TIMESTAMPING = dict(enumerate(("hardware-assist", "software-local", "control-plane"), 1))
+_row = partial(Metric, section=Section.TLVS)
+_TLVS: tuple[Metric, ...] = (
+    _row("followed_up", Kind.COUNTER, "T3 followed up", "RFC 8972 section 4.7",
+        "Replies whose T3 is the reflector's own transmit stamp, told by the reply after them (Follow-Up Telemetry)."),
+    _row("not_followed_up", Kind.COUNTER, "T3 not followed up", "RFC 8972 section 4.7",
+        "Replies that keep the T3 they came with, because no later one told when they left in time."),
+    _row("follow_up_correction", Kind.DISTRIBUTION, "T3 corrected by", "RFC 8972 section 4.7",
+        "What Follow-Up Telemetry moved T3 by: how wrong the T3 in the replies was.",
+        unit=Unit.NANOSECONDS, direction=Direction.BACKWARD, read=reading.asked_spread("follow_up_correction")),
+    _row("direct_sent", Kind.COUNTER, "counted sent", "RFC 8972 section 4.5",
+        "Test packets sent from the first reply with Direct Measurement to the last, by this end's count.",
+        direction=Direction.FORWARD),
+    _row("direct_received", Kind.COUNTER, "counted received there", "RFC 8972 section 4.5",
+        "Of direct_sent, those that the reflector counted as received.",
+        direction=Direction.FORWARD),
+    _row("direct_reflected", Kind.COUNTER, "counted sent there", "RFC 8972 section 4.5",
+        "Replies that the reflector counted as sent in the same time.",
+        direction=Direction.BACKWARD),
+    _row("direct_returned", Kind.COUNTER, "counted received", "RFC 8972 section 4.5",
+        "Of direct_reflected, those received here.",
+        direction=Direction.BACKWARD),
+    _row("direct_loss_forward_ratio", Kind.RATIO, "counted loss forward", "RFC 8972 section 4.5",
+        "Loss on the way to the reflector by the counters of both ends: 1 - direct_received / direct_sent.",
+        derived=True, unit=Unit.RATIO, direction=Direction.FORWARD,
+        read=reading.missing_of("direct_received", "direct_sent"), condition="direct-loss-forward"),
+    _row("direct_loss_backward_ratio", Kind.RATIO, "counted loss backward", "RFC 8972 section 4.5",
+        "Loss on the way back by the counters of both ends: 1 - direct_returned / direct_reflected.",
+        derived=True, unit=Unit.RATIO, direction=Direction.BACKWARD,
+        read=reading.missing_of("direct_returned", "direct_reflected"), condition="direct-loss-backward"),
+    _row("remarked_forward", Kind.COUNTER, "remarked forward", "RFC 8972 section 4.4",
+        "Replies that say that our packet came with another DSCP than it was sent with (Class of Service).",
+        direction=Direction.FORWARD, condition="remarked-forward"),
+    _row("remarked_backward", Kind.COUNTER, "remarked backward", "RFC 8972 section 4.4",
+        "Replies that came with another DSCP than the reflector sent them with (Class of Service).",
+        direction=Direction.BACKWARD, condition="remarked-backward"),
+    _row("dscp_refused", Kind.COUNTER, "DSCP refused", "RFC 8972 section 4.4",
+        "Replies whose DSCP the reflector's policy did not let us choose: nothing tells of the way back."),
+    _row("location_source", Kind.FACT, "seen there from", "RFC 8972 section 4.2",
+        "Source address of our packets as the reflector last saw it: another than ours is a NAT's.",
+        derived=True, unit=Unit.TEXT, direction=Direction.FORWARD, read=reading.location_of("source")),
+    _row("location_source_port", Kind.FACT, "from port", "RFC 8972 section 4.2",
+        "UDP source port of our packets as the reflector last saw it.",
+        derived=True, unit=Unit.NUMBER, direction=Direction.FORWARD, read=reading.location_of("source_port")),
+    _row("location_destination", Kind.FACT, "to", "RFC 8972 section 4.2",
+        "Destination address of our packets as the reflector last saw it: another than the target is behind a NAT.",
+        derived=True, unit=Unit.TEXT, direction=Direction.FORWARD, read=reading.location_of("destination")),
+    _row("location_destination_port", Kind.FACT, "to port", "RFC 8972 section 4.2",
+        "UDP destination port of our packets as the reflector last saw it.",
+        derived=True, unit=Unit.NUMBER, direction=Direction.FORWARD, read=reading.location_of("destination_port")),
+    _row("location_source_mac", Kind.FACT, "last hop", "RFC 8972 section 4.2",
+        "MAC address that our packets last reached the reflector from: another one is another way.",
+        derived=True, unit=Unit.TEXT, direction=Direction.FORWARD, read=reading.location_of("source_mac")),
+    _row("location_changes", Kind.COUNTER, "location changes", "RFC 8972 section 4.2",
+        "Times that a reply told another Location than the one before: the way or a NAT's mapping has changed.",
+        unit=Unit.EVENTS, direction=Direction.FORWARD, condition="location-changes"),
+    _row("far_sync_source_in", Kind.FACT, "T2 clock", "RFC 8972 section 5.4",
+        "What the clock follows that the reflector takes T2 from.",
+        unit=Unit.TEXT, read=reading.name_of("far_sync_source_in", _SYNC_SOURCES)),
+    _row("far_timestamp_in", Kind.FACT, "T2 taken", "RFC 8972 section 5.5",
+        "How the reflector takes T2.",
+        unit=Unit.TEXT, read=reading.name_of("far_timestamp_in", _TIMESTAMPING)),
+    _row("far_sync_source_out", Kind.FACT, "T3 clock", "RFC 8972 section 5.4",
+        "What the clock follows that the reflector takes T3 from.",
+        unit=Unit.TEXT, read=reading.name_of("far_sync_source_out", _SYNC_SOURCES)),
+    _row("far_timestamp_out", Kind.FACT, "T3 taken", "RFC 8972 section 5.5",
+        "How the reflector takes T3.",
+        unit=Unit.TEXT, read=reading.name_of("far_timestamp_out", _TIMESTAMPING)),
+    _row("access_reports_sent", Kind.COUNTER, "access reports", "RFC 8972 section 4.6",
+        "Access Reports sent, each time they were.",
+        unit=Unit.EVENTS),
+    _row("access_reports_acknowledged", Kind.COUNTER, "acknowledged", "RFC 8972 section 4.6",
+        "Access Reports that the reflector acknowledged.",
+        unit=Unit.EVENTS, part_of="access_reports_sent"),
+    _row("access_reports_abandoned", Kind.COUNTER, "given up", "RFC 8972 section 4.6",
+        "Access Reports given up because no retransmission was acknowledged.",
+        unit=Unit.EVENTS, part_of="access_reports_sent"),
+    _row("return_path_refused", Kind.COUNTER, "return path refused", "RFC 9503 section 4",
+        "Replies that took the ordinary way instead of the one asked for."),
+    _row("other_node", Kind.COUNTER, "another node", "RFC 9503 section 3",
+        "Replies of another node than the one whose address was asked for."),
+    _row("further_expected", Kind.COUNTER, "further replies expected", "RFC 10052 section 3",
+        "Replies beyond the first that the reflector said to send for a packet.",
+        direction=Direction.BACKWARD),
+    _row("further_replies", Kind.COUNTER, "further replies", "RFC 10052 section 3",
+        "Replies beyond the first that came.",
+        direction=Direction.BACKWARD),
+    _row("further_loss_ratio", Kind.RATIO, "loss of further replies", "RFC 10052 section 3",
+        "Further replies that did not come: 1 - further_replies / further_expected.",
+        derived=True, unit=Unit.RATIO, direction=Direction.BACKWARD,
+        read=reading.missing_of("further_replies", "further_expected"), condition="further-loss"),
+    _row("further_backward", Kind.DISTRIBUTION, "further backward", "RFC 10052 section 3",
+        "T4 - T3 of the replies beyond the first, with the offset between both clocks.",
+        unit=Unit.NANOSECONDS, direction=Direction.BACKWARD, read=reading.asked_spread("further_backward")),
+    _row("control_refused", Kind.COUNTER, "control refused", "RFC 10052 section 3",
+        "Replies that are not as many, as long or as far apart as they were asked for."),
+    _row("headers_reflected", Kind.COUNTER, "headers reflected", "draft-ietf-ippm-stamp-ext-hdr",
+        "IP headers of our packets that came back as they arrived at the reflector."),
+    _row("headers_refused", Kind.COUNTER, "headers not reflected", "draft-ietf-ippm-stamp-ext-hdr",
+        "IP headers of our packets that the reflector could not give back."),
+)
+
 _row = partial(Metric, section=Section.TOOL)
 _TOOL: tuple[Metric, ...] = (
     _row("t1_hardware", Kind.COUNTER, "T1 hardware", "-",
@@ -407,12 +516,14 @@ _TOOL: tuple[Metric, ...] = (
         "Replies with a TLV that the reflector does not know (U flag)."),
     _row("tlv_malformed", Kind.COUNTER, "TLVs malformed", "RFC 8972 section 4",
         "Replies with a TLV that is malformed, or said to be (M flag)."),
+    _row("tlv_integrity_failed", Kind.COUNTER, "TLVs not authentic", "RFC 8972 section 4.8",
+        "Replies whose TLVs failed the integrity check, there (I flag) or here: none of them was used."),
     _row("padding_changed", Kind.COUNTER, "padding not reflected", "RFC 6038 section 4.2",
         "Replies without the octets of padding that were negotiated to come back, or with others."),
 )
 # fmt: on
 
-METRICS: tuple[Metric, ...] = (*_PACKETS, *_RATIOS, *_DELAY, *_VARIATION, *_MARKS, *_CLOCK, *_TOOL)
+METRICS: tuple[Metric, ...] = (*_PACKETS, *_RATIOS, *_DELAY, *_VARIATION, *_MARKS, *_CLOCK, *_TLVS, *_TOOL)
 """The table. Order is the order of every output."""
 
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}

@@ -49,42 +49,50 @@ class Kind:
     meaning: str
     trap: bool = False
     """Whether Junos's `traps` statement has it."""
+    lasts: bool = False
+    """Whether it is a condition, which is raised and cleared, and not something that happens once."""
 
 
-_T, _S, _C, _R, _D = True, Scope.SESSION, Scope.CONNECTION, Scope.ROUTE, Scope.DAEMON
+_T, _L = True, True
+_S, _C, _R, _D = Scope.SESSION, Scope.CONNECTION, Scope.ROUTE, Scope.DAEMON
 _E, _W, _N, _I = Severity.ERROR, Severity.WARNING, Severity.NOTICE, Severity.INFO
 
 # Rows stand as a table, unformatted.
 # fmt: off
 NOTICES: Mapping[str, Kind] = {row.name: row for row in (
-    Kind("probe-failure", _S, _W, "Probes were lost in a row, as many as successive-loss says.", _T),
-    Kind("test-failure", _S, _E, "A test failed: its losses reached total-loss, or it could not be negotiated.", _T),
+    Kind("probe-failure", _S, _W, "Probes were lost in a row, as many as successive-loss says.", _T, _L),
+    Kind("test-failure", _S, _E, "A test failed: its losses reached total-loss, or it could not be negotiated.",
+        _T, _L),
     Kind("test-completion", _S, _I, "A test was completed.", _T),
-    Kind("rtt-exceeded", _S, _W, "Round-trip time met or exceeded its threshold.", _T),
-    Kind("max-rtt-exceeded", _S, _W, "The greatest round-trip time of a test met or exceeded its threshold.", _T),
-    Kind("jitter-exceeded", _S, _W, "Round-trip jitter met or exceeded its threshold.", _T),
-    Kind("std-dev-exceeded", _S, _W, "The deviation of round-trip times met or exceeded its threshold.", _T),
-    Kind("egress-time-exceeded", _S, _W, "Delay to the Session-Reflector met or exceeded its threshold.", _T),
-    Kind("egress-jitter-exceeded", _S, _W, "Jitter to the Session-Reflector met or exceeded its threshold.", _T),
-    Kind("egress-std-dev-exceeded", _S, _W, "Deviation of delays to the Session-Reflector met or exceeded it.", _T),
-    Kind("ingress-time-exceeded", _S, _W, "Delay from the Session-Reflector met or exceeded its threshold.", _T),
-    Kind("ingress-jitter-exceeded", _S, _W, "Jitter from the Session-Reflector met or exceeded its threshold.", _T),
-    Kind("ingress-std-dev-exceeded", _S, _W, "Deviation of delays from the Session-Reflector met or exceeded it.", _T),
+    Kind("rtt-exceeded", _S, _W, "Round-trip time met or exceeded its threshold.", _T, _L),
+    Kind("max-rtt-exceeded", _S, _W, "The greatest round-trip time of a test met or exceeded its threshold.", _T, _L),
+    Kind("jitter-exceeded", _S, _W, "Round-trip jitter met or exceeded its threshold.", _T, _L),
+    Kind("std-dev-exceeded", _S, _W, "The deviation of round-trip times met or exceeded its threshold.", _T, _L),
+    Kind("egress-time-exceeded", _S, _W, "Delay to the Session-Reflector met or exceeded its threshold.", _T, _L),
+    Kind("egress-jitter-exceeded", _S, _W, "Jitter to the Session-Reflector met or exceeded its threshold.", _T, _L),
+    Kind("egress-std-dev-exceeded", _S, _W, "Deviation of delays to the Session-Reflector met or exceeded it.", _T, _L),
+    Kind("ingress-time-exceeded", _S, _W, "Delay from the Session-Reflector met or exceeded its threshold.", _T, _L),
+    Kind("ingress-jitter-exceeded", _S, _W, "Jitter from the Session-Reflector met or exceeded its threshold.", _T, _L),
+    Kind("ingress-std-dev-exceeded", _S, _W, "Deviation of delays from the Session-Reflector met or exceeded it.",
+        _T, _L),
     Kind("test-iteration-done", _C, _I, "Every test-session of the connection completed a test.", _T),
     Kind("control-connection-closed", _C, _W, "The control connection ended, or could not be made.", _T),
     Kind("control-connection-up", _C, _N, "The control connection was made and its test-sessions run."),
-    Kind("session-failed", _S, _E, "A test-session could not be started: no such name, no socket, refused."),
+    Kind("session-failed", _S, _E, "A test-session could not be started: no such name, no socket, refused.", lasts=_L),
     Kind("route-changed", _R, _N, "Other next hops of a tracked route are used from now on.", _T),
-    Kind("route-unavailable", _R, _E, "No next hop of a tracked route is good: it is not in the kernel's table.", _T),
-    Kind("route-refused", _R, _E, "The kernel does not take a tracked route as it should be; it is tried again.", _T),
-    Kind("route-suppressed", _R, _W, "A next hop that flaps is kept out of use (damping).", _T),
+    Kind("route-unavailable", _R, _E, "No next hop of a tracked route is good: it is not in the kernel's table.",
+        _T, _L),
+    Kind("route-refused", _R, _E, "The kernel does not take a tracked route as it should be; it is tried again.",
+        _T, _L),
+    Kind("route-suppressed", _R, _W, "A next hop that flaps is kept out of use (damping).", _T, _L),
     Kind("route-foreign-change", _R, _W, "Somebody else deleted or altered a tracked route.", _T),
-    Kind("route-held", _R, _N, "A tracked route is held as it is, on request.", _T),
+    Kind("route-held", _R, _N, "A tracked route is held as it is, on request.", _T, _L),
     Kind("route-hook-failed", _R, _W, "The command that is run at a change failed, or was left out.", _T),
     Kind("next-hop-changed", _R, _I, "Tests decided about a next hop, whether or not a route uses it."),
-    Kind("own-fault", _D, _W, "This host disturbed its measurements: lateness, drops, stolen time or a stepped clock."),
-    Kind("store-degraded", _D, _E, "Results cannot be kept; measuring goes on and what is lost is counted."),
-    Kind("receiver-degraded", _D, _W, "A receiver of syslog or notifications does not take them."),
+    Kind("own-fault", _D, _W, "This host disturbed its measurements: lateness, drops, stolen time or a stepped clock.",
+        lasts=_L),
+    Kind("store-degraded", _D, _E, "Results cannot be kept; measuring goes on and what is lost is counted.", lasts=_L),
+    Kind("receiver-degraded", _D, _W, "A receiver of syslog or notifications does not take them.", lasts=_L),
     Kind("notices-suppressed", _D, _W, "Notices over the rate limit were not sent to this receiver; sent to it alone."),
     Kind("configuration-reloaded", _D, _N, "A configuration was taken over."),
     Kind("configuration-refused", _D, _E, "A configuration has errors, and changed nothing."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twoway.analysis.clock import offset_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twoway.analysis.result import Distribution, Summary
 
@@ -22,6 +22,7 @@ REJECTED = (
     "rejected_short",
     "rejected_hmac",
     "rejected_mismatch",
+    "rejected_micro_session",
     "rejected_unknown_sequence",
     "rejected_expired",
 )
@@ -76,8 +77,8 @@ def percentile_of(statistic: str) -> float:
 
 
 def percentile_name(percentile: float) -> str:
-    """99.9 -> `p99.9`, 95.0 -> `p95`."""
-    return f"p{percentile:.10g}"
+    """99.9 -> `p99.9`, 95.0 -> `p95`; always digits that `percentile_of` reads."""
+    return "p" + f"{abs(percentile):.8f}".rstrip("0").rstrip(".")
 
 
 def total(summary: Summary, *counters: str) -> int:
@@ -100,6 +101,44 @@ def share_of(parts: tuple[str, ...], whole: tuple[str, ...]) -> Callable[[Summar
         return Unknown("nothing sent" if summary.counter("sent") == 0 else "no packet counts here")
 
     return read
+
+
+def missing_of(part: str, whole: str) -> Callable[[Summary], float | Unknown]:
+    """A reader of what of a count did not come."""
+
+    def read(summary: Summary) -> float | Unknown:
+        count = summary.counter(whole)
+        return max(0.0, 1 - summary.counter(part) / count) if count else Unknown(_NOT_TOLD)
+
+    return read
+
+
+def asked_spread(name: str) -> Callable[[Summary], Spread | Unknown]:
+    """A reader of a distribution that only a TLV fills."""
+
+    def read(summary: Summary) -> Spread | Unknown:
+        distribution = summary.distribution(name)
+        return Spread(distribution) if distribution.count else Unknown(_NOT_TOLD)
+
+    return read
+
+
+def name_of(name: str, names: Mapping[int, str]) -> Callable[[Summary], str | Unknown]:
+    """A reader of a fact whose codes have names."""
+
+    def read(summary: Summary) -> str | Unknown:
+        code = summary.fact(name)
+        return Unknown(_NOT_TOLD) if code is None else names.get(code, f"code {code}")
+
+    return read
+
+
+def location_of(name: str) -> Callable[[Summary], int | str | Unknown]:
+    """A reader of a field of Location."""
+    return lambda summary: summary.location.get(name, Unknown(_NOT_TOLD))
+
+
+_NOT_TOLD = "no TLV told it"
 
 
 def no_direction(summary: Summary) -> str | None:

@@ -54,6 +54,8 @@ class Summary(Protocol):
     @property
     def dscp_ecns(self) -> dict[str, dict[int, int]]: ...
     @property
+    def location(self) -> dict[str, int | str]: ...
+    @property
     def clock_steps(self) -> list[tuple[int, int]]: ...
 
 
@@ -126,8 +128,14 @@ class SessionDescription:
     """Timestamps asked for: `kernel`, `hardware` or `user`."""
     reflector_mode: str
     """`auto`, `stateless` or `stateful`, as asked."""
+    tlvs: Sequence[str]
+    """Registered names of the STAMP TLVs that were asked for."""
+    reply_dscp: int | None
+    """DSCP that replies were asked to bear (Class of Service); None: that of what is sent."""
     path: str
     """How packets get to the far end: `plain`, or the segments, labels or link as people write them."""
+    return_path: str | None
+    """The way back that the far end is asked for, as people write it; None: none."""
     obtained: Mapping[str, str]
     """Option -> what stands instead, for each option that was granted in lesser form."""
 

@@ -59,6 +59,8 @@ class Batch(Protocol):
     @property
     def t1_source(self) -> Column: ...
     @property
+    def t3_source(self) -> Column: ...
+    @property
     def t4_source(self) -> Column: ...
     @property
     def sender_ttl(self) -> Column: ...
@@ -83,6 +85,7 @@ class Status(IntEnum):
     DUPLICATE_UNATTRIBUTED = 7
     NOT_SENT = 8
     PENDING = 9
+    FURTHER_REPLY = 10
 
 
 LOST = frozenset({Status.LOST_FORWARD, Status.LOST_BACKWARD, Status.LOST_UNATTRIBUTED})
@@ -111,9 +114,18 @@ class Source(IntEnum):
     HARDWARE = 3
 
 
+class Departure(IntEnum):
+    """Where T3 comes from. `catalogue()["departure_source"]`."""
+
+    NONE = 0
+    REPLY = 1
+    FOLLOW_UP = 2
+
+
 STATUS_NAMES = tuple(status.name.lower() for status in Status)
 FLAG_NAMES = tuple(str(flag.name).lower() for flag in Flag)
 SOURCE_NAMES = tuple(source.name.lower() for source in Source)
+DEPARTURE_NAMES = tuple(departure.name.lower() for departure in Departure)
 
 Cell = int | str | tuple[str, ...] | None
 
@@ -172,10 +184,11 @@ COLUMNS: tuple[SampleColumn, ...] = (
     SampleColumn("t4_ns", "ns", "Arrival here, wall clock."),
     SampleColumn("reflector_sequence", "number", "Sequence number that the reflector gave its reply."),
     SampleColumn("t1_source", "name", "Who took T1.", False, SOURCE_NAMES),
+    SampleColumn("t3_source", "name", "Where T3 comes from.", False, DEPARTURE_NAMES),
     SampleColumn("t4_source", "name", "Who took T4.", False, SOURCE_NAMES),
     SampleColumn("sender_ttl", "number", "TTL or hop limit that the reflector saw on our packet."),
     SampleColumn("returned_ttl", "number", "TTL or hop limit of the reply as it came here."),
-    SampleColumn("far_dscp_ecn", "number", "Traffic class octet that the reflector saw (RFC 7750)."),
+    SampleColumn("far_dscp_ecn", "number", "Traffic class octet that the reflector saw (RFC 7750, Class of Service)."),
     SampleColumn("returned_dscp_ecn", "number", "Traffic class octet of the reply as it came here."),
 )
 """The table. Order is the order of CSV columns."""

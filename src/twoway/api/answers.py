@@ -12,6 +12,7 @@ from twoway.analysis.views import (
     ProbeView,
     RequestView,
     ResultsView,
+    RouteView,
     TestView,
 )
 
@@ -106,6 +107,13 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """Tracked routes."""
+
+    routes: Sequence[RouteView]
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """Something that this machine may be able to do."""
 
@@ -136,6 +144,54 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptSession:
+    """A test-session that the store has heard of, configured now or not."""
+
+    connection: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSessions:
+    """Test-sessions of the store."""
+
+    sessions: Sequence[KeptSession]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What was measured in each step of a window; steps in which nothing was measured have no row."""
+
+    connection: str
+    session: str
+    columns: Sequence[str]
+    """`start_ns` and `end_ns` of the step, then metrics as `twoway export` names them."""
+    rows: Sequence[Sequence[int | float | bool | str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """A notice of the store."""
+
+    number: int
+    """Grows with each notice: tells two of the same moment apart."""
+    at_ns: int
+    """Wall time."""
+    name: str
+    state: str | None
+    connection: str | None
+    session: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvents:
+    """Notices of the store, the oldest first."""
+
+    events: Sequence[KeptEvent]
+
+
+@dataclass(frozen=True, slots=True)
 class ProblemView:
     """What is wrong, in one line (RFC 9457)."""
 
@@ -153,9 +209,15 @@ __all__ = [
     "Feature",
     "History",
     "HistoryResults",
+    "KeptEvent",
+    "KeptEvents",
+    "KeptSession",
+    "KeptSessions",
     "ProbeResults",
     "ProblemView",
     "RequestView",
+    "Routes",
+    "Series",
     "SessionRow",
     "Sessions",
     "TestInfo",

@@ -2,7 +2,9 @@
 
 uvicorn bounds the pause between two requests, but not how long a client takes to send one, or to read the answer. Here
 a connection has `DEADLINE_S` from its start, and from the end of each answer, to the end of the next: whoever sends a
-letter a second, or reads nothing, is cut off then and counted. Nothing that comes from a client writes a log line.
+letter a second, or reads nothing, is cut off then and counted. What is no HTTP is answered once, if no answer has
+begun, and ends the connection; uvicorn would try to answer in the middle of another answer, and fail with a traceback.
+Nothing that comes from a client writes a log line.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from twoway.api.guard import MAX_HEAD, PROBLEM, problem_document
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -24,8 +29,6 @@ DEADLINE_S = 60.0
 MAX_CONNECTIONS = 64
 """On one listener."""
 _KEEP_ALIVE_S = 15
-_MAX_HEAD = 16 << 10
-"""Octets of a request's line and headers."""
 
 _SILENT = logging.Logger("twoway.api")
 _SILENT.addHandler(logging.NullHandler())
@@ -48,7 +51,7 @@ class Listening:
             server_header=False,
             date_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            h11_max_incomplete_event_size=_MAX_HEAD,
+            h11_max_incomplete_event_size=MAX_HEAD,  # of what waits for more; the guard looks at what is complete
         )
         self.config.load()
         self.state = ServerState()
@@ -94,6 +97,20 @@ class BoundedConnection(H11Protocol):
             self._deadline.cancel()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        del msg
+        self._listening.counters["malformed_requests"] += 1
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Whoever reads the rest of this request gets its end, and what is still answered goes nowhere.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = problem_document(400, "this is no HTTP/1.1 request")
+            headers = [("content-type", PROBLEM), ("content-length", str(len(body))), ("connection", "close")]
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -1,4 +1,4 @@
-"""What stands before every request: the token, the size of its body, and the promise that it ends in an answer."""
+"""What stands before every request: the token, its size, and the promise that it ends in an answer."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from twoway.errors import TwowayError, one_line
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 16 << 10
+MAX_HEAD = 16 << 10
+"""Octets of a request's target and headers."""
 PROBLEM = "application/problem+json"
 
 
 class Problem(HTTPException):
     """An answer that says what is wrong in one line (RFC 9457)."""
 
-    def __init__(self, status: int, detail: str, affected: Sequence[str] = ()) -> None:
-        super().__init__(status, one_line(detail))
+    def __init__(
+        self, status: int, detail: str, affected: Sequence[str] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, one_line(detail), headers)
         self.affected = tuple(affected)
 
 
@@ -53,7 +57,7 @@ class Guard:
     def __init__(self, app: ASGIApp, counters: Counter[str], token: str | None = None) -> None:
         self._app = app
         self._counters = counters
-        self._authorization = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -61,6 +65,9 @@ class Guard:
         if not self._authorized(scope):
             self._counters["unauthorized"] += 1
             await _answer(send, 401, "this needs the API's token: Authorization: Bearer TOKEN")
+            return
+        if _head_octets(scope) > MAX_HEAD:
+            await _answer(send, 431, f"the request's target and headers are larger than {MAX_HEAD} octets")
             return
         begun = False
         taken = 0
@@ -70,7 +77,8 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > MAX_BODY:
-                raise Problem(413, f"the request's body is larger than {MAX_BODY} octets")
+                detail = f"the request's body is larger than {MAX_BODY} octets"
+                raise Problem(413, detail, headers={"connection": "close"})
             return message
 
         async def send_noted(message: Message) -> None:
@@ -88,10 +96,18 @@ class Guard:
                 await _answer(send, 500, failure(error))
 
     def _authorized(self, scope: Scope) -> bool:
-        if self._authorization is None:
+        if self._token is None:
             return True
         offered = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(offered) == 1 and hmac.compare_digest(offered[0], self._authorization)
+        if len(offered) != 1:
+            return False
+        scheme, _, token = offered[0].partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token, self._token)
+
+
+def _head_octets(scope: Scope) -> int:
+    target = len(scope["raw_path"]) + len(scope["query_string"])
+    return target + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 async def _answer(send: Send, status: int, detail: str) -> None:
@@ -99,5 +115,7 @@ async def _answer(send: Send, status: int, detail: str) -> None:
     headers = [(b"content-type", PROBLEM.encode()), (b"content-length", str(len(body)).encode())]
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
+    if status != HTTPStatus.INTERNAL_SERVER_ERROR:  # what follows of such a request is not worth reading
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

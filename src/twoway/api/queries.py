@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _MAX_NS = 2**63 - 1
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+_MOMENT = f"^([0-9]{{1,19}}|{_DAY}[Tt ]{_TIME})$"
+_NO_MOMENT = "neither ns since the epoch nor a time as 2026-01-02T03:04:05Z"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def time_ns(text: str) -> int:
     """Wall time: ns since the epoch, or a date and time of RFC 3339, which has a zone. Raises `ValueError`."""
-    if text.isascii() and text.isdigit():
-        if len(text) > 19 or int(text) > _MAX_NS:
-            raise ValueError("not a time of this era in ns")
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError("neither ns since the epoch nor a time as 2026-01-02T03:04:05Z")
-    past = moment - _EPOCH
-    return max(0, (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000)
+    if not re.fullmatch(_MOMENT, text):
+        raise ValueError(_NO_MOMENT)
+    if text.isdigit():
+        since_ns = int(text)
+    else:
+        try:
+            past = datetime.fromisoformat(text.upper()) - _EPOCH
+        except ValueError:
+            raise ValueError(_NO_MOMENT) from None
+        since_ns = max(0, (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000)
+    if since_ns > _MAX_NS:
+        raise ValueError("it is too far off: a time in ns has 63 bits")
+    return since_ns
 
 
 def _time(text: str) -> str:
@@ -32,9 +39,31 @@ def _time(text: str) -> str:
     return text
 
 
+def prefix(text: str) -> str:
+    """A prefix as it is known by. Raises `ValueError`."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}: a prefix is wanted, as 203.0.113.0/24 or 2001:db8::/32") from None
+
+
+def destination(text: str) -> str:
+    """A prefix, or an address, as it is known by. Raises `ValueError`."""
+    try:
+        return prefix(text) if "/" in text else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a prefix as 203.0.113.0/24") from None
+
+
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Moment = Annotated[str, Field(max_length=40), AfterValidator(_time)]
+Moment = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": _MOMENT}), AfterValidator(_time)]
 """See `time_ns`."""
+
+
+_ADDRESS = {"pattern": "^[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?$"}
+Prefix = Annotated[str, Field(max_length=49, json_schema_extra=_ADDRESS), AfterValidator(prefix)]
+Destination = Annotated[str, Field(max_length=49, json_schema_extra=_ADDRESS), AfterValidator(destination)]
+_INSTANCE = "Its routing-instance; the one without a name if not given."
 
 
 class _Query(BaseModel):
@@ -109,6 +138,57 @@ class WindowQuery(_Query):
         list[Annotated[float, Field(ge=0, le=100)]],
         Field(max_length=16, description="Percentiles wanted, from 0 to 100; repeatable."),
     ] = [50, 95, 99, 99.9]
+
+
+class RoutesQuery(SessionQuery):
+    """Of tracked routes."""
+
+    destination: Annotated[
+        Destination | None, Field(description="The prefix of a route, or an address that routes contain.")
+    ] = None
+    routing_instance: Annotated[Name | None, Field(alias="routing-instance", description="Of this instance.")] = None
+
+
+class ReleaseBody(_Query):
+    """Which tracked route to release."""
+
+    prefix: Annotated[Prefix, Field(description="Its prefix.")]
+    routing_instance: Annotated[Name | None, Field(alias="routing-instance", description=_INSTANCE)] = None
+
+
+class HoldBody(ReleaseBody):
+    """Which tracked route to hold, and how."""
+
+    next_hops: Annotated[
+        list[Name] | None,
+        Field(alias="next-hops", max_length=16, description="Those to use; those in use if not given; none if empty."),
+    ] = None
+
+
+RESOLUTIONS_S = {"1s": 1, "1min": 60, "1h": 3600, "1d": 86_400}
+"""Steps of a series."""
+MAX_STEPS = 1500
+"""Of one series, so that an answer stays small and no question holds up the others."""
+
+
+class SeriesQuery(_Query):
+    """Of a window of time in steps."""
+
+    control_connection: Annotated[Name, Field(alias="control-connection", description="Its name.")]
+    test_session: Annotated[Name, Field(alias="test-session", description="Its name.")]
+    since: Annotated[Moment, Field(description="Begin: ns since the epoch, or RFC 3339.")]
+    until: Annotated[Moment | None, Field(description="End; now if it is not given.")] = None
+    resolution: Annotated[
+        Literal["1s", "1min", "1h", "1d"], Field(description=f"Length of a step; at most {MAX_STEPS} of them.")
+    ] = "1min"
+
+
+class KeptEventsQuery(_Query):
+    """Of notices in the store."""
+
+    since: Annotated[Moment | None, Field(description="At or after: ns since the epoch, or RFC 3339.")] = None
+    until: Annotated[Moment | None, Field(description="Before; now if it is not given.")] = None
+    limit: Annotated[int, Field(ge=1, le=10_000, description="The latest so many.")] = 1000
 
 
 class StartBody(_Query):

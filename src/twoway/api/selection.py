@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from typing import TYPE_CHECKING
 
 from twoway.analysis.notices import NOTICES, State
 from twoway.api.answers import EventView, History, SessionRow, Sessions
 from twoway.api.guard import Problem
-from twoway.api.pace import turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from twoway.analysis.notices import Notice
-    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, Watched
-    from twoway.api.queries import HistoryQuery, ResultsQuery, SessionsQuery
+    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, RouteView, TestView, Watched
+    from twoway.api.pace import Pace
+    from twoway.api.queries import HistoryQuery, ResultsQuery, RoutesQuery, SessionsQuery
     from twoway.config.plan import SessionKey
 
 _SHOWN_NAMES = 8
@@ -38,6 +39,16 @@ def keys_of(watched: Watched, connection: str | None, session: str | None) -> li
     if session is not None and not found:
         raise unknown("test-session", session, [key[1] for key in keys if connection in (None, key[0])])
     return found
+
+
+def connections(watched: Watched, name: str | None) -> Iterator[ControlView]:
+    """The control connection of the client of this name, or all."""
+    yield from (view for view in watched.client_connections() if name in (None, view.name))
+
+
+def tests(watched: Watched, wanted: Container[SessionKey]) -> Iterator[TestView]:
+    """The test-sessions of the client that are wanted."""
+    yield from (view for view in watched.client_tests() if (view.connection, view.name) in wanted)
 
 
 def connections_of(views: Sequence[ControlView], name: str | None) -> list[ControlView]:
@@ -81,6 +92,30 @@ def results(watched: Watched, query: ResultsQuery) -> Iterator[ResultsView | Non
             yield None
 
 
+def routes(watched: Watched, query: RoutesQuery) -> Iterator[RouteView | None]:
+    """Tracked routes one by one, None in the place of what is left out."""
+    connection, session = query.control_connection, query.test_session
+    for view in watched.routes():
+        wanted = (
+            query.routing_instance in (None, view.instance)
+            and _leads_to(view, query.destination)
+            and (connection is session is None or _decides(view, connection, session))
+        )
+        yield view if wanted else None
+
+
+def _leads_to(view: RouteView, destination: str | None) -> bool:
+    if destination is None or "/" in destination:
+        return destination in (None, view.destination)
+    return ipaddress.ip_address(destination) in ipaddress.ip_network(view.destination)
+
+
+def _decides(view: RouteView, connection: str | None, session: str | None) -> bool:
+    """Whether a test-session of these names decides about a next hop. No name has a slash."""
+    tests = (test.partition("/") for hop in view.next_hops for test in hop.tests)
+    return any(connection in (None, test[0]) and session in (None, test[2]) for test in tests)
+
+
 def histories(watched: Watched, query: HistoryQuery, since_ns: int | None) -> Iterator[History | None]:
     """Histories one by one, None in the place of what is left out."""
     for view in selected(watched, query):
@@ -95,7 +130,7 @@ def histories(watched: Watched, query: HistoryQuery, since_ns: int | None) -> It
         yield History(view.connection, view.session, view.target, probes)
 
 
-async def page(watched: Watched, query: SessionsQuery) -> Sessions:
+async def page(watched: Watched, query: SessionsQuery, pace: Pace) -> Sessions:
     """A page of the table of all test-sessions."""
     wanted = (query.filter or "").casefold()
 
@@ -108,12 +143,13 @@ async def page(watched: Watched, query: SessionsQuery) -> Sessions:
             text = f"{view.connection} {view.session} {view.target}".casefold()
             yield view if wanted in text else None
 
-    views = [view async for view in turns(glances()) if view is not None]
+    views = [view async for batch in pace.batches(glances()) for view in batch if view is not None]
     views.sort(key=_order(query.sort, reverse=query.reverse), reverse=query.reverse)
-    rows = [
+    shown = (
         SessionRow(view, [probe.rtt_ns for probe in _recent(watched, view, query.recent)])
         for view in views[query.offset : query.offset + query.limit]
-    ]
+    )
+    rows = [row async for batch in pace.batches(shown) for row in batch]
     return Sessions(
         total=len(views),
         failing=sum(view.verdict == "fail" for view in views),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from twoway.analysis.views import Watched
-    from twoway.api.app import WindowOf
+    from twoway.api.app import Kept
     from twoway.api.connection import Listening
     from twoway.api.guard import Guard
     from twoway.config.plan import ApiPlan
@@ -32,24 +32,30 @@ _FINISH_S = 2.0
 
 
 class ManagementApi:
-    """The listeners of one plan. `window` merges what the store has, None without one."""
+    """The listeners of one plan. `kept` is what the store has, None without one."""
 
     def __init__(
         self,
         plan: ApiPlan,
         watched: Watched,
-        window: WindowOf | None,
+        kept: Kept | None,
         capabilities: Callable[[], Mapping[str, tuple[bool, str]]],
     ) -> None:
         self._plan = plan
         self._watched = watched
-        self._window = window
+        self._kept = kept
         self._capabilities = capabilities
         self._servers: list[asyncio.Server] = []
         self._listenings: list[Listening] = []
         self._socket_file: tuple[Path, int] | None = None
         self.counters: Counter[str] = Counter(
-            requests=0, errors=0, unauthorized=0, refused_connections=0, overdue_connections=0, refused_scrapes=0
+            requests=0,
+            errors=0,
+            unauthorized=0,
+            malformed_requests=0,
+            refused_connections=0,
+            overdue_connections=0,
+            refused_scrapes=0,
         )
         """What happened to requests and connections."""
         self.local_addresses: dict[str, tuple[str, int]] = {}
@@ -63,7 +69,7 @@ class ManagementApi:
         except ImportError as error:
             reason = f"{error.name} is not installed: pip install 'twoway[daemon]'"
             raise ConfigError("api", reason) from None
-        asked = Asked(self._watched, self.counters, self._window, self._capabilities)
+        asked = Asked(self._watched, self.counters, self._kept, self._capabilities)
         app = application(asked)
         plan = self._plan
         try:

@@ -32,7 +32,7 @@ def unix_listener(path: Path, mode: int, group: str | None) -> socket.socket:
         os.fchmod(listener.fileno(), 0o600)
         _bind(listener, path)
         if gid is not None:
-            os.chown(path, -1, gid)
+            os.chown(path, -1, gid, follow_symlinks=False)
         path.chmod(mode)
         listener.listen(64)
         listener.setblocking(False)
@@ -58,8 +58,12 @@ def _make_folder(path: Path) -> None:
     """The last folder on the way, as /run/twoway, which is gone after each start of the machine."""
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
+        mode = path.parent.stat().st_mode
     except OSError as error:
         raise PlaneError("make the API's folder", str(path.parent), error.errno or 0) from None
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        reason = "everybody can write to it, and put another socket there: run `chmod o-w` on it"
+        raise PlaneError("use the API's folder", str(path.parent), 0, reason)
 
 
 def _bind(listener: socket.socket, path: Path) -> None:

@@ -11,11 +11,12 @@ import json
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
-from twoway.analysis.views import CollectionView, MeasurementView, ProbeView, ResultsView
+from twoway.analysis.views import CollectionView, MeasurementView, NextHopView, ProbeView, ResultsView, RouteView
 from twoway.errors import ApiError, ConfigError
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ class Api(NamedTuple):
                     "nobody is there: start it (`systemctl start twoway`, or `twoway run CONFIG`), "
                     "or say where it is with --api"
                 )
+            case errno.EAGAIN:
+                return "no answer in time: too many ask it at once"
             case errno.EACCES | errno.EPERM:
                 return f"not permitted: {_who_may(self.where)}"
         return os.strerror(error.errno) if error.errno else str(error)
@@ -154,12 +157,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        # Not `settimeout` yet: a socket that does not block is refused at once while the backlog is full (unix(7)).
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(_TIMEOUT_S), 0))
         try:
             self.sock.connect(self._path)
         except OSError:
             self.sock.close()
             raise
+        self.sock.settimeout(self.timeout)
 
 
 def view(kind: type[_View], body: Json) -> _View:
@@ -179,3 +184,8 @@ def results_view(body: Json) -> ResultsView:
         for item in body["collections"]
     ]
     return view(ResultsView, {**body, "last_probe": probe and view(ProbeView, probe), "collections": collections})
+
+
+def route_view(body: Json) -> RouteView:
+    """`view` of `RouteView`, with what is inside."""
+    return view(RouteView, {**body, "next_hops": [view(NextHopView, item) for item in body["next_hops"]]})

@@ -30,12 +30,17 @@ class _Arguments(argparse.Namespace):
     json: bool
 
 
-def run(arguments: list[str]) -> int:
-    """The command. Returns its exit code."""
+def capabilities_parser() -> Parser:
+    """All options of the command."""
     parser = Parser("twoway capabilities", "[IFACE]", _DESCRIPTION, _EPILOG)
     parser.add_argument("interface", metavar="IFACE", nargs="?", help="interface to try too")
     parser.add_argument("--json", action="store_true", help="one JSON document")
-    options = parser.parse_args(arguments, _Arguments())
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """The command. Returns its exit code."""
+    options = capabilities_parser().parse_args(arguments, _Arguments())
 
     from twoway.drivers.plane import capabilities
 
@@ -90,7 +95,10 @@ REMEDIES = {
     f"with {privilege('receive_buffer').capability}",
     "low_ports": f"a reflector on port 862 needs {_LOW_PORTS.capability}, or {_LOW_PORTS.instead}",
     "srv6": "segment routing over IPv6 needs a kernel with CONFIG_IPV6_SEG6_LWTUNNEL, and IPv6 switched on",
-    "packet_socket": f"only SR-MPLS paths need it: run with {privilege('packet_socket').capability}",
+    "srv6_receive": "only reflectors and replies at the end of SRv6 paths need it, unless the last segment removes the "
+    "header: `sysctl net.ipv6.conf.all.seg6_enabled=1 net.ipv6.conf.IFACE.seg6_enabled=1`",
+    "packet_socket": "only paths of mpls and link need it, and replies under labels: run with "
+    f"{privilege('packet_socket').capability}",
     "xdp": "only the reflector's offload needs it: a kernel with CONFIG_XDP_SOCKETS, and "
     f"{privilege('xdp').capability}",
     "net_admin": "only receive buffers beyond net.core.rmem_max and the cards' stamping need it",

@@ -23,7 +23,7 @@ class _Command(Protocol):
     def run(self, arguments: list[str], /) -> int: ...
 
 
-_COMMANDS = {
+COMMANDS = {
     # Command as it is shown -> its module, and one line of help. Its first word is its name.
     "ping TARGET": ("ping", "measure the path to a Session-Reflector, or to a Server"),
     "reflector": ("reflector", "be a Session-Reflector"),
@@ -44,15 +44,15 @@ _COMMANDS = {
     "schema NAME": ("schema", "print the JSON Schema of an output, or of the configuration"),
 }
 """Each module has `run(arguments) -> exit code`."""
-_MODULES = {shown.partition(" ")[0]: module for shown, (module, _) in _COMMANDS.items()}
+_MODULES = {shown.partition(" ")[0]: module for shown, (module, _) in COMMANDS.items()}
 
-_USAGE = f"""\
+USAGE = f"""\
 usage: twoway COMMAND [OPTION]... [ARGUMENT]...
 
 Measures network paths in both directions with STAMP (RFC 8762), TWAMP (RFC 5357) and OWAMP (RFC 4656).
 
 commands:
-{"".join(f"  {shown:<24}{line}{chr(10)}" for shown, (_, line) in _COMMANDS.items())}
+{"".join(f"  {shown:<24}{line}{chr(10)}" for shown, (_, line) in COMMANDS.items())}
 options:
   -h, --help              show this text; `twoway COMMAND --help` shows a command's
   --version               show the version
@@ -106,7 +106,7 @@ def _dispatch(arguments: list[str]) -> int:
         # argparse ends this way, having printed help or one line.
         return error.code if isinstance(error.code, int) else EXIT_ERROR
     if command in ("-h", "--help", "help"):
-        sys.stdout.write(_USAGE)
+        sys.stdout.write(USAGE)
         return 0
     if command in ("-V", "--version"):
         from twoway.drivers.plane import version
@@ -114,7 +114,7 @@ def _dispatch(arguments: list[str]) -> int:
         sys.stdout.write(f"twoway {version()}\n")
         return 0
     if not command:
-        sys.stderr.write(_USAGE)
+        sys.stderr.write(USAGE)
         return EXIT_ERROR
     sys.stderr.write(f"twoway: no command {one_line(command)!r}: `twoway --help` lists those there are\n")
     return EXIT_ERROR

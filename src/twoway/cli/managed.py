@@ -21,7 +21,6 @@ from twoway.drivers.managed_measurement import ManagedMeasurement
 from twoway.drivers.managed_plane import SenderPlane
 from twoway.drivers.plane import local_clock
 from twoway.errors import EXIT_ERROR, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError, KeyFileError, TwowayError
-from twoway.path import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,9 +65,10 @@ def _check(options: PingArguments) -> None:
     ):
         if given:
             raise ConfigError(option, f"it is STAMP's: {options.protocol.upper()} has --key-file")
-    if options.path is not PLAIN:
-        protocol = options.protocol.upper()
-        raise ConfigError("--path", f"{protocol} packets go as they are routed: paths are for STAMP and light")
+    for option, given in (("--path", bool(options.path)), ("--return-path", bool(options.return_path))):
+        if given:
+            protocol = options.protocol.upper()
+            raise ConfigError(option, f"{protocol} packets go as they are routed: paths are for STAMP and light")
     one_way = options.protocol == "owamp"
     sessions = options.sessions * (2 if one_way and options.direction == "both" else 1)
     if sessions > 1 and (options.output in ("ndjson", "csv") or options.plot is not None):

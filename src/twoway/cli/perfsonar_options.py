@@ -102,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(program: str, arguments: list[str]) -> PerfsonarArguments:
     """The options and operands of `twping` or `owping`; ends the process with one line for what cannot be used."""
-    parser = _parser(program)
+    parser = perfsonar_parser(program)
     parsed = parser.parse_args(_taken_apart(parser, arguments), PerfsonarArguments())
     if parsed.ip4 and parsed.ip6:
         parser.error("-4 and -6 go not together")
@@ -156,7 +156,8 @@ def _letters(parser: _Parser, letters: str, rest: Iterator[str]) -> list[str]:
     return options
 
 
-def _parser(program: str) -> _Parser:
+def perfsonar_parser(program: str) -> _Parser:
+    """All options of `twping` or `owping`."""
     parser = _Parser(
         prog=program,
         usage=f"{program} [OPTION]... TESTADDR [SERVADDR]",

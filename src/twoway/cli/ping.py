@@ -57,6 +57,10 @@ def run(arguments: list[str]) -> int:
             from twoway.cli.managed import ping_managed
 
             return ping_managed(options)
+        if len(options.path) > 1:
+            from twoway.cli.ping_paths import ping_paths
+
+            return ping_paths(options)
         return _ping(options)
     except ConfigError as error:
         if error.field not in OPTIONS:
@@ -182,5 +186,6 @@ def exit_code(result: Result, conditions: list[Condition]) -> int:
         sys.stderr.write(f"twoway ping: --fail-if {reason}\n")
     if reasons:
         return EXIT_CONDITION
-    replies = result.summary.counter("received") + result.summary.counter("late")
-    return EXIT_REPLIES if replies else EXIT_NO_REPLY
+    # Who asks for no reply is content to have sent.
+    counters = ("sent",) if result.session.return_path == "none" else ("received", "late")
+    return EXIT_REPLIES if any(result.summary.counter(name) for name in counters) else EXIT_NO_REPLY

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import replace
 
 from twoway.cli.arguments import Parser, value_of
+from twoway.cli.ping_tlvs import TlvArguments, add_tlv_options, tlvs_from
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.managed import MODES
 from twoway.config.measurement import Measurement
-from twoway.config.path import parse_path
+from twoway.config.path import NamedPath, named_paths
 from twoway.errors import ConfigError
-from twoway.path import PLAIN, ForwardPath
 
 _DESCRIPTION = """\
 Measure the path to a Session-Reflector with STAMP or TWAMP Light, or to a Server with TWAMP or OWAMP:
@@ -36,7 +36,7 @@ examples:
 """
 
 
-class PingArguments(argparse.Namespace):
+class PingArguments(TlvArguments):
     """The options as parsed, with their types."""
 
     target: str
@@ -57,7 +57,8 @@ class PingArguments(argparse.Namespace):
     source: str | None
     source_port: int
     netns: str | None
-    path: ForwardPath
+    path: list[str]
+    return_path: list[str]
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
@@ -180,10 +181,19 @@ def ping_parser() -> Parser:
     add("--vrf", metavar="NAME", help="VRF to send in")
     add(
         "--path",
-        type=value_of(parse_path),
-        default=PLAIN,
+        action="append",
+        default=[],
         metavar="PATH",
-        help="way there: srv6:SID,SID,…, mpls:LABEL,LABEL,…[@GATEWAY][%%IFACE], link:IFACE or plain (plain)",
+        help="way there: srv6:SID,SID,…, mpls:LABEL,LABEL,…[@GATEWAY][%%IFACE], link:IFACE or plain; NAME=PATH twice "
+        "and more measures several at once (plain)",
+    )
+    add(
+        "--return-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="way back that the reflector is asked for (RFC 9503): srv6:SID,SID,… or mpls:LABEL,LABEL,…, either with "
+        "@ADDR, address:ADDR, same-link or none; NAME=PATH for one of several paths",
     )
     add("--netns", metavar="NAME", help="network namespace to send in (`ip netns`, or a path); needs root")
 
@@ -254,6 +264,8 @@ def ping_parser() -> Parser:
         action="store_true",
         help="TWAMP Light, TWAMP: the far end says which DSCP and ECN arrived (RFC 7750)",
     )
+
+    add_tlv_options(parser)
 
     add = parser.add_argument_group("clock and sockets").add_argument
     add(
@@ -335,6 +347,11 @@ def sending_from(options: PingArguments) -> tuple[str | None, str | None]:
     return interface, source
 
 
+def paths_of(options: PingArguments) -> tuple[NamedPath, ...]:
+    """The paths to measure, at least one. Raises `ConfigError`."""
+    return named_paths(options.path, options.return_path)
+
+
 def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measurement:
     """What was asked for. Raises `ConfigError`."""
     for option, given in (
@@ -348,6 +365,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
     ):
         if given:
             raise ConfigError(option, f"--protocol {options.protocol} negotiates nothing")
+    way = paths_of(options)[0]
     interface, source = sending_from(options)
     key, ssid = _key(options)
     dscp_ecn = options.tos if options.tos is not None else (options.dscp or 0) << 2
@@ -366,12 +384,14 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         dscp_ecn=dscp_ecn,
         ttl=options.ttl,
         ssid=ssid,
-        key=key,
+        key=None if options.tlv_hmac else key,
+        tlvs=replace(tlvs_from(options, key), return_path=way.return_path),
+        tlv_key=key if options.tlv_hmac else None,
         source=source,
         source_port=options.source_port,
         interface=interface,
         netns=options.netns,
-        path=options.path,
+        path=way.path,
         timestamps=options.timestamps,
         clock_format=options.clock_format,
         reflector_mode=options.reflector_mode,
@@ -399,6 +419,7 @@ OPTIONS = {
     "path": "--path",
     "payload_len": "-s",
     "receive_buffer": "--receive-buffer",
+    "return_path": "--return-path",
     "scope_id": "TARGET",
     "source": "-S",
     "source_port": "--source-port",
@@ -409,6 +430,8 @@ OPTIONS = {
     "timeout_ns": "-W",
     "timestamp_format": "--clock-format",
     "timestamps": "--timestamps",
+    "tlv_hmac": "--tlv-hmac",
+    "tlvs": "--tlv",
     "ttl": "-t",
 }
 """Field that a `ConfigError` names -> the option that a person wrote."""

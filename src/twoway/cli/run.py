@@ -132,7 +132,7 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
     stack.push_async_callback(daemon.close)
     await daemon.open()
     _look_at_clock(daemon.post)
-    api = ManagementApi(plan.api, daemon, None if store is None else store.summary, capabilities)
+    api = ManagementApi(plan.api, daemon, store, capabilities)
     stack.push_async_callback(api.close)
     await api.start()
     # What is there now stays: the collector of garbage need not look at it again, which would hold up the loop.

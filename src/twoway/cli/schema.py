@@ -21,6 +21,7 @@ examples:
 """
 _NAMES = {
     "result": "the document of `twoway ping --json`",
+    "paths": "the document of `twoway ping --json` with several paths",
     "record": "one line of `twoway ping --ndjson`",
     "reflector": "one line of `twoway reflector --json`",
     "config": "the configuration of `twoway run`",
@@ -34,13 +35,17 @@ class _Arguments(argparse.Namespace):
     name: str
 
 
-def run(arguments: list[str]) -> int:
-    """The command. Returns its exit code."""
+def schema_parser() -> Parser:
+    """All options of the command."""
     parser = Parser("twoway schema", "NAME", _DESCRIPTION, _EPILOG)
     named = "; ".join(f"{name}: {what}" for name, what in _NAMES.items())
     parser.add_argument("name", metavar="NAME", choices=tuple(_NAMES), help=named)
-    options = parser.parse_args(arguments, _Arguments())
+    return parser
 
+
+def run(arguments: list[str]) -> int:
+    """The command. Returns its exit code."""
+    options = schema_parser().parse_args(arguments, _Arguments())
     sys.stdout.write(json.dumps(_schema(options.name), indent=2) + "\n")
     return 0
 
@@ -56,6 +61,7 @@ def _schema(name: str) -> Mapping[str, object]:
 
     schemas = {
         "result": schema.result_schema,
+        "paths": schema.paths_schema,
         "record": schema.record_schema,
         "reflector": schema.reflector_schema,
         "server": schema.server_schema,

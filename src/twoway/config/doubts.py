@@ -59,6 +59,8 @@ def doubt(configuration: Configuration, plan: Plan, warn: Callable[[Place, str],
     if trapped is not None and not configuration.notifications.snmp:
         warn(trapped, "no trap is sent: notifications has no snmp receiver")
     api = plan.api
+    if api.mode & 0o002:
+        warn(("api", "mode"), f"{api.mode:04o} lets everybody on this machine ask and command: api.group names who may")
     for statement, listen in (("listen", api.listen), ("metrics-listen", api.metrics_listen)):
         if listen is not None and not ip_address(listen[0]).is_loopback:
             what = "token and results cross the network in the clear" if statement == "listen" else "anyone may read it"

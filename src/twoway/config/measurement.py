@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from twoway.config import defaults
 from twoway.errors import ConfigError
 from twoway.path import PLAIN, ForwardPath
+from twoway.tlvs import NO_TLVS, Tlvs
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class Measurement:
     """Device or VRF to bind to."""
     netns: str | None = None
     """Network namespace to open the socket in: a name of `ip netns` or a path. Names resolve outside of it."""
+    tlvs: Tlvs = NO_TLVS
+    """What is asked for in STAMP TLVs (RFC 8972 section 4)."""
+    tlv_key: bytes | None = field(default=None, repr=False)
+    """Key of the HMAC over the TLVs of unauthenticated packets; authenticated ones use theirs."""
     path: ForwardPath = PLAIN
     """How packets get to the Session-Reflector."""
     timestamps: str = defaults.TIMESTAMPS
@@ -79,6 +84,10 @@ class Measurement:
             raise ConfigError("family", f"{self.family!r} is neither 4 nor 6")
         if self.key is not None and self.protocol != "stamp":
             raise ConfigError("key", "only STAMP packets can be authenticated without a control connection")
+        if self.tlvs and self.protocol != "stamp":
+            raise ConfigError("tlvs", "only STAMP packets have TLVs")
+        if self.tlv_key is not None and self.key is not None:
+            raise ConfigError("tlv_key", "authenticated packets have one key for everything")
         if self.duration_ns is not None and self.duration_ns <= 0:
             raise ConfigError("duration_ns", f"{self.duration_ns} ns is not more than 0")
         if self.interval_ns <= 0:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from twoway.config.reflection import TlvReflection
     from twoway.path import ForwardPath
+    from twoway.tlvs import Tlvs
 
 
 class MeasurementOptions(TypedDict, total=False):
@@ -35,6 +36,8 @@ class MeasurementOptions(TypedDict, total=False):
     source_port: int
     interface: str | None
     netns: str | None
+    tlvs: Tlvs
+    tlv_key: bytes | None
     path: ForwardPath
     timestamps: str
     clock_format: str

@@ -16,15 +16,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
-from twoway.analysis.views import ControlView, TestView
+from twoway.analysis.views import STATUSES, ControlView, TestView
 from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.config.endpoint import parse_endpoint
 from twoway.daemon.own_faults import DISTURBING, LATE_NS, NOTICED_NS, Spans
-from twoway.daemon.session import STATUS_ORDER, WatchedSession, samples_kept
+from twoway.daemon.seams import NoFollower
+from twoway.daemon.session import NETWORK_ERRNOS, WatchedSession, samples_kept
 from twoway.drivers.plane import session_spec
 from twoway.drivers.resolve import numeric_family
-from twoway.errors import TwowayError
+from twoway.errors import PlaneError, TwowayError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.names import Names
     from twoway.daemon.own_faults import Clocks
+    from twoway.daemon.seams import Follower
     from twoway.drivers.plane import IntervalSummary as IntervalSummary
     from twoway.drivers.resolve import Address
     from twoway.drivers.session_plane import PlaneSession, SampleBatch, SessionPlane
@@ -82,6 +84,7 @@ class Shared:
     """Those of them of which a test was judged at their end."""
     starts: Starts = field(default_factory=Starts)
     attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS))
+    follower: Follower = field(default_factory=NoFollower)
 
     def begin(self, connection: Connection, session: WatchedSession, sender: PlaneSession, to: tuple[str, int]) -> None:
         """A Session-Sender runs for a session."""
@@ -110,7 +113,7 @@ class Shared:
 
     def session(self, plan: SessionPlan) -> WatchedSession:
         """A session that has not begun, with what survived of it."""
-        session = WatchedSession(plan, self.bulletin, self.clocks)
+        session = WatchedSession(plan, self.bulletin, self.clocks, self.follower)
         kept = self.kept.pop(plan.key, None)
         if kept is not None and plan.persistent:
             session.restore(kept)
@@ -192,7 +195,7 @@ def group_of(session: SessionPlan) -> tuple[int, int] | None:
 def joint_status(sessions: Iterable[WatchedSession]) -> str:
     """What a connection does whose sessions do this."""
     statuses = {session.status for session in sessions}
-    return next((status for status in STATUS_ORDER if status in statuses), "idle")
+    return next((status for status in STATUSES if status in statuses), "idle")
 
 
 def connection_notice(plan: ConnectionPlan, name: str, message: str, at_ns: int) -> Notice:
@@ -345,7 +348,7 @@ class LightConnection:
                 self._begin(session, address)
                 return
         except TwowayError as error:
-            self._failed(session, str(error))
+            self._failed(session, error)
             return
         if session.status != "failed":
             session.be("connecting", f"resolving {endpoint.host}")
@@ -362,7 +365,7 @@ class LightConnection:
                 self._begin(session, address)
         except TwowayError as error:
             if self.sessions.get(session.plan.name) is session and session.status != "stopped":
-                self._failed(session, str(error))
+                self._failed(session, error)
 
     def _begin(self, session: WatchedSession, address: Address) -> None:
         """Open its Session-Sender. Raises `ConfigError` and `PlaneError`."""
@@ -385,9 +388,9 @@ class LightConnection:
         delay_ns = shared.starts.delay_ns(measurement.interval_ns)
         sender.start_at_monotonic(shared.clocks.monotonic_ns() + delay_ns)
 
-    def _failed(self, session: WatchedSession, reason: str) -> None:
+    def _failed(self, session: WatchedSession, reason: str | TwowayError) -> None:
         """Try again later, each time after a longer pause."""
-        session.failed(reason)
+        session.failed(str(reason), by_network=isinstance(reason, PlaneError) and reason.errno in NETWORK_ERRNOS)
         self.retries += 1
         name = session.plan.name
         pause_s = self._pause_s.get(name, _RETRY_S)
@@ -413,7 +416,7 @@ class LightConnection:
             try:
                 self._begin(session, address)
             except TwowayError as error:
-                self._failed(session, str(error))
+                self._failed(session, error)
 
     def _halt(self, session: WatchedSession) -> None:
         self._forget_retry(session)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.notices import NOTICES, Condition, Figures, Notice, State
+from twoway.api.answers import KeptEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from twoway.analysis.result import Summary
     from twoway.config.plan import SessionKey
+    from twoway.store import Point
     from twoway.store.store import Store
 
 
@@ -45,6 +47,27 @@ class DaemonStore:
     async def summary(self, key: SessionKey, start_ns: int, end_ns: int) -> Summary | None:
         """Everything of a window, None where nothing is kept of it. Raises `StoreError`."""
         return (await self._store.summary(key, start_ns, end_ns)).summary
+
+    async def series(self, key: SessionKey, start_ns: int, end_ns: int, step_ns: int) -> Sequence[Point]:
+        """A window in steps, without those in which nothing was measured. Raises `StoreError`."""
+        return await self._store.window(key, start_ns, end_ns, step_ns)
+
+    async def keys(self) -> Sequence[SessionKey]:
+        """The test-sessions that it has heard of. Raises `StoreError`."""
+        return await self._store.keys()
+
+    async def events(self, since_ns: int, until_ns: int, limit: int) -> Sequence[KeptEvent]:
+        """The newest notices from `since_ns` up to `until_ns`, oldest first. Raises `StoreError`."""
+        kept = await self._store.events(since_ns, limit, until_ns=until_ns)
+        texts = ("state", "connection", "session", "message")
+        return [
+            KeptEvent(event.number, event.at_ns, event.name, *(_text(event.fields.get(name)) for name in texts))
+            for event in kept
+        ]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _notice(fields: Mapping[str, object]) -> Notice | None:

@@ -24,6 +24,7 @@ from twoway.drivers.plane import COALESCE_NS, MAX_EVENTS, local_clock, sender_sp
 from twoway.drivers.sockets import host_of, scope_of
 from twoway.path import PLAIN
 from twoway.session import SessionSpec
+from twoway.tlvs import NO_TLVS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,6 +269,9 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, place: Pla
         sample_capacity=request.sample_capacity,
         receive_buffer=request.receive_buffer,
         path=PLAIN,
+        tlvs=NO_TLVS,
+        tlv_key=None,
+        payload_grows=False,
         next_hop_patience_ns=0,
     )
 
@@ -335,7 +339,10 @@ def describe(
         timeout_ns=spec.timeout_ns,
         timestamps=spec.timestamps,
         reflector_mode=spec.reflector_mode,
+        tlvs=(),
+        reply_dscp=None,
         path=str(spec.path),
+        return_path=None,
         obtained=obtained,
     )
 

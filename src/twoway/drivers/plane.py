@@ -20,8 +20,9 @@ from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint, parse_network
 from twoway.config.measurement import Measurement
 from twoway.drivers.resolve import Address, numeric_family, resolve
+from twoway.drivers.tlvs import tlv_arguments, tlv_reflector_spec
 from twoway.errors import ConfigError, NativeMissingError, PlaneError
-from twoway.session import ReflectorSpec, SessionSpec, TlvReflectorSpec
+from twoway.session import ReflectorSpec, SessionSpec
 
 try:
     from twoway import _native
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from twoway._native import SampleBatch as SampleBatch
     from twoway.analysis.reflector import ReflectorState
     from twoway.config.options import MeasurementOptions, ReflectionOptions
-    from twoway.config.reflection import Reflection, TlvReflection
+    from twoway.config.reflection import Reflection
+    from twoway.tlvs import AccessReport
 
 MAX_EVENTS = 10_000
 """Events that a result keeps; a longer list would say nothing more."""
@@ -62,8 +64,7 @@ def local_clock() -> dict[str, int | None]:
 
 def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
     """The complete test-session for what was asked. Raises `ConfigError`."""
-    if measurement.path.kind == "srv6" and address.family != 6:
-        raise ConfigError("path", f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
+    _check_family(measurement, address)
     if measurement.source is not None and numeric_family(measurement.source) is None:
         raise ConfigError("source", f"{measurement.source!r} is no numeric address")
     if measurement.source is not None and numeric_family(measurement.source) != address.family:
@@ -97,8 +98,21 @@ def session_spec(measurement: Measurement, address: Address, next_hop_patience_n
         sample_capacity=measurement.sample_capacity,
         receive_buffer=measurement.receive_buffer,
         path=measurement.path,
+        tlvs=measurement.tlvs,
+        tlv_key=measurement.tlv_key,
+        payload_grows=measurement.payload_len is None,
         next_hop_patience_ns=next_hop_patience_ns,
     )
+
+
+def _check_family(measurement: Measurement, address: Address) -> None:
+    """Refuse paths that packets of this family cannot take. Raises `ConfigError`."""
+    back = measurement.tlvs.return_path
+    for field, kind in (("path", measurement.path.kind), ("return_path", None if back is None else back.kind)):
+        if kind == "srv6" and address.family != 6:
+            raise ConfigError(field, f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
+    if back is not None and back.address is not None and numeric_family(back.address) != address.family:
+        raise ConfigError("return_path", f"{back.address} and {address.host} are not of the same address family")
 
 
 def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
@@ -132,6 +146,9 @@ def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
         sample_capacity=spec.sample_capacity,
         receive_buffer=spec.receive_buffer,
     )
+    if spec.tlvs:
+        requests = _native.TlvRequests(**tlv_arguments(spec.tlvs, spec.tlv_key))
+        native = native.with_tlvs(requests, grow=spec.payload_grows)
     path = spec.path
     if path.kind == "srv6":
         return native.through_segments(path.segments)
@@ -152,22 +169,24 @@ class RunningMeasurement:
     `measure`, `stream` and the command line all run on this.
     """
 
-    def __init__(self, measurement: Measurement, address: Address) -> None:
-        """Open the socket. Raises `ConfigError` or `PlaneError`."""
+    def __init__(self, measurement: Measurement, address: Address, plane: _native.Plane | None = None) -> None:
+        """Open the socket, on a plane of its own if none is given. Raises `ConfigError` or `PlaneError`."""
         self._measurement = measurement
         self._spec = session_spec(measurement, address, _NEXT_HOP_PATIENCE_NS)
-        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll)
+        self._plane = _native.Plane(workers=1, busy_poll=measurement.busy_poll) if plane is None else plane
         try:
-            self._sender = self._plane.open_sender(sender_spec(self._spec))
+            native = sender_spec(self._spec)
+            self._sender = self._plane.open_sender(native)
         except BaseException:
-            self._plane.close()
+            if plane is None:
+                self._plane.close()
             raise
         self._events: list[Event] = []
         self._deadline_ns: int | None = None
         self._finished = False
-        self.description = self._describe()
+        self.description = self._describe(native.payload_len if self._spec.tlvs else self._spec.payload_len)
 
-    def _describe(self) -> SessionDescription:
+    def _describe(self, payload_len: int) -> SessionDescription:
         local_address, local_port = self._sender.local_address
         spec = self._spec
         return SessionDescription(
@@ -181,14 +200,17 @@ class RunningMeasurement:
             format=spec.format,
             dscp_ecn=spec.dscp_ecn,
             ttl=spec.ttl,
-            payload_len=spec.payload_len,
+            payload_len=payload_len,
             interval_ns=spec.interval_ns,
             schedule=spec.schedule,
             count=spec.count,
             timeout_ns=spec.timeout_ns,
             timestamps=spec.timestamps,
             reflector_mode=spec.reflector_mode,
+            tlvs=spec.tlvs.names,
+            reply_dscp=spec.tlvs.class_of_service,
             path=str(spec.path),
+            return_path=None if spec.tlvs.return_path is None else str(spec.tlvs.return_path),
             obtained=self._sender.obtained,
         )
 
@@ -200,13 +222,16 @@ class RunningMeasurement:
     ) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Send the first packet now."""
+    def start(self, at_monotonic_ns: int | None = None) -> None:
+        """Send the first packet now, or when the monotonic clock reads that."""
         measurement = self._measurement
         if measurement.duration_ns is not None and measurement.schedule != "periodic":
             # A periodic schedule has its duration in the count; the random one ends by the clock.
             self._deadline_ns = time.monotonic_ns() + measurement.duration_ns
-        self._sender.start()
+        if at_monotonic_ns is None:
+            self._sender.start()
+        else:
+            self._sender.start_at_monotonic(at_monotonic_ns)
 
     def stop(self) -> None:
         """Send no more, and go on waiting for replies as long as they may be in time."""
@@ -215,6 +240,11 @@ class RunningMeasurement:
     def abort(self) -> None:
         """Stop at once: packets still awaited become pending, not lost."""
         self._sender.abort()
+
+    def report_access(self, report: AccessReport) -> None:
+        """Report that state of the access network from the next packet on, until it is acknowledged (RFC 8972 section
+        4.6). Means nothing unless the measurement asks for an access report. Raises `ConfigError`."""
+        self._sender.report_access(report.access, report.return_code)
 
     def close(self) -> None:
         """Stop the worker and close the socket."""
@@ -461,31 +491,10 @@ def reflector_spec(
         rate_limit_per_source=reflection.rate_limit_per_source,
         dscp=reflection.dscp,
         larger_replies=reflection.larger_replies,
-        tlvs=None if reflection.tlvs is None else _tlv_spec(reflection.tlvs, reflection.dscp),
+        tlvs=None if reflection.tlvs is None else tlv_reflector_spec(reflection.tlvs, reflection.dscp),
         dscp_ecn_monitoring=reflection.dscp_ecn_monitoring,
         timestamps=reflection.timestamps,
         receive_buffer=reflection.receive_buffer,
-    )
-
-
-def _tlv_spec(asked: TlvReflection, dscp: int | None) -> TlvReflectorSpec:
-    """The complete specification of what TLVs may ask. Raises `ConfigError`."""
-    if asked.return_paths not in ("off", "authenticated"):
-        raise ConfigError("return_paths", f"{asked.return_paths!r} is neither off nor authenticated")
-    if asked.return_paths == "off" and asked.return_path_allow:
-        raise ConfigError("return_path_allow", "it names whose return paths are obeyed, but they are off")
-    permitted = asked.permit_dscp
-    if permitted is None and dscp is not None:
-        # Whoever fixes the code point of the replies does not leave it to whoever asks.
-        permitted = (dscp,)
-    return TlvReflectorSpec(
-        require_hmac=asked.require_hmac,
-        location=asked.location,
-        permitted_dscps=None if permitted is None else tuple(permitted),
-        sync_source=asked.sync_source,
-        return_paths_authenticated=asked.return_paths == "authenticated",
-        return_paths_allow=tuple(parse_network(network, "return_path_allow") for network in asked.return_path_allow),
-        micro_sessions=tuple(asked.micro_sessions),
     )
 
 
@@ -536,6 +545,7 @@ def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         return_paths_authenticated=tlvs.return_paths_authenticated,
         return_paths_allow=tlvs.return_paths_allow,
         micro_sessions=tlvs.micro_sessions,
+        control=tlvs.control,
     )
 
 

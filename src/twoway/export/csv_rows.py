@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from twoway.analysis.samples import Batch, Cell
 
 
-def header() -> str:
-    """The names of the columns. No line end."""
-    return ",".join(column.name for column in samples.COLUMNS)
+def header(*, paths: bool = False) -> str:
+    """The names of the columns; of several `paths`, which one comes first. No line end."""
+    return ",".join([*(["path"] if paths else []), *(column.name for column in samples.COLUMNS)])
 
 
-def rows(batch: Batch) -> Iterator[str]:
-    """A line for each row of `batch`. No line end."""
+def rows(batch: Batch, path: str | None = None) -> Iterator[str]:
+    """A line for each row of `batch`, of one of several paths by its name. No line end."""
+    of = [] if path is None else [path]
     for row in samples.rows(batch):
-        yield ",".join(map(_cell, row))
+        yield ",".join([*of, *map(_cell, row)])
 
 
 def _cell(cell: Cell) -> str:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from twoway.analysis.comparison import COMPARED
 from twoway.analysis.timestamps import SOURCES, STAMPS, fell_back
 
 if TYPE_CHECKING:
+    from twoway.analysis.comparison import Difference
     from twoway.analysis.reading import Spread
     from twoway.analysis.result import Event, Outage, Result, SessionDescription, Summary
 
@@ -31,7 +33,7 @@ class Field(Generic[T]):
 
     name: str
     type: str
-    """A JSON type: `integer`, `number`, `string` or `boolean`."""
+    """A JSON type: `integer`, `number`, `string`, `boolean` or `array`."""
     unit: str
     description: str
     read: Callable[[T], JsonValue]
@@ -40,6 +42,8 @@ class Field(Generic[T]):
     values: tuple[str, ...] = ()
     """All values there are, if they are few."""
     bounds: tuple[int | None, int | None] = (None, None)
+    items: str = ""
+    """The JSON type of the items of an array."""
 
 
 def document_of(fields: Sequence[Field[T]], subject: T) -> dict[str, JsonValue]:
@@ -122,7 +126,32 @@ REQUESTED: tuple[Field[SessionDescription], ...] = (
         lambda s: s.reflector_mode,
         values=("auto", "stateless", "stateful"),
     ),
+    Field(
+        "tlvs",
+        "array",
+        "names",
+        "STAMP TLVs asked for, by their registered names.",
+        lambda s: list(s.tlvs),
+        items="string",
+    ),
+    Field(
+        "reply_dscp",
+        "integer",
+        "number",
+        "DSCP that replies were asked to bear; null: that of what is sent.",
+        lambda s: s.reply_dscp,
+        optional=True,
+        bounds=(0, 63),
+    ),
     Field("path", "string", "name", "The way there: plain, or segments, labels or link.", lambda s: s.path),
+    Field(
+        "return_path",
+        "string",
+        "name",
+        "The way back that the reflector is asked for; null: none.",
+        lambda s: s.return_path,
+        optional=True,
+    ),
 )
 """What was asked of the test-session."""
 
@@ -167,6 +196,50 @@ OUTAGE: tuple[Field[Outage], ...] = (
     Field("reason", "string", "text", "What ended the connection.", lambda o: o.reason),
 )
 """A time without control connection."""
+
+DIFFERENCE: tuple[Field[Difference], ...] = (
+    Field("path", "string", "name", "Name of the path.", lambda d: d.path),
+    Field(
+        "reference", "string", "name", "Name of the path that it is compared with: the first.", lambda d: d.reference
+    ),
+    Field("compared", "string", "name", "What is compared.", lambda d: d.compared, values=tuple(COMPARED)),
+    Field("pairs", "integer", "slots", "Slots in which both have the value.", lambda d: d.pairs, bounds=_COUNT),
+    Field(
+        "stretches",
+        "integer",
+        "parts",
+        "Parts of the run that were judged, one say each.",
+        lambda d: d.stretches,
+        bounds=(0, 64),
+    ),
+    Field(
+        "estimate",
+        "number",
+        "ns, or for loss a share",
+        "Value of the path less the reference's: pseudomedian of the parts' means, of loss the share; null: no pairs.",
+        lambda d: d.estimate,
+        optional=True,
+    ),
+    Field(
+        "low",
+        "number",
+        "as estimate",
+        "Lower end of the 95 % interval; null: too few parts, or loss.",
+        lambda d: d.low,
+        True,
+    ),
+    Field("high", "number", "as estimate", "Upper end of it.", lambda d: d.high, True),
+    Field(
+        "p_value",
+        "number",
+        "ratio",
+        "Probability of such a difference by chance: signed-rank test, exact, adjusted by Holm; null without pairs.",
+        lambda d: d.p_value,
+        optional=True,
+    ),
+    Field("significant", "boolean", "state", "Whether that is below 0.05.", lambda d: d.significant),
+)
+"""How one of several paths differs from the first."""
 
 CLOCK_STEP: tuple[Field[tuple[int, int]], ...] = (
     Field("at_ns", "integer", "ns", "Wall time.", lambda step: step[0]),

@@ -111,7 +111,7 @@ def _json(metric: Metric, value: object, percentiles: Sequence[float], *, bucket
             return {str(number): count for number, count in sorted(value.items())}
         case int() if metric.unit is Unit.STATE:
             return bool(value)
-        case int() | float():
+        case int() | float() | str():
             return value
     raise TypeError(f"{metric.name} ({metric.kind}) has no JSON form")
 

@@ -49,7 +49,7 @@ def summary_cells(summary: Summary) -> Iterator[Cell]:
             else:
                 yield 0
                 yield from (None for _ in STATISTICS)
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float, str)):
             yield bool(value) if metric.unit is Unit.STATE else value
         elif isinstance(value, Unknown):
             yield None

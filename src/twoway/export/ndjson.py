@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from twoway.export import fields
 from twoway.export.fields import JsonValue, document_of
 from twoway.export.json_result import measurements, outcome, sample_objects, session_object
+from twoway.export.paths_json import difference_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from twoway.analysis.comparison import Difference
     from twoway.analysis.result import Event, Result, SessionDescription, Summary
     from twoway.analysis.samples import Batch
 
@@ -48,6 +50,16 @@ def interval(description: SessionDescription, summary: Summary, percentiles: Seq
 def summary(result: Result) -> Record:
     """The last record: all of the result but the session."""
     return {**_marker("summary"), **outcome(result, buckets=True)}
+
+
+def difference(found: Difference) -> Record:
+    """A record of how one of several paths differs from the first."""
+    return {**_marker("difference"), **difference_object(found)}
+
+
+def on_path(name: str, record: Record) -> Record:
+    """The record, of one of several paths."""
+    return {**record, "path": name}
 
 
 def line(record: Mapping[str, JsonValue]) -> str:

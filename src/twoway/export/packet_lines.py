@@ -33,7 +33,9 @@ class PacketLines:
     def __init__(self, session: SessionDescription, clock: Mapping[str, int | None] | None = None) -> None:
         self._session = session
         self._one_way = clock is not None and clock.get("synchronized") == 1 and clock.get("error_ns") is not None
-        self._reply = f"{session.payload_len} octets from {session.address}"
+        # Where the length of replies was asked for, it is the far end's to say what it is.
+        size = "reply" if "reflected-test-packet-control" in session.tlvs else f"{session.payload_len} octets"
+        self._reply = f"{size} from {session.address}"
 
     def lines(self, batch: Batch) -> Iterator[str]:
         """A line for each row of `batch`, without newline."""
@@ -67,6 +69,8 @@ class PacketLines:
             remarks = [text for flag, text in _REMARKS.items() if flags & flag]
             if status == Status.LATE:
                 remarks.insert(0, f"late: after {setting(self._session.timeout_ns)}")
+            elif status == Status.FURTHER_REPLY:
+                remarks.insert(0, "further reply")
             elif status in DUPLICATE:
                 direction = Status(status).name.lower().removeprefix("duplicate_")
                 remarks.insert(0, "duplicate" + ("" if direction == "unattributed" else f" {direction}"))

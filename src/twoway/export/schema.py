@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-RECORD_TYPES = ("session", "packet", "event", "interval", "summary")
+RECORD_TYPES = ("session", "packet", "event", "interval", "summary", "difference")
 
 Schema = dict[str, JsonValue]
 T = TypeVar("T")
@@ -42,8 +42,39 @@ def record_schema() -> Schema:
         "event": _object("Something that happened while measuring.", {**_marker("event"), **_described(fields.EVENT)}),
         "interval": _object("What came since the last such record.", {**_marker("interval"), **interval}),
         "summary": _object("Last record: the whole measurement.", {**_marker("summary"), **_outcome()}),
+        "difference": _object("Of several paths, after their summaries.", {**_marker("difference"), **_difference()}),
     }
+    for name in RECORD_TYPES[:-1]:
+        # With several paths each record says which it is about.
+        records[name] = _with_optional(records[name], {"path": _plain("string", "Name of the path, of several.")})
     return {"$schema": DRAFT, "title": "twoway record", "oneOf": [records[name] for name in RECORD_TYPES]}
+
+
+def paths_schema() -> Schema:
+    """The schema of the document that `--json` prints of several paths."""
+    path = _object(
+        "One path.",
+        {
+            "name": _plain("string", "As it was asked for."),
+            "session": _session(),
+            **_outcome(),
+            "samples": {"type": "array", "description": "Packet by packet, where asked for.", "items": _sample()},
+        },
+        optional=("samples",),
+    )
+    difference = _object("How a path differs from the first.", _difference())
+    properties: dict[str, JsonValue] = {
+        **_marker("paths"),
+        "paths": {"type": "array", "description": "The paths, in the order asked for.", "items": path, "minItems": 2},
+        "differences": {"type": "array", "description": "Of each path but the first.", "items": difference},
+        "unpaired": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Slots that could not be compared: some path's packet was not heard of in time.",
+        },
+    }
+    body = _object("Results of several paths measured at once.", properties)
+    return {"$schema": DRAFT, "title": "twoway paths", **body}
 
 
 def reflector_schema() -> Schema:
@@ -150,6 +181,14 @@ def _object(description: str, properties: Mapping[str, JsonValue], optional: Seq
     }
 
 
+def _difference() -> dict[str, JsonValue]:
+    return _described(fields.DIFFERENCE)
+
+
+def _with_optional(schema: Schema, more: Mapping[str, JsonValue]) -> Schema:
+    return {**schema, "properties": {**_properties(schema), **more}}
+
+
 def _properties(schema: Schema) -> Mapping[str, JsonValue]:
     properties = schema["properties"]
     if not isinstance(properties, dict):
@@ -168,6 +207,8 @@ def _field(field: Field[T]) -> Schema:
     }
     if field.values:
         body["enum"] = [*field.values, *([None] if field.optional else [])]
+    if field.items:
+        body["items"] = {"type": field.items}
     low, high = field.bounds
     if low is not None:
         body["minimum"] = low
@@ -244,10 +285,10 @@ def _metric(metric: Metric) -> Schema:
         case Kind.RATIO:
             return {"type": ["number", "null"], "description": described, "minimum": 0}
         case Kind.COUNTER | Kind.FACT:
-            kind = "boolean" if metric.unit is Unit.STATE else "integer"
+            kind = {Unit.STATE: "boolean", Unit.TEXT: "string"}.get(metric.unit, "integer")
             nullable = metric.read is not None or metric.kind is Kind.FACT
             body: Schema = {"type": [kind, "null"] if nullable else kind, "description": described}
-            return body if kind == "boolean" else {**body, "minimum": 0}
+            return {**body, "minimum": 0} if kind == "integer" else body
 
 
 def _distribution() -> Schema:

@@ -56,6 +56,7 @@ def report(result: Result, percentiles: Sequence[float] | None = None) -> str:
         _packets(result.summary),
         _one_way_delay(result.summary, asked) if one_way else _delay(result.summary, asked),
         _marks(result),
+        _tlvs(result.summary),
         # What it tells is of replies, which OWAMP has none of.
         [] if one_way else _tool(result),
         [f"--- {result.session.target} ping statistics ---", *_closing(result)],
@@ -107,7 +108,7 @@ def _head(result: Result) -> list[str]:
         rhythm = f"{setting(session.interval_ns)} apart on average (Poisson)"
     ended = ", interrupted" if result.interrupted else ""
     protocol = PROTOCOLS.get(session.protocol, session.protocol)
-    span = setting(_rounded(result.ended_ns - result.started_ns))
+    span = setting(rounded(result.ended_ns - result.started_ns))
     size = f"{session.payload_len} octets {rhythm}, timeout {setting(session.timeout_ns)}"
     lines = [
         f"{protocol} to {target} from {endpoint(session.local_address, session.local_port)}",
@@ -118,6 +119,10 @@ def _head(result: Result) -> list[str]:
         details.append("authenticated")
     if session.path != "plain":
         details.append(f"by {session.path}")
+    if session.return_path is not None:
+        details.append(f"back by {session.return_path}")
+    if session.tlvs:
+        details.append(f"asks for {', '.join(session.tlvs)}")
     return [*lines, *([", ".join(details)] if details else []), *_outages(result)]
 
 
@@ -128,7 +133,7 @@ def _outages(result: Result) -> list[str]:
     total_ns = sum((outage.ended_ns or result.ended_ns) - outage.began_ns for outage in result.outages)
     still = "" if result.outages[-1].ended_ns is not None else ", the last one to the end"
     many = f"in {plural(len(result.outages), 'outage')}{still}"
-    lines = [f"nothing sent for {setting(_rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
+    lines = [f"nothing sent for {setting(rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
     summary = result.summary
     unknown = summary.counter("sent") - reading.total(summary, "received", "late", "pending", *reading.LOST)
     if unknown > 0 and any(event.name == "results_lost" for event in result.events):
@@ -136,7 +141,7 @@ def _outages(result: Result) -> list[str]:
     return lines
 
 
-def _rounded(value_ns: int) -> int:
+def rounded(value_ns: int) -> int:
     """A span without digits that nobody reads: to 0.1 s, or to 1 ms below a second."""
     step = 100_000_000 if value_ns >= NANOS else 1_000_000
     return max(value_ns and 1_000_000, round(value_ns / step) * step)
@@ -298,14 +303,14 @@ def _marks(result: Result) -> list[str]:
         (
             _INDENT + "DSCP/ECN",
             traffic_class(session.dscp_ecn),
-            *(_traffic_words(BY_NAME[n].tally(summary), session.dscp_ecn) for n in _TRAFFIC_CLASSES),
+            _traffic_words(BY_NAME["far_dscp_ecn"].tally(summary), session.dscp_ecn),
+            _traffic_words(BY_NAME["returned_dscp_ecn"].tally(summary), _replies_with(session)),
         ),
     ]
     return _columns(rows, indent="")
 
 
 _TTLS = ("far_ttl", "returned_ttl")
-_TRAFFIC_CLASSES = ("far_dscp_ecn", "returned_dscp_ecn")
 
 
 def _tally_words(tally: dict[int, int], render: Callable[[int], str] = str) -> str:
@@ -321,6 +326,40 @@ def _tally_words(tally: dict[int, int], render: Callable[[int], str] = str) -> s
 
 def _traffic_words(tally: dict[int, int], sent: int) -> str:
     return _tally_words(tally, traffic_class) + (" (changed)" if set(tally) - {sent} else "")
+
+
+def _replies_with(session: SessionDescription) -> int:
+    """The traffic class octet that replies should come with."""
+    return session.dscp_ecn if session.reply_dscp is None else session.reply_dscp << 2
+
+
+# What TLVs told
+
+
+def _tlvs(summary: Summary) -> list[str]:
+    """A row for each metric of a TLV that was asked for, and nothing where none was."""
+    rows: list[tuple[str, str, str]] = []
+    for metric in in_section(Section.TLVS):
+        value = metric.value(summary)
+        if metric.part_of is not None or isinstance(value, (Unknown, dict)):
+            continue
+        note = ""
+        match value:
+            case Spread():
+                scale = scale_for(max(abs(value.statistic("median") or 0), value.statistic("stddev") or 0))
+                words = (f"{name} {scale.show(value.statistic(name) or 0)}" for name in ("min", "median", "p99", "max"))
+                rows.append((metric.label, "", ", ".join(words)))
+                continue
+            case float():
+                shown = percent(value, 3)
+            case int() if metric.kind is Kind.COUNTER:
+                if not value:
+                    continue
+                shown, note = str(value), _shares(metric, summary)
+            case _:
+                shown = str(value)
+        rows.append((metric.label, shown, note))
+    return ["TLVs", *_columns(rows)] if rows else []
 
 
 # The tool itself

@@ -86,6 +86,8 @@ def next_boots(folder: Path | None, now_s: float) -> int:
     boots = min(boots, MAX_BOOTS)
     with contextlib.suppress(OSError):
         temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps({"boots": boots}), encoding="ascii")
+        temporary.unlink(missing_ok=True)  # of a start that was cut off, or a link that somebody put there
+        with temporary.open("x", encoding="ascii") as file:
+            file.write(json.dumps({"boots": boots}))
         temporary.replace(path)
     return boots

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ class Lock:
     def __init__(self, path: Path) -> None:
         """Take it. Raises `StoreError` if another process has it, `OSError` if it cannot be made."""
         name = path.with_name(f"{path.name}-lock")
-        self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        # No link is followed: what it led to would be cut to nothing.
+        self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -49,11 +51,13 @@ class Lock:
 def open_checked(path: Path) -> sqlite3.Connection:
     """Open the store, made or brought up to date where needed, its small tables checked.
 
-    Raises `sqlite3.Error` (`is_damage` tells a damaged file), `OSError`, and `StoreError` for a later version's file.
+    Raises `sqlite3.Error` (`is_damage` tells a damaged file), `OSError`, and `StoreError` for a later version's file
+    and for one that somebody else put there.
     """
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):  # SQLite would make it for all to read
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
+    _check_owner(path)
     try:
         connection = schema.connect(path)
     except UnicodeDecodeError as error:  # in what SQLite says of the schema
@@ -69,6 +73,14 @@ def open_checked(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _check_owner(path: Path) -> None:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(str(path), "there is something that is no file: give another path")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise StoreError(str(path), f"belongs to user {status.st_uid}: it must be yours or root's")
 
 
 def _check(connection: sqlite3.Connection) -> None:

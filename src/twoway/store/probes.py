@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("<BI")
 _MAX_PROBES = 1 << 22
-COLUMNS: Final = {
-    1: (
-        *("sequence", "status", "flags"),
-        *("round_trip_ns", "forward_ns", "backward_ns", "residence_ns", "send_lateness_ns"),
-        *("t1_ns", "t2_ns", "t3_ns", "t4_ns"),
-        *("reflector_sequence", "t1_source", "t4_source"),
-        *("sender_ttl", "returned_ttl", "far_dscp_ecn", "returned_dscp_ecn"),
-    )
-}
+_FIRST: Final = (
+    *("sequence", "status", "flags"),
+    *("round_trip_ns", "forward_ns", "backward_ns", "residence_ns", "send_lateness_ns"),
+    *("t1_ns", "t2_ns", "t3_ns", "t4_ns"),
+    *("reflector_sequence", "t1_source", "t4_source"),
+    *("sender_ttl", "returned_ttl", "far_dscp_ecn", "returned_dscp_ecn"),
+)
+COLUMNS: Final = {1: _FIRST, 2: (*_FIRST, "t3_source")}
 """The columns of each version, in their order in the octets."""
 _VERSION = max(COLUMNS)
 _OCTETS = {"q": 8, "Q": 8, "I": 4, "B": 1}
@@ -54,6 +53,7 @@ class Probes:
     send_lateness_ns: Column
     reflector_sequence: Column
     t1_source: Column
+    t3_source: Column
     t4_source: Column
     sender_ttl: Column
     returned_ttl: Column
@@ -112,6 +112,9 @@ def unpack(data: bytes) -> Probes:
         columns[name] = array(code, bytes(octets))
     if place != len(body) or len(columns) != len(names):
         raise UnreadableError("its columns do not add up")
+    if version == 1:
+        # Before there was Follow-Up Telemetry, T3 was the reply's own.
+        columns["t3_source"] = array("B", (t3_ns != Probes.MISSING for t3_ns in columns["t3_ns"]))
     return Probes(columns, count)
 
 

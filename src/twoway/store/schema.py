@@ -121,6 +121,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
 def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema = OFF")  # a file from elsewhere runs no function of SQLite's
     connection.text_factory = lambda octets: octets.decode("utf-8", "replace")  # a damaged name is no reason to fail
     return connection
 

@@ -158,10 +158,14 @@ class Store:
         return await self._ask(lambda reader: list(reader.history(key, since_ns, until_ns)))
 
     async def events(
-        self, since_ns: int | None = None, limit: int = 1000, names: Sequence[str] = ()
+        self,
+        since_ns: int | None = None,
+        limit: int = 1000,
+        names: Sequence[str] = (),
+        until_ns: int | None = None,
     ) -> list[KeptEvent]:
         """The newest `limit` notices that were kept, oldest of them first."""
-        return await self._ask(lambda reader: reader.events(since_ns, None, limit, names))
+        return await self._ask(lambda reader: reader.events(since_ns, until_ns, limit, names))
 
     async def conditions(self) -> list[KeptCondition]:
         """What was raised and not cleared, also before the last restart."""

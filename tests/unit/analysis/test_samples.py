@@ -8,7 +8,8 @@ from ..measured import Rows
 def test_a_cell_that_cannot_be_known_is_none() -> None:
     (row,) = rows(Rows({"sequence": 7, "status": 3}))
     known = {column.name: cell for column, cell in zip(COLUMNS, row, strict=True) if cell is not None}
-    assert known == {"sequence": 7, "status": "lost_backward", "flags": (), "t1_source": "none", "t4_source": "none"}
+    sources = {"t1_source": "none", "t3_source": "none", "t4_source": "none"}
+    assert known == {"sequence": 7, "status": "lost_backward", "flags": (), **sources}
 
 
 def test_codes_become_names() -> None:

@@ -7,26 +7,59 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from twoway.api.answers import KeptEvent
 from twoway.api.service import ManagementApi
 from twoway.config.plan import ApiPlan
+from twoway.store import Point
 
-from ..measured import Span
-from ..watched import FakeDaemon
+from ..measured import START_NS, Span
+from ..watched import SECOND, FakeDaemon
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from twoway.analysis.result import Summary
     from twoway.config.plan import SessionKey
+    from twoway.errors import StoreError
 
+EVENTS_NS = [START_NS + number // 3 * SECOND for number in range(25)]
 TOKEN = "correct-horse-battery"  # noqa: S105  (of a test)
 
 
-async def window(key: SessionKey, start_ns: int, end_ns: int) -> Summary | None:
-    """A store that knows one test-session."""
-    if key != ("core-fra", "voice"):
-        return None
+class KeptOfOne:
+    """A store that knows one test-session, and takes the times that SQLite does."""
+
+    def __init__(self, *keys: SessionKey) -> None:
+        self._keys = keys or (("core-fra", "voice"),)
+        self.failure: StoreError | None = None
+
+    async def summary(self, key: SessionKey, start_ns: int, end_ns: int) -> Summary | None:
+        self._check(start_ns, end_ns)
+        return measured(start_ns, end_ns) if key in self._keys else None
+
+    async def series(self, key: SessionKey, start_ns: int, end_ns: int, step_ns: int) -> Sequence[Point]:
+        self._check(start_ns, end_ns)
+        first, end = start_ns // step_ns * step_ns, -(-end_ns // step_ns) * step_ns
+        steps = range(first, end, step_ns) if key in self._keys else ()
+        return [Point(at, at + step_ns, measured(at, at + step_ns)) for at in steps]
+
+    async def keys(self) -> Sequence[SessionKey]:
+        self._check(0, 1)
+        return self._keys
+
+    async def events(self, since_ns: int, until_ns: int, limit: int) -> Sequence[KeptEvent]:
+        self._check(since_ns, until_ns)
+        found = [(number, at) for number, at in enumerate(EVENTS_NS) if since_ns <= at < until_ns]
+        return [KeptEvent(number, at, "started", "once", None, None, "it runs") for number, at in found[-limit:]]
+
+    def _check(self, start_ns: int, end_ns: int) -> None:
+        assert 0 <= start_ns < end_ns < 1 << 63
+        if self.failure is not None:
+            raise self.failure
+
+
+def measured(start_ns: int, end_ns: int) -> Span:
     return Span(
         {"sent": 10, "received": 10}, {"round_trip": list(range(1000, 11_000, 1000))}, start_ns=start_ns, end_ns=end_ns
     )
@@ -55,8 +88,13 @@ def plan(tmp_path: Path) -> ApiPlan:
 
 
 @pytest.fixture
-async def api(plan: ApiPlan, daemon: FakeDaemon) -> AsyncIterator[ManagementApi]:
-    service = ManagementApi(plan, daemon, window, capabilities)
+def kept() -> KeptOfOne:
+    return KeptOfOne()
+
+
+@pytest.fixture
+async def api(plan: ApiPlan, daemon: FakeDaemon, kept: KeptOfOne) -> AsyncIterator[ManagementApi]:
+    service = ManagementApi(plan, daemon, kept, capabilities)
     await service.start()
     yield service
     await service.close()

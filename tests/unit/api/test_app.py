@@ -6,16 +6,21 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from twoway.analysis.views import GlanceView, RequestView
-from twoway.errors import PlaneError
+from twoway.api.service import ManagementApi
+from twoway.errors import PlaneError, StoreError
 
 from ..measured import START_NS
 from ..watched import SECOND, FakeDaemon
+from .conftest import capabilities
 
 if TYPE_CHECKING:
-    import httpx
+    from twoway.config.plan import ApiPlan
+
+    from .conftest import KeptOfOne
 
 
 async def get(client: httpx.AsyncClient, path: str, **parameters: object) -> Any:  # noqa: ANN401  (JSON)
@@ -140,10 +145,56 @@ async def test_percentiles_of_any_window(client: httpx.AsyncClient) -> None:
     assert "nothing of core-par" in await refused(
         client, "/v1/store/window", 404, **{**since, "control_connection": "core-par"}
     )
+    body = await get(client, "/v1/store/window", **since, percentile=["-0.0", "1e-300", "100"])
+    assert list(body["metrics"]["delay"]["round_trip"]["percentiles_ns"]) == ["p0", "p100"]
     assert "not after since" in await refused(client, "/v1/store/window", 400, **{**since, "until": START_NS})
     assert await refused(client, "/v1/store/window", 400, since=START_NS) == (
         "control-connection: it is needed; test-session: it is needed"
     )
+
+
+async def test_a_window_in_steps(client: httpx.AsyncClient) -> None:
+    asked = {"control_connection": "core-fra", "test_session": "voice", "resolution": "1s"}
+    since, until = START_NS + SECOND // 2, START_NS + 3 * SECOND
+    body = await get(client, "/v1/store/series", **asked, since=since, until=until)
+    assert body["columns"][:2] == ["start_ns", "end_ns"]
+    rows = [dict(zip(body["columns"], row, strict=True)) for row in body["rows"]]
+    assert [row["start_ns"] for row in rows] == [START_NS, START_NS + SECOND, START_NS + 2 * SECOND]
+    assert [(row["sent"], row["round_trip_p50_ns"]) for row in rows] == [(10, 5000)] * 3
+    body = await get(client, "/v1/store/series", **{**asked, "test_session": "bulk"}, since=since, until=until)
+    assert body["rows"] == []
+    detail = await refused(client, "/v1/store/series", 400, **asked, since=START_NS, until=START_NS + 1501 * SECOND)
+    assert detail == "resolution: more than 1500 steps: ask for less time at once"
+
+
+async def test_what_the_store_has(client: httpx.AsyncClient) -> None:
+    body = await get(client, "/v1/store/sessions")
+    assert body == {"sessions": [{"connection": "core-fra", "session": "voice"}]}
+    events = (await get(client, "/v1/store/events"))["events"]
+    assert [event["number"] for event in events] == list(range(25))
+    events = (await get(client, "/v1/store/events", since=START_NS + SECOND, until=START_NS + 3 * SECOND, limit=4))[
+        "events"
+    ]
+    assert [event["number"] for event in events] == [5, 6, 7, 8]
+
+
+async def test_a_store_that_cannot_answer_now_is_no_fault_of_the_daemon(
+    client: httpx.AsyncClient, kept: KeptOfOne
+) -> None:
+    kept.failure = StoreError("/var/lib/twoway/store.db", "it is closed")
+    for path in ("/v1/store/sessions", "/v1/store/events"):
+        assert "it is closed" in await refused(client, path, 503)
+    assert (await get(client, "/v1/health"))["api"]["errors"] == 0
+
+
+async def test_without_a_store_there_is_nothing_to_ask(plan: ApiPlan, daemon: FakeDaemon) -> None:
+    api = ManagementApi(plan, daemon, None, capabilities)
+    await api.start()
+    transport = httpx.AsyncHTTPTransport(uds=str(plan.socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://twoway") as client:
+        for path in ("/v1/store/sessions", "/v1/store/events"):
+            assert "set store.path" in await refused(client, path, 409)
+    await api.close()
 
 
 @pytest.mark.parametrize(
@@ -201,7 +252,9 @@ async def test_an_action_that_takes_long_goes_on(
         ("/v1/events", {"limt": 5}, "limt: there is no such parameter"),
         ("/v1/events", {"since": "yesterday"}, "since: neither ns since the epoch nor a time"),
         ("/v1/events", {"since": "2026-01-02T03:04:05"}, "since: neither ns since the epoch nor a time"),
-        ("/v1/events", {"since": "9" * 30}, "since: not a time of this era"),
+        ("/v1/events", {"since": "9" * 30}, "since: neither ns since the epoch nor a time"),
+        ("/v1/events", {"since": "9999-12-31T23:59:59Z"}, "since: it is too far off"),
+        ("/v1/events", {"since": "2026-02-30T00:00:00Z"}, "since: neither ns since the epoch nor a time"),
         ("/v1/client/probe-results", {"status": "MAYBE"}, "status: input should be"),
         ("/v1/client/probe-results", {"target": "a\nb"}, "target: "),
         ("/v1/client/probe-results", {"target": "x" * 65}, "target: "),

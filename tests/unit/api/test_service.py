@@ -52,9 +52,9 @@ def test_the_umask_cannot_narrow_the_mode_nor_a_race_widen_it(tmp_path: Path, mo
     seen = []
     chown = os.chown
 
-    def noted(path: Path, uid: int, gid: int) -> None:
+    def noted(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
         seen.append(stat.S_IMODE(path.stat().st_mode))
-        chown(path, uid, gid)
+        chown(path, uid, gid, follow_symlinks=follow_symlinks)
 
     monkeypatch.setattr(os, "chown", noted)
     group = grp.getgrgid(os.getgid()).gr_name
@@ -84,6 +84,16 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(PlaneError, match="no socket: move it away"):
         unix_listener(path, 0o600, None)
     assert path.read_text() == "precious"
+
+
+def test_a_folder_that_everybody_can_write_to_will_not_do(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(PlaneError, match="everybody can write to it, and put another socket there"):
+        unix_listener(folder / "api.sock", 0o600, None)
+    folder.chmod(0o1777)  # as /tmp, where nobody replaces what is another's
+    unix_listener(folder / "api.sock", 0o600, None).close()
 
 
 def test_sockets_that_cannot_be(tmp_path: Path) -> None:

@@ -6,20 +6,30 @@ import asyncio
 import csv
 import io
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twoway import Reflector, measure
 from twoway._native import IntervalSummary
 from twoway.analysis.notices import Notice, State
+from twoway.api.service import ManagementApi
+from twoway.cli import export_api
 from twoway.cli.main import main
-from twoway.config.plan import StorePlan
+from twoway.config.plan import ApiPlan, StorePlan
+from twoway.daemon.kept import DaemonStore
 from twoway.drivers.summaries import PackedSummaries
 from twoway.store import Store
 
+from ..api.asking import served
+from ..watched import FakeDaemon
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 KEY = ("core", "voice")
@@ -66,6 +76,87 @@ def test_results_are_those_that_were_measured(
 def test_events_are_exported(kept: tuple[Path, IntervalSummary], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--store", str(kept[0]), "--what", "events", "--format", "ndjson"]) == 0
     assert json.loads(capsys.readouterr().out)["message"] == "the daemon runs"
+
+
+@contextmanager
+def daemon_of(path: Path, folder: Path) -> Iterator[Path]:
+    """The socket of a management API that has the store."""
+    store = Store(StorePlan(path), PackedSummaries(), lambda _: None)
+    plan = ApiPlan(folder / "api.sock")
+    with served(plan, lambda plan: ManagementApi(plan, FakeDaemon(), DaemonStore(store), dict)) as api:
+        api.run(store.open())
+        try:
+            yield plan.socket
+        finally:
+            api.run(store.close())
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+@pytest.mark.parametrize("what", [["--resolution", "1s"], ["--resolution", "1h", "core"], ["--what", "events"]])
+def test_a_daemon_gives_what_its_file_gives(
+    kept: tuple[Path, IntervalSummary], capsys: pytest.CaptureFixture[str], tmp_path: Path, form: str, what: list[str]
+) -> None:
+    command = ["export", "--since", "1h", "--format", form, *what]
+    assert main([*command, "--store", str(kept[0])]) == 0
+    of_the_file = capsys.readouterr().out
+    with daemon_of(kept[0], tmp_path) as socket:
+        assert main([*command, "--api", str(socket)]) == 0
+    assert capsys.readouterr().out == of_the_file
+    assert of_the_file.count("\n") == (2 if form == "csv" else 1)
+
+
+def test_what_a_daemon_does_not_hand_out_is_one_line(
+    kept: tuple[Path, IntervalSummary], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with daemon_of(kept[0], tmp_path) as socket:
+        for what in (["--what", "history"], ["--resolution", "raw"]):
+            assert main(["export", "--api", str(socket), *what]) == 2
+            captured = capsys.readouterr()
+            assert captured.out == ""
+            assert "a daemon hands out no stored probes: name the store's file with --store" in captured.err
+        assert main(["export", "--api", str(socket), "core/video"]) == 2
+        assert "has no test-session core/video" in capsys.readouterr().err
+    assert main(["export", "--api", str(socket)]) == 2
+    assert "nobody is there" in capsys.readouterr().err
+    assert main(["export", "--api", str(socket), "--store", str(kept[0])]) == 2
+    assert "comes from one of them" in capsys.readouterr().err
+
+
+class Paged:
+    """An API whose notices come in pages; several are of one moment."""
+
+    where = "there"
+
+    def __init__(self, moments: list[int]) -> None:
+        self._events = [
+            {
+                "number": n,
+                "at_ns": at,
+                "name": str(n),
+                "state": None,
+                "connection": None,
+                "session": None,
+                "message": "",
+            }
+            for n, at in enumerate(moments)
+        ]
+        self.questions = 0
+
+    def get(self, _path: str, asked: dict[str, int]) -> dict[str, object]:
+        self.questions += 1
+        found = [e for e in self._events if asked["since"] <= int(str(e["at_ns"])) < asked["until"]]
+        return {"events": found[-asked["limit"] :]}
+
+
+@given(st.lists(st.integers(0, 30), max_size=40).map(sorted), st.integers(1, 12))
+def test_pages_of_notices_are_joined_without_loss_or_repetition(moments: list[int], size: int) -> None:
+    size = max([size, *(moments.count(at) + 1 for at in moments)])  # a moment fits on a page
+    api = Paged(moments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_api, "_EVENTS", size)
+        rows = list(export_api.KeptByDaemon(api).events(0, 31))  # type: ignore[arg-type]  # what it needs of one
+    assert [row[1] for row in rows] == [str(number) for number in range(len(moments))]
+    assert api.questions <= len(moments) + 2
 
 
 def test_what_is_not_there_is_one_line(

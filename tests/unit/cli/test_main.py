@@ -52,8 +52,8 @@ def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str], mon
         (
             ["schema", "x"],
             (
-                "twoway schema: argument NAME: invalid choice: 'x' (choose from 'result', 'record', 'reflector', "
-                "'config', 'server') (see twoway schema --help)"
+                "twoway schema: argument NAME: invalid choice: 'x' (choose from 'result', 'paths', 'record', "
+                "'reflector', 'config', 'server') (see twoway schema --help)"
             ),
         ),
     ],

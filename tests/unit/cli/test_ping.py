@@ -17,6 +17,8 @@ from twoway.cli.main import main
 from twoway.cli.ping_arguments import OPTIONS, PingArguments, measurement_from, ping_parser
 from twoway.config.measurement import Measurement
 from twoway.errors import PlaneError
+from twoway.path import ForwardPath, ReturnPath
+from twoway.tlvs import Tlvs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +59,10 @@ def test_without_options_all_is_default() -> None:
         ("-S ::1", "source", "::1"),
         ("--source-port 5000", "source_port", 5000),
         ("--vrf blue", "interface", "blue"),
+        ("--path srv6:fd00::1,fd00::2", "path", ForwardPath("srv6", segments=("fd00::1", "fd00::2"))),
+        ("--path a=mpls:16@192.0.2.9%eth0", "path", ForwardPath("mpls", (), (16,), "192.0.2.9", "eth0")),
+        ("--return-path mpls:16,17@192.0.2.9", "tlvs", Tlvs(return_path=ReturnPath("mpls", (), (16, 17), "192.0.2.9"))),
+        ("--path a=plain --return-path a=none", "tlvs", Tlvs(return_path=ReturnPath("none"))),
         ("--netns far", "netns", "far"),
         ("--protocol light", "protocol", "light"),
         ("--ssid 0x1234", "ssid", 0x1234),

@@ -152,6 +152,48 @@ def test_results_history_and_events_survive_a_restart(tmp_path: Path) -> None:
         assert "stopping" in events
 
 
+def test_no_secret_is_in_what_the_daemon_says_or_keeps(tmp_path: Path) -> None:
+    secrets = {name: f"{name}-abcdefghijklmnop" for name in ("community", "auth", "priv", "token", "reflector")}
+    kept = tmp_path / "secrets"
+    kept.mkdir()
+    for name, secret in secrets.items():
+        (kept / name).write_text(f"site text:{secret}\n" if name == "reflector" else f"{secret}\n")
+        (kept / name).chmod(0o600)
+    port = free_port()
+    file = configuration(tmp_path, port, "          traps: [test-failure]\n")
+    file.write_text(
+        file.read_text()
+        .replace("address: 127.0.0.1}", f"address: 127.0.0.1, key-file: {kept}/reflector}}")
+        .replace("api: {", f"api: {{listen: '127.0.0.1:{free_port()}', token-file: {kept}/token, ")
+        + f"""
+notifications:
+  snmp:
+    - {{address: "127.0.0.1:1", version: v2c, community-file: {kept}/community}}
+    - {{address: "127.0.0.1:1", version: v3, user: noc, auth-protocol: sha256, auth-key-file: {kept}/auth,
+       priv-protocol: aes, priv-key-file: {kept}/priv}}
+"""
+    )
+    with running(file) as service:
+        service.hears("READY=1")
+        said: list[object] = [service.ask("/v1/health")]
+        (kept / "community").write_text(f"{secrets['community']}\nand another line\n")
+        (kept / "reflector").write_text(f"site {secrets['reflector']}\n")
+        service.process.send_signal(signal.SIGHUP)
+        said.append(service.hears("READY=1"))
+        client = ("control-info", "test-info", "probe-results", "history-results", "sessions")
+        said.extend(service.ask(f"/v1/client/{path}") for path in client)
+        said.extend(service.ask(f"/v1/{path}") for path in ("events", "server/control-info", "server/test-info"))
+        health = service.ask("/v1/health")
+        assert len(health["reload_errors"]) >= 2
+        said.append(health)
+        service.process.send_signal(signal.SIGTERM)
+        said.append(service.process.communicate(timeout=PATIENCE_S))
+    octets = repr(said).encode() + b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+    for secret in secrets.values():
+        assert secret.encode() not in octets
+        assert secret.encode().hex().encode() not in octets
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "twoway", "run", *arguments], capture_output=True, text=True, timeout=60, check=False

@@ -49,6 +49,7 @@ def test_everything_that_is_wrong_is_said(case: dict[str, str | list[str]]) -> N
         (", probe-count: 5, thresholds: {total-loss: 6}", "", "6 is more than a test's 5 probes"),
         (", thresholds: {control-failure: on}", "", "light negotiates nothing that could fail"),
         (", data-fill: random", "", "data-fill: there is no padding to fill: data-size is 0"),
+        ("", "\napi: {mode: '0666'}", "api.mode: 0666 lets everybody on this machine ask and command"),
         ("", "\napi: {metrics-listen: '0.0.0.0:9862'}", "api.metrics-listen: 0.0.0.0 is not loopback"),
     ],
 )

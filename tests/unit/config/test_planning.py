@@ -81,11 +81,13 @@ def test_a_light_session_with_everything_said(tmp_path: Path) -> None:
         "target: {address: 'fe80::1', local-link: eth0}, source-address: 'fe80::2', source-port: 5000,"
         "destination-port: 8620, protocol: stamp, probe-count: 10, probe-interval: 20ms, schedule: poisson, timeout: 1,"
         "data-size: 100, data-fill: random, dscp-code-points: 101110, ttl: 64, offload-type: none, clock-format: ptp,"
-        f"reflector-mode: stateful, key-file: {keys}, key-id: b, ssid: 7, history-size: 20, moving-average-size: 30, raw-history: off,"
-        "traps: [rtt-exceeded, test-failure], thresholds: {rtt: 5, jitter-rtt: {limit-value: 2ms, average: on},"
+        f"reflector-mode: stateful, key-file: {keys}, key-id: b, ssid: 7, history-size: 20, moving-average-size: 30,"
+        "raw-history: off, traps: [rtt-exceeded, test-failure],"
+        "thresholds: {rtt: 5, jitter-rtt: {limit-value: 2ms, average: on},"
         "std-dev-egress: 0.5ms, successive-loss: 3, total-loss: 0, control-failure: off, own-faults: on}",
         "routing-instance: {netns: blue, vrf: red}, test-interval: 5s, test-count: 4, test-start: manual,"
-        "persistent-results: off, traps: test-iteration-done, moving-average-size: 9, history-size: 99, raw-history: on,",
+        "persistent-results: off, traps: test-iteration-done, moving-average-size: 9, history-size: 99,"
+        "raw-history: on,",
     )
     assert session.light == Measurement(
         "[fe80::1%eth0]:8620",

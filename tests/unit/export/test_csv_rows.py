@@ -18,6 +18,7 @@ def test_a_csv_reader_gets_the_samples_back() -> None:
         "flags": "clock_step|reordered",
         "forward_ns": "-7",
         "t1_source": "none",
+        "t3_source": "none",
         "t4_source": "kernel",
     }
     assert (rows[1]["status"], rows[1]["forward_ns"], rows[1]["flags"]) == ("lost_forward", "", "")

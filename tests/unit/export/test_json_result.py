@@ -144,7 +144,10 @@ def test_what_was_requested_stands_beside_what_was_obtained() -> None:
         "timeout_ns": 1_000_000_000,
         "timestamps": "hardware",
         "reflector_mode": "auto",
+        "tlvs": [],
+        "reply_dscp": None,
         "path": "plain",
+        "return_path": None,
     }
     assert found["session"]["obtained"] == {"timestamps": "kernel"}
     assert found["tool"]["t1_fell_back"] == found["tool"]["t4_fell_back"] == 10

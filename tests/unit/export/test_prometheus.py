@@ -115,7 +115,12 @@ def test_numbers_are_those_of_the_daemon_in_base_units() -> None:
     assert value(text, "twoway_build_info", version="0.1.0") == 1
     assert value(text, "twoway_event_loop_lag_seconds") == 0.0012
     assert value(text, "twoway_notices_total", name="rtt-exceeded", state="raised") == 1
+    assert value(text, "twoway_notices_total", name="rtt-exceeded", state="cleared") == 0
+    assert value(text, "twoway_sessions", status="testing") == 4
+    assert value(text, "twoway_sessions", status="failed") == 0
     assert value(text, "twoway_reflector_packets_total", reason="too_short", action="dropped") == 3
+    assert value(text, "twoway_reflector_events_total", event="socket_drops") == 5
+    assert value(text, "twoway_reflector_sessions") == 2
     assert value(text, "twoway_receiver_notices_total", result="dropped") == 1
     assert value(text, "twoway_control_connection_up", connection="core-par") == 0
     assert value(text, "twoway_packets_total", **one, direction="roundtrip", result="sent") == 1000
@@ -123,6 +128,11 @@ def test_numbers_are_those_of_the_daemon_in_base_units() -> None:
     assert value(text, "twoway_last_test_delay_seconds", **one) == 0.0002215005
     assert value(text, "twoway_clock_error_seconds", **one, end="far") == 0.00025
     assert value(text, "twoway_session_info", **one, target="198.51.100.1", protocol="stamp") == 1
+
+
+def test_packets_of_a_reflector_sum_up_to_those_received() -> None:
+    found = series(text_of(FakeDaemon()))
+    assert sum(number for (name, _), number in found.items() if name == "twoway_reflector_packets_total") == 80
 
 
 @pytest.mark.parametrize("seed", [1, 77])

@@ -62,6 +62,17 @@ def test_a_file_that_is_spoilt_leaves_the_clocks_word(tmp_path: Path, content: s
     assert json.loads((tmp_path / "snmp-boots.json").read_text()) == {"boots": SINCE_2020_S}
 
 
+def test_a_link_in_the_place_of_its_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("of somebody else")
+    for name in ("snmp-boots.json", "snmp-boots.new"):
+        (tmp_path / name).symlink_to(precious)
+    first = next_boots(tmp_path, NOW_S)
+    assert next_boots(tmp_path, NOW_S) == first + 1
+    assert precious.read_text() == "of somebody else"
+    assert not (tmp_path / "snmp-boots.json").is_symlink()
+
+
 def test_a_folder_that_is_not_there_leaves_the_clocks_word(tmp_path: Path) -> None:
     assert next_boots(tmp_path / "absent", NOW_S) == SINCE_2020_S
 

@@ -187,6 +187,39 @@ async def test_a_file_of_a_later_version_is_refused_and_left_alone(tmp_path: Pat
     assert set_aside(tmp_path) == []
 
 
+async def test_a_file_that_somebody_else_put_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.db"
+    await fill(path, 5)
+    if os.geteuid() == 0:
+        os.chown(path, 12_345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(StoreError, match=r"belongs to user \d+: it must be yours or root's"):
+        await store(path).open()
+    assert set_aside(tmp_path) == []
+
+
+async def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "store.db")
+    with pytest.raises(StoreError, match="there is something that is no file"):
+        await store(tmp_path / "store.db").open()
+
+
+async def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("of somebody else")
+    (tmp_path / "store.db-lock").symlink_to(precious)
+    kept = store(tmp_path / "store.db")
+    await kept.open()
+    assert kept.state()["state"] == "degraded"
+    (tmp_path / "store.db-lock").unlink()
+    async with asyncio.timeout(BOUND_S):
+        while kept.state()["state"] != "ok":  # noqa: ASYNC110  (as above)
+            await asyncio.sleep(0.01)
+    await kept.close()
+    assert precious.read_text() == "of somebody else"
+
+
 async def test_a_file_that_is_no_store_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"this is a text, and no database" * 1000)

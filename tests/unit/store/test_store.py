@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -344,8 +345,15 @@ async def test_another_process_reads_while_the_daemon_writes(tmp_path: Path) -> 
         connection.execute("DELETE FROM session")
 
 
-async def test_its_file_is_for_its_group_and_not_for_all(tmp_path: Path) -> None:
-    async with opened(tmp_path / "deep" / "store.db") as kept:
-        await kept.flush()
-        assert (tmp_path / "deep" / "store.db").stat().st_mode & 0o777 == 0o640
-        assert (tmp_path / "deep").stat().st_mode & 0o007 == 0
+async def test_its_files_are_for_its_group_and_not_for_all_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with opened(tmp_path / "deep" / "store.db") as kept:
+            kept.put_second(NOON_S, [(KEY, packed(1))])
+            await kept.flush()
+            modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "deep").iterdir()}
+    finally:
+        os.umask(before)
+    names = ("store.db", "store.db-wal", "store.db-shm", "store.db-lock")
+    assert modes == dict.fromkeys(names, 0o640)
+    assert (tmp_path / "deep").stat().st_mode & 0o007 == 0

@@ -157,7 +157,10 @@ impl Collection {
             SampleStatus::LostForward => self.note_loss(probe, Tally::LostForward),
             SampleStatus::LostBackward => self.note_loss(probe, Tally::LostBackward),
             SampleStatus::LostUnattributed => self.note_loss(probe, Tally::LostUnattributed),
-            SampleStatus::DuplicateForward | SampleStatus::DuplicateBackward | SampleStatus::DuplicateUnattributed => {}
+            SampleStatus::DuplicateForward
+            | SampleStatus::DuplicateBackward
+            | SampleStatus::DuplicateUnattributed
+            | SampleStatus::FurtherReply => return differences,
         }
         self.count(Tally::Sent, true);
         differences

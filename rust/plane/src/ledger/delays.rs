@@ -4,7 +4,7 @@ use twoway_wire::WallNanos;
 
 use super::reply::Reply;
 use super::slot::Slot;
-use crate::sample::{MISSING, Sample, SampleFlag, SampleStatus, TimestampSource, UNKNOWN};
+use crate::sample::{DepartureSource, MISSING, Sample, SampleFlag, SampleStatus, TimestampSource, UNKNOWN};
 
 /// What a residence may exceed the whole round trip by before it is not believed.
 pub const RESIDENCE_TOLERANCE_NS: i64 = 1_000_000;
@@ -137,6 +137,7 @@ pub(super) fn row(slot: &Slot, status: SampleStatus, reply: &Reply, delays: &Del
         backward_ns: delays.backward_ns,
         residence_ns: delays.residence_ns,
         reflector_sequence: reply.reflector_sequence,
+        t3_source: if reply.t3.is_some() { DepartureSource::Reply } else { DepartureSource::None },
         t4_source: reply.t4_source,
         sender_ttl: octet(reply.sender_ttl),
         returned_ttl: octet(reply.returned_ttl),

@@ -2,6 +2,7 @@
 
 use twoway_wire::{RawTimestamp, TimestampFormat, WallNanos};
 
+use super::extensions::ReplyTlvs;
 use crate::sample::{TimestampSource, named};
 
 named! {
@@ -49,6 +50,11 @@ pub struct LedgerSpec {
     pub attribution_wait_ns: i64,
     /// Losses that may wait for their direction at once; the oldest counts as unattributed when there are more.
     pub attribution_capacity: usize,
+    /// How long a received packet waits for the reply that tells when its own really left, where Follow-Up Telemetry is
+    /// asked for; 0 where it is not.
+    pub follow_up_wait_ns: i64,
+    /// Replies asked for with each packet (RFC 10052); 1 unless more are.
+    pub replies_asked: u16,
     /// Wall time at which the test-session begins.
     pub start: WallNanos,
 }
@@ -87,10 +93,8 @@ pub struct Reply {
     pub returned_dscp_ecn: Option<u8>,
     /// The SSID came back as zero though ours was not.
     pub ssid_zero: bool,
-    /// A TLV came back with the U flag.
-    pub tlv_unrecognized: bool,
-    /// A TLV came back with the M flag, or the TLVs cannot be parsed.
-    pub tlv_malformed: bool,
+    /// What its TLVs say.
+    pub tlvs: ReplyTlvs,
 }
 
 /// Which way something happened.
@@ -111,6 +115,8 @@ pub enum ReplyVerdict {
     Received,
     /// First reply, after the timeout.
     Late,
+    /// One of the further replies that were asked for.
+    Further,
     /// Not the first.
     Duplicate(Direction),
     /// No packet of that sequence number was sent.

@@ -86,10 +86,15 @@ impl Kernel {
 
 impl Tables for Kernel {
     fn route(&mut self, destination: IpAddr, source: Option<IpAddr>, interface: u32) -> Result<Route, i32> {
-        match self.ask(|sequence| Request::route(sequence, destination, source, interface)) {
-            Ok(Message::Route(route)) => Ok(route),
-            other => Err(Self::refusal(other)),
+        // Bound to an interface that no IPv4 route leads by, the kernel takes everybody for a neighbour on its link.
+        for matched in if interface != 0 && destination.is_ipv4() { &[true, false][..] } else { &[false] } {
+            match self.ask(|sequence| Request::route(sequence, destination, source, interface, *matched)) {
+                Ok(Message::Route(_)) if *matched => {}
+                Ok(Message::Route(route)) => return Ok(route),
+                other => return Err(Self::refusal(other)),
+            }
         }
+        Err(libc::ENETUNREACH)
     }
 
     fn neighbour(&mut self, address: IpAddr, interface: u32) -> Result<Option<Neighbour>, i32> {

@@ -34,6 +34,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_EXT_MASK: u16 = 29;
 /// `RTEXT_FILTER_SKIP_STATS`: counters are half of what a link has to say.
@@ -41,6 +42,8 @@ const SKIP_STATS: u32 = 1 << 3;
 /// `NUD_PERMANENT`, `NUD_NOARP`, `NUD_REACHABLE`, `NUD_PROBE`, `NUD_STALE` and `NUD_DELAY`: the address can be sent to.
 const NUD_VALID: u16 = 0x80 | 0x40 | 0x02 | 0x10 | 0x04 | 0x08;
 const NUD_STALE: u16 = 0x04;
+/// `RTM_F_FIB_MATCH`: the route that matched, and not what the kernel makes of there being none.
+const FIB_MATCH: u32 = 0x2000;
 /// Attribute types have flags in their upper two bits.
 const ATTRIBUTE_TYPE: u16 = 0x3FFF;
 
@@ -76,11 +79,13 @@ impl Request {
         }
     }
 
-    /// Which way a packet to `destination` goes, from `source` and bound to `interface` (0: to none).
-    pub fn route(sequence: u32, destination: IpAddr, source: Option<IpAddr>, interface: u32) -> Self {
+    /// Which way a packet to `destination` goes, from `source` and bound to `interface` (0: to none); with `matched`, by which
+    /// entry of the tables.
+    pub fn route(sequence: u32, destination: IpAddr, source: Option<IpAddr>, interface: u32, matched: bool) -> Self {
         let bits = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
         let mut fixed = [0; 12];
         fixed[..3].copy_from_slice(&[family(destination), bits(destination), source.map_or(0, bits)]);
+        fixed[8..].copy_from_slice(&if matched { FIB_MATCH } else { 0 }.to_ne_bytes());
         let mut request = Self::new(RTM_GETROUTE, 0, sequence, &fixed).address(RTA_DST, destination);
         if let Some(source) = source {
             request = request.address(RTA_SRC, source);
@@ -179,6 +184,8 @@ pub struct Link {
     pub master: u32,
     /// What that is: `bond`, `bridge`, `vrf`, …; empty for none.
     pub member_of: String,
+    /// What it is itself: `bond`, `vrf`, `veth`, …; empty for a card.
+    pub is: String,
 }
 
 /// One message of the kernel.
@@ -304,8 +311,13 @@ fn link(body: &[u8]) -> Option<Link> {
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_MASTER => link.master = u32_at(value, 0)?,
             IFLA_LINKINFO => {
-                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_SLAVE_KIND);
-                link.member_of = kind.map(|(_, value)| text(value)).unwrap_or_default();
+                for (kind, value) in attributes(value) {
+                    match kind {
+                        IFLA_INFO_KIND => link.is = text(value),
+                        IFLA_INFO_SLAVE_KIND => link.member_of = text(value),
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }

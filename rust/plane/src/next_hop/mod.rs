@@ -1,7 +1,7 @@
 //! Next hops of paths whose frames we make ourselves, found when a path is opened and followed while it is used.
 //!
-//! Theory of operation. [`NextHops::watch`] resolves a [`Target`] on the thread that asks, so that what cannot work is
-//! refused by name before anything is sent. From then on one thread, of all paths and namespaces together, listens to the
+//! Theory of operation. [`NextHops::watch`] resolves a [`Target`] on the thread that asks (through an [`Asker`], which lives
+//! in a network namespace), so that what cannot work is refused by name before anything is sent. From then on one thread, of all paths and namespaces together, listens to the
 //! kernel's notices: at each that may matter it asks again what the way is, and publishes a change. A worker that sends
 //! frames reads one atomic number before each batch, and takes the new hop where it has changed; it never waits for
 //! netlink, whose answers may take long while somebody reconfigures the network.
@@ -16,15 +16,17 @@ pub mod resolve;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::kernel::{Kernel, Nudge};
 use self::messages::{Message, messages};
 pub use self::resolve::{Hop, Missing, Question, Target};
+use self::resolve::{Tables, leads_by};
 use crate::clock::Clock;
 use crate::error::PlaneError;
 use crate::sys::{Events, Poll, RouteSocket, SystemClock, Waker};
@@ -100,26 +102,49 @@ impl Drop for Watch {
     }
 }
 
-/// A network namespace: the name it was asked for by, and the number of what that name stood for then.
-type Place = (String, u64);
+/// A network namespace, by the number of its inode.
+type Place = u64;
 
-/// One namespace's sockets.
+/// Who asks for next hops in one network namespace.
+pub struct Asker {
+    kernel: Kernel,
+    nudge: Nudge,
+    place: Place,
+    /// While it lives, the thread keeps its sockets in this namespace.
+    _alive: Arc<()>,
+}
+
+impl Asker {
+    /// Whether packets from `source` to `destination` that are bound to `interface` leave by it.
+    pub fn leads_by(&mut self, destination: IpAddr, source: IpAddr, interface: u32) -> bool {
+        leads_by(&mut self.kernel, destination, source, interface)
+    }
+
+    /// Name of the interface with that number.
+    pub fn name_of(&mut self, interface: u32) -> Option<String> {
+        self.kernel.link(interface).ok().map(|link| link.name)
+    }
+}
+
+/// The thread's sockets in one namespace.
 struct Host {
     kernel: Kernel,
     changes: RouteSocket,
     nudge: Nudge,
+    asked_by: Vec<Weak<()>>,
 }
 
 impl Host {
-    fn open() -> Result<Self, PlaneError> {
+    fn open(asked_by: Weak<()>) -> Result<Self, PlaneError> {
         let changes = RouteSocket::for_changes()
             .map_err(|error| PlaneError::system("hear of changed routes", "(rtnetlink)", &error))?;
-        Ok(Self { kernel: Kernel::open()?, changes, nudge: Nudge::open() })
+        Ok(Self { kernel: Kernel::open()?, changes, nudge: Nudge::open(), asked_by: vec![asked_by] })
     }
 }
 
 enum Command {
-    Watch { id: u64, place: Place, host: Box<Host>, target: Target, published: Arc<Published> },
+    Enter(Place, Box<Host>),
+    Watch { id: u64, place: Place, target: Target, published: Arc<Published> },
     Forget(u64),
     Exit,
 }
@@ -155,20 +180,30 @@ pub struct NextHops {
 }
 
 impl NextHops {
-    /// Finds the next hop, and follows it from now on. To be called on a thread that is in the network namespace `netns`.
-    /// A neighbour that has not said its address yet is waited for at most `patience`; what cannot work is an error.
-    pub fn watch(&self, netns: Option<&str>, target: Target, patience: Duration) -> Result<Watch, PlaneError> {
-        let mut host = Box::new(Host::open()?);
-        let mut state = resolve::resolve(&mut host.kernel, &target);
+    /// Opens the sockets for the network namespace that the calling thread is in.
+    pub fn asker(&self) -> Result<Asker, PlaneError> {
+        let alive = Arc::new(());
+        let place = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |entry| entry.ino());
+        let asker = Asker { kernel: Kernel::open()?, nudge: Nudge::open(), place, _alive: alive.clone() };
+        let host = Box::new(Host::open(Arc::downgrade(&alive))?);
+        self.begin()?;
+        self.inner.tell(Command::Enter(place, host));
+        Ok(asker)
+    }
+
+    /// Finds the next hop, and follows it from now on. A neighbour that has not said its address yet is waited for at most
+    /// `patience`; what cannot work is an error.
+    pub fn watch(&self, asker: &mut Asker, target: Target, patience: Duration) -> Result<Watch, PlaneError> {
+        let mut state = resolve::resolve(&mut asker.kernel, &target);
         let give_up_ns = SystemClock.monotonic() + patience.as_nanos() as i64;
         if let Err(Missing::Neighbour(question, _)) = &state {
-            host.nudge.neighbour(question);
+            asker.nudge.neighbour(question);
         }
         while let Err(Missing::Neighbour(..)) = &state
             && SystemClock.monotonic() < give_up_ns
         {
             std::thread::sleep(POLL);
-            state = resolve::resolve(&mut host.kernel, &target);
+            state = resolve::resolve(&mut asker.kernel, &target);
         }
         if let Err(missing) = &state
             && !missing.may_pass()
@@ -177,11 +212,9 @@ impl NextHops {
             error.errno = missing.errno();
             return Err(error);
         }
-        self.begin()?;
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let published = Arc::new(Published::new(state));
-        let place = place(netns);
-        self.inner.tell(Command::Watch { id, place, host, target, published: published.clone() });
+        self.inner.tell(Command::Watch { id, place: asker.place, target, published: published.clone() });
         Ok(Watch { id, published, inner: self.inner.clone() })
     }
 
@@ -207,12 +240,6 @@ impl Drop for NextHops {
             let _ = thread.join();
         }
     }
-}
-
-/// The namespace that the calling thread is in.
-fn place(netns: Option<&str>) -> Place {
-    let number = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |entry| entry.ino());
-    (netns.unwrap_or_default().to_owned(), number)
 }
 
 /// One next hop as the thread follows it.
@@ -283,9 +310,8 @@ impl Follower {
             let commands = std::mem::take(&mut *lock(&self.inner.commands));
             for command in commands {
                 match command {
-                    Command::Watch { id, place, host, target, published } => {
-                        self.add(id, place, host, target, published);
-                    }
+                    Command::Enter(place, host) => self.enter(place, host),
+                    Command::Watch { id, place, target, published } => self.add(id, place, target, published),
                     Command::Forget(id) => self.forget(id),
                     Command::Exit => return,
                 }
@@ -304,14 +330,21 @@ impl Follower {
         }
     }
 
-    fn add(&mut self, id: u64, place: Place, host: Box<Host>, target: Target, published: Arc<Published>) {
-        if !self.hosts.contains_key(&place) {
-            let token = self.next_token;
-            self.next_token += 1;
-            // A socket that epoll refuses leaves the periodical look.
-            let _ = self.poll.add(host.changes.fd(), token);
-            self.hosts.insert(place.clone(), (token, host));
+    fn enter(&mut self, place: Place, host: Box<Host>) {
+        if let Some((_, known)) = self.hosts.get_mut(&place) {
+            // The sockets that are there do.
+            known.asked_by.retain(|asker| asker.strong_count() > 0);
+            known.asked_by.extend(host.asked_by);
+            return;
         }
+        let token = self.next_token;
+        self.next_token += 1;
+        // A socket that epoll refuses leaves the periodical look.
+        let _ = self.poll.add(host.changes.fd(), token);
+        self.hosts.insert(place, (token, host));
+    }
+
+    fn add(&mut self, id: u64, place: Place, target: Target, published: Arc<Published>) {
         // At once: it may have changed since it was resolved.
         self.followed.push(Followed {
             id,
@@ -330,16 +363,19 @@ impl Follower {
         self.followed.retain(|followed| followed.id != id);
         let followed = &self.followed;
         // Closing takes a socket out of epoll.
-        self.hosts.retain(|place, _| followed.iter().any(|followed| followed.place == *place));
+        self.hosts.retain(|place, (_, host)| {
+            let asked = host.asked_by.iter().any(|asker| asker.strong_count() > 0);
+            asked || followed.iter().any(|followed| followed.place == *place)
+        });
     }
 
     /// Resolves one next hop again.
     fn look(&mut self, at: usize, now_ns: i64) {
         let followed = &mut self.followed[at];
-        let Some((_, host)) = self.hosts.get_mut(&followed.place) else { return };
-        let state = resolve::resolve(&mut host.kernel, &followed.target);
         followed.last_ns = now_ns;
         followed.due_ns = now_ns + LOOK_AGAIN_NS;
+        let Some((_, host)) = self.hosts.get_mut(&followed.place) else { return };
+        let state = resolve::resolve(&mut host.kernel, &followed.target);
         (followed.interface, followed.neighbour) = match &state {
             Ok(hop) => (hop.interface, Some(hop.neighbour)),
             Err(Missing::Neighbour(neighbour, _)) => (neighbour.interface, Some(*neighbour)),

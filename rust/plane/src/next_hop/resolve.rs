@@ -57,7 +57,7 @@ pub struct Hop {
 pub enum Missing {
     /// No interface has that name.
     Interface(String),
-    /// The kernel has no way to this address: errno.
+    /// The kernel has no way to this address, or none by the interface that is wanted: errno.
     Route(IpAddr, i32),
     /// The gateway is on no link of this host.
     OffLink(IpAddr),
@@ -94,7 +94,7 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interface(name) => write!(f, "there is no interface {name}"),
-            Self::Route(address, _) => write!(f, "there is no route to {address}"),
+            Self::Route(_, _) => f.write_str("neither a router nor a link leads there"),
             Self::OffLink(address) => write!(f, "{address} is on no link of this host, so it cannot be the next hop"),
             Self::OwnAddress(address) => write!(f, "{address} is this host's own: there is no next hop"),
             Self::NotEthernet(name) => write!(f, "{name} has no Ethernet frames, which SR-MPLS needs here"),
@@ -118,22 +118,40 @@ pub trait Tables {
     fn link_named(&mut self, name: &str) -> Result<Link, i32>;
 }
 
+/// Whether packets from `source` to `destination` that are bound to `interface` leave by it.
+pub fn leads_by(tables: &mut impl Tables, destination: IpAddr, source: IpAddr, interface: u32) -> bool {
+    let route = tables.route(destination, Some(source), interface);
+    route.is_ok_and(|route| route.interface == interface && route.kind == libc::RTN_UNICAST)
+}
+
 /// Where frames to `target` go now.
 pub fn resolve(tables: &mut impl Tables, target: &Target) -> Result<Hop, Missing> {
     let bound = match &target.interface {
         None => None,
         Some(name) => Some(tables.link_named(name).map_err(|_| Missing::Interface(name.clone()))?),
     };
+    let is_vrf = bound.as_ref().is_some_and(|link| link.is == "vrf");
+    if let Some(link) = bound.as_ref().filter(|link| link.kind != ETHERNET && !is_vrf) {
+        return Err(Missing::NotEthernet(link.name.clone()));
+    }
     // Of a member the whole has the addresses; a VRF's member has its own.
     let member = bound.as_ref().filter(|link| link.master != 0 && link.member_of != "vrf");
     let asked_by = bound.as_ref().map_or(0, |link| if member.is_some() { link.master } else { link.interface });
     let towards = target.gateway.unwrap_or(target.destination);
-    let source = target.source.filter(|source| source.is_ipv4() == towards.is_ipv4());
+    // For an IPv6 packet with a source address the interface is only a wish, which a better route overrides; without one it
+    // is meant.
+    let strict = asked_by != 0 && towards.is_ipv6();
+    let source = target.source.filter(|source| source.is_ipv4() == towards.is_ipv4() && !strict);
     let neighbour = match target.gateway {
         // Its link is named, so nothing has to be looked up: it may be link-local, or one that no route leads to.
         Some(gateway) if asked_by != 0 => Question { address: gateway, interface: asked_by },
         _ => {
             let route = tables.route(towards, source, asked_by).map_err(|errno| Missing::Route(towards, errno))?;
+            // An IPv6 route by another interface is taken where there is none by this one. A VRF's leads by its members.
+            let elsewhere = asked_by != 0 && route.interface != asked_by;
+            if elsewhere && !is_vrf {
+                return Err(Missing::Route(towards, libc::ENETUNREACH));
+            }
             match route.kind {
                 libc::RTN_UNICAST => {}
                 libc::RTN_LOCAL => return Err(Missing::OwnAddress(towards)),
@@ -277,6 +295,24 @@ mod tests {
         tables.routes[0].1.interface = 2;
         tables.neighbours[0].interface = 2;
         assert_eq!(resolve(&mut tables, &target(None, Some("eth0"))), Ok(hop("192.0.2.1", 2)));
+    }
+
+    #[test]
+    fn an_interface_that_no_route_leads_by_is_no_way_but_a_vrf_leads_by_its_members() {
+        let mut tables = Written {
+            // As the kernel answers for IPv6: by another interface than was asked for.
+            routes: vec![((ip("192.0.2.1"), 3), unicast(2, None))],
+            links: vec![link(2, "eth0"), link(3, "eth1")],
+            neighbours: vec![neighbour("192.0.2.1", 2)],
+        };
+        let asked = target(None, Some("eth1"));
+        assert_eq!(resolve(&mut tables, &asked), Err(Missing::Route(ip("192.0.2.1"), libc::ENETUNREACH)));
+        let source = ip("192.0.2.9");
+        assert!(!leads_by(&mut tables, ip("192.0.2.1"), source, 3));
+        tables.links[1].is = "vrf".to_owned();
+        assert_eq!(resolve(&mut tables, &asked), Ok(hop("192.0.2.1", 2)));
+        tables.routes[0].1.interface = 3;
+        assert!(leads_by(&mut tables, ip("192.0.2.1"), source, 3));
     }
 
     #[test]

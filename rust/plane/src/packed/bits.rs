@@ -114,6 +114,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads octets of that version or an older one, which is returned.
+    pub(super) fn up_to(octets: &'a [u8], version: u8) -> Result<(Self, u8), PackedError> {
+        let found = *octets.first().ok_or(PackedError::Empty)?;
+        let known = if (1..=version).contains(&found) { found } else { version };
+        Ok((Self::new(octets, known)?, found))
+    }
+
     #[inline]
     pub(crate) fn bits(&mut self, len: u32) -> Result<u64, PackedError> {
         if len > 32 {

@@ -32,6 +32,24 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 prop_compose! {
+    /// What TLVs told, if there were any.
+    fn far_end()(
+        told in any::<bool>(),
+        location in any::<Option<(i64, u16, u16, Option<u64>, bool, Option<IpAddr>, Option<IpAddr>)>>(),
+        timestamps in any::<Option<(i64, [u8; 4])>>(),
+    ) -> Option<Box<FarEndFacts>> {
+        let location = location.map(|(at_ns, destination_port, source_port, source_mac, eui_64, destination, source)| {
+            let location = Location {
+                destination_port, source_port, source_mac, source_mac_is_eui_64: eui_64, destination, source,
+            };
+            (at_ns, location)
+        });
+        let timestamps = timestamps.map(|(at_ns, codes)| (at_ns, TimestampInformation::parse(&codes).unwrap()));
+        told.then(|| Box::new(FarEndFacts { location, timestamps }))
+    }
+}
+
+prop_compose! {
     fn summary()(
         span in prop_oneof![Just((i64::MAX, i64::MIN)), any::<(i64, u32)>().prop_map(|(start, len)| {
             let start = start >> 3;
@@ -45,7 +63,7 @@ prop_compose! {
         last_sequence in any::<Option<u64>>(),
         bursts in vec((1_u32..50, 1_u64..9), 0..4),
         octets in any::<[Vec<(u8, u16)>; 4]>(),
-        steps in vec(any::<(i64, i64)>(), 0..3),
+        (steps, far_end) in (vec(any::<(i64, i64)>(), 0..3), far_end()),
     ) -> Summary {
         let mut summary = Summary::new();
         summary.start_ns = span.0;
@@ -75,6 +93,7 @@ prop_compose! {
         for (wall_ns, step_ns) in steps {
             summary.keep_clock_step(wall_ns, step_ns);
         }
+        summary.far_end = far_end;
         summary
     }
 }
@@ -193,7 +212,7 @@ fn another_version_is_refused_by_its_number() {
     let mut octets = pack_summary(&second(0, 1));
     octets[0] = 9;
     let error = unpack_summary(&octets).unwrap_err();
-    assert_eq!(error.to_string(), "packed results: version 9, but this twoway reads version 1");
+    assert_eq!(error.to_string(), "packed results: version 9, but this twoway reads version 2");
     octets[0] = VERSION;
     octets.push(0);
     assert_eq!(unpack_summary(&octets), Err(PackedError::Trailing));
@@ -218,6 +237,33 @@ fn sums_that_belong_to_no_values_are_refused() {
     }
 }
 
+fn octets_of(hex: &str) -> Vec<u8> {
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect()
+}
+
+#[test]
+fn octets_of_version_2_keep_their_meaning() {
+    let mut summary = second(0, 104_321);
+    for correction_ns in [-120, 40, 900] {
+        summary.record(Measure::FollowUpCorrection, correction_ns);
+    }
+    summary.add(Counter::FollowedUp, 3);
+    let location = Location {
+        destination_port: 862,
+        source_port: 40_000,
+        source_mac: Some(0x02_00_5e_10_00_01),
+        source_mac_is_eui_64: false,
+        destination: Some(Ipv4Addr::new(192, 0, 2, 1).into()),
+        source: Some("2001:db8::9".parse().unwrap()),
+    };
+    summary.note_location(1_795_000_000_123_456_789, location);
+    summary.note_timestamp_information(1_795_000_000_123_456_790, TimestampInformation::parse(&[1, 2, 5, 2]).unwrap());
+    let hex = "02dec748f7eb197a68a9edce28505a25fe4dc4465e0510b0a2883f3043d4a24343850c0e0860704362c61cd4787351e1cd47954b5142\
+        562a05f5461a82902903401c91f82bf85938a822081d0083d9ff7b1d23dfac65e9a2a06bd3880800001002f080000d80000403900086\
+        dc000000000000000000000004dec748f7eb197a68b008102810";
+    assert_eq!(unpack_summary(&octets_of(hex)), Ok(summary));
+}
+
 /// What was once written must be read for as long as a store keeps it.
 #[test]
 fn octets_of_version_1_keep_their_meaning() {
@@ -225,9 +271,8 @@ fn octets_of_version_1_keep_their_meaning() {
         8524c8ea84ba5464336139d5ae991a01019120f4d8494125e119e520015c94619a51974a4a433719ceb39e0a34020f6364a10cd109748\
         8c8664273a82ea034020f6364a10cd1097488c8664273a82ea034020f636419f5cc1b46839b0204c5402732be0740e81d2a96a284ac54\
         0bea8c35152052068030";
-    let octets: Vec<u8> = (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect();
     let mut summary = second(0, 104_321);
     summary.merge(&second(1, 101_000));
     summary.merge(&second(2, 55));
-    assert_eq!(unpack_summary(&octets), Ok(summary));
+    assert_eq!(unpack_summary(&octets_of(hex)), Ok(summary));
 }

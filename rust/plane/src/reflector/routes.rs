@@ -22,6 +22,13 @@ pub enum ReplyRoute {
     Link(u32),
     /// To another address, by ordinary routing.
     Address(SocketAddr),
+    /// To that address along a path of segments or labels, which whoever gave the route keeps at this place.
+    Steered {
+        /// Which of them.
+        place: u16,
+        /// Where the reply ends up.
+        destination: SocketAddr,
+    },
 }
 
 /// A reply that is to take a path of its own.

@@ -11,27 +11,30 @@
 //! A send or receive call also reports errors of earlier packets (ICMP answers that sit in the error queue, `IP_RECVERR`).
 //! They say nothing about the packet at hand: the error queue is read, and the call made again, once.
 
+mod load;
+mod repeating;
+mod upkeep;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use twoway_wire::ErrorEstimate;
-use twoway_wire::timestamp::{TimestampFormat, WallNanos};
+use twoway_wire::timestamp::WallNanos;
 
+use self::load::Load;
+use self::repeating::Repeating;
 use super::counters::{OwnCounter, WorkerShared};
 use super::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget, StampLedger, StampedDeparture};
 use super::dispositions::Disposition;
-use super::extensions::TlvCounters;
-use super::interfaces::HostInterfaces;
-use super::routes::{PlainRoutes, ReplyRoute};
+use super::routes::ReplyRoute;
+use super::steering::Steering;
 use crate::clock::{Clock, StepDetector};
-use crate::error::PlaneError;
 use crate::session_reflector::{PendingReply, RequestMeta, SessionReflector, Verdict};
-use crate::sys::{
-    ErrorQueue, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket, clock_state, in_namespace,
-};
+use crate::sys::{ErrorQueue, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket};
 
 /// Requests taken in one call.
 const BATCH: usize = 64;
@@ -53,14 +56,10 @@ const ERROR_QUEUE_SLOTS: usize = 8;
 const ERROR_QUEUE_ROUNDS: usize = 16;
 /// Calls to receive that may fail in a row before the socket is left alone until something new is announced, or a tick.
 const RECEIVE_ATTEMPTS: usize = 8;
-/// Departure stamps that may be lost, none having come, before no more are asked for.
-const STAMPS_IN_VAIN: u64 = 256;
 /// Longest wait for a packet: how soon a worker notices that it is to stop.
 const WAIT: Duration = Duration::from_millis(200);
 /// How often slow things are looked after: the clock's state, sessions that have ended, lost interfaces.
 const TICK_NS: i64 = 1_000_000_000;
-/// Test-sessions ended in one tick at most.
-const EXPIRE_PER_TICK: usize = 4096;
 /// Weight of the latest measurement in the cost of writing a reply.
 const WRITING_COST_RATE: f64 = 0.05;
 
@@ -106,6 +105,31 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// How the reply to a request in `slot` is sent that came to `destination` by an interface.
+    fn reply(&self, slot: usize, pending: &PendingReply, destination: IpAddr, arrived_by: u32) -> Reply {
+        let local = self.socket.local();
+        let mut control = SendControl::new();
+        if pending.dscp_ecn() != self.dscp_ecn {
+            control.dscp_ecn(local.is_ipv6(), pending.dscp_ecn());
+        }
+        let interface = match pending.route() {
+            ReplyRoute::Link(link) => link,
+            // Link-local addresses mean nothing without their link; others leave as they are routed.
+            ReplyRoute::Ordinary if is_link_local(destination) => arrived_by,
+            ReplyRoute::Ordinary | ReplyRoute::Address(_) | ReplyRoute::Steered { .. } => 0,
+        };
+        if local.ip().is_unspecified() || interface != 0 || pending.source().is_some() {
+            control.source(pending.source().unwrap_or(destination), interface);
+        }
+        Reply { slot, len: pending.len(), control }
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 /// A request that is answered, and where it lies.
 #[derive(Clone, Copy)]
 struct Answer {
@@ -120,12 +144,16 @@ pub(super) struct Worker {
     listener: Listener,
     engine: SessionReflector,
     /// Finds and keeps the routes of replies that take a path of their own.
-    routes: PlainRoutes,
+    routes: Steering,
+    /// None: each request gets one reply at most.
+    repeating: Option<Repeating>,
     shared: Arc<WorkerShared>,
     batch: ReceiveBatch,
     error_queue: ErrorQueue,
     answers: Vec<Answer>,
     replies: Vec<Reply>,
+    /// (slot, where its request came from) of replies that go to another address.
+    redirected: Vec<(usize, SocketAddr)>,
     clock: SystemClock,
     steps: StepDetector,
     budget: StampBudget,
@@ -143,18 +171,26 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(listener: Listener, engine: SessionReflector, shared: Arc<WorkerShared>) -> io::Result<Self> {
+    pub(super) fn new(
+        listener: Listener,
+        engine: SessionReflector,
+        routes: Steering,
+        shared: Arc<WorkerShared>,
+    ) -> io::Result<Self> {
         listener.socket.wait_at_most(WAIT)?;
+        let repeating = if engine.repeats() { Some(Repeating::new(&listener.socket)?) } else { None };
         let clock = SystemClock;
         let mut worker = Self {
             listener,
             engine,
-            routes: PlainRoutes,
+            routes,
+            repeating,
             shared,
             batch: ReceiveBatch::new(BATCH, SLOT_LEN),
             error_queue: ErrorQueue::new(ERROR_QUEUE_SLOTS),
             answers: Vec::with_capacity(BATCH),
             replies: Vec::with_capacity(BATCH),
+            redirected: Vec::new(),
             clock,
             steps: StepDetector::new(&clock),
             budget: StampBudget::default(),
@@ -177,13 +213,18 @@ impl Worker {
         let _running = RunningGuard(Arc::clone(&self.shared));
         self.next_tick_ns = self.clock.monotonic() + TICK_NS;
         while self.shared.stop_by_ns.load(Relaxed) == 0 {
-            self.answer_batch(true);
+            if self.repeating.as_ref().is_some_and(Repeating::is_pending) {
+                self.answer_between();
+            } else {
+                self.answer_batch(true);
+            }
             let now_ns = self.clock.monotonic();
             if now_ns >= self.next_tick_ns {
                 self.tick(now_ns);
             }
         }
         while self.clock.monotonic() < self.shared.stop_by_ns.load(Relaxed) && self.answer_batch(false) {}
+        self.drop_bursts();
         self.read_error_queue();
         self.publish();
     }
@@ -229,9 +270,10 @@ impl Worker {
         let listener = &mut self.listener;
         listener.quiet_ticks = 0;
         let local = listener.socket.local();
-        let wildcard = local.ip().is_unspecified();
         self.answers.clear();
         self.replies.clear();
+        self.redirected.clear();
+        self.routes.clear();
         let mut taken = None;
         for slot in 0..count {
             let meta = self.batch.meta(slot);
@@ -260,27 +302,12 @@ impl Worker {
             match self.engine.handle(self.batch.room(slot), &request, now_ns, &mut self.routes) {
                 Verdict::Drop(disposition) => self.shared.dispositions.count(disposition),
                 Verdict::Reply(pending) => {
-                    let mut control = SendControl::new();
-                    if pending.dscp_ecn() != listener.dscp_ecn {
-                        control.dscp_ecn(local.is_ipv6(), pending.dscp_ecn());
-                    }
-                    let destination = request.destination.ip();
-                    // Link-local addresses mean nothing without their link; others leave as they are routed.
-                    let link_local = matches!(destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
-                    let mut interface = if link_local { meta.interface } else { 0 };
-                    match pending.route() {
-                        ReplyRoute::Ordinary => {}
-                        ReplyRoute::Link(link) => interface = link,
-                        ReplyRoute::Address(address) => {
-                            self.batch.redirect(slot, &address);
-                            interface = 0;
-                        }
-                    }
-                    if wildcard || interface != 0 || pending.source().is_some() {
-                        control.source(pending.source().unwrap_or(destination), interface);
+                    if let ReplyRoute::Address(to) | ReplyRoute::Steered { destination: to, .. } = pending.route() {
+                        self.redirected.push((slot, source));
+                        self.batch.redirect(slot, &to);
                     }
                     self.answers.push(Answer { slot, pending, sequence: 0 });
-                    self.replies.push(Reply { slot, len: pending.len(), control });
+                    self.replies.push(listener.reply(slot, &pending, request.destination.ip(), meta.interface));
                 }
             }
         }
@@ -293,7 +320,8 @@ impl Worker {
         let full = self.load.note(now_ns, self.answers.len()) || self.answers.len() >= FULL_LOAD;
         // A reply that tells of the one before it can do so only if that has left.
         let told = self.answers.iter().any(|answer| answer.pending.followed_up().is_some());
-        let chunk = if full && !told { CHUNK } else { 1 };
+        // One that is steered goes alone, since the way is set before it and taken away after it.
+        let chunk = if full && !told && !self.routes.is_used() { CHUNK } else { 1 };
         let fd = self.listener.socket.fd();
         let mut stamped = None;
         let mut retried = false;
@@ -302,10 +330,11 @@ impl Worker {
         while from < self.answers.len() {
             let first_received = self.answers[from].pending.received();
             let to = (from + chunk).min(self.answers.len());
+            let steered = self.make_way(from);
             if stamped.is_none_or(|at| at < from) {
                 stamped = self.choose_stamped(from, to, now_ns);
             }
-            let begun = cold && rhythm == Rhythm::Woken && chunk == 1 && self.begin(from);
+            let begun = cold && rhythm == Rhythm::Woken && chunk == 1 && !steered && self.begin(from);
             if begun {
                 rhythm = Rhythm::Prepared;
             }
@@ -321,13 +350,21 @@ impl Worker {
             debug_assert!(!begun || written_to == to);
             let to = written_to;
             if from == to {
+                if steered {
+                    self.routes.release(&self.listener.socket);
+                }
                 continue;
             }
             let outcome = if begun {
                 self.batch.finish(fd, &self.replies[from], TIMELESS).map(|()| 1)
+            } else if steered {
+                self.routes.send(&self.listener.socket, &mut self.batch, &mut self.replies[from..to])
             } else {
                 self.batch.reply(fd, &mut self.replies[from..to])
             };
+            if steered {
+                self.routes.release(&self.listener.socket);
+            }
             let (sent, refused) = match outcome {
                 Ok(sent) => (sent, None),
                 Err(error) => (0, Some(error)),
@@ -336,35 +373,25 @@ impl Worker {
             for answer in &self.answers[from..done] {
                 self.shared.dispositions.count(self.engine.sent(&answer.pending));
             }
+            if self.repeating.is_some() {
+                (from..done).for_each(|at| self.begin_burst(at));
+            }
             for answer in self.answers[done..to].iter().rev() {
                 self.engine.take_back(&answer.pending);
             }
             if let Some(at) = stamped {
-                if at < done {
-                    let hint = DepartureHint { place: (at - from) as u32, ..hint };
-                    let listener = &mut self.listener;
-                    let written_ns = start + listener.model.gap_ns(&hint);
-                    let residence_ns = written_ns - self.answers[at].pending.received().0;
-                    let Answer { pending, sequence, .. } = &self.answers[at];
-                    let followed_up = pending.followed_up().map(|session| (session, *sequence));
-                    listener.ledger.sent(StampedDeparture {
-                        hint,
-                        read_ns: start,
-                        written_ns,
-                        residence_ns,
-                        followed_up,
-                    });
-                } else if at == done {
-                    self.listener.ledger.refused();
-                }
+                self.note_stamped(at, from..done, start, &hint);
             }
             from = done;
             if let Some(error) = refused {
                 self.shared.add(OwnCounter::SendErrors, 1);
-                let passing = !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE));
+                let full = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS));
+                let passing = !full && error.raw_os_error() != Some(libc::EMSGSIZE);
                 if passing && !retried {
                     self.read_error_queue();
                     retried = true;
+                } else if !full && self.divert(from) {
+                    retried = false;
                 } else {
                     self.shared.dispositions.count(self.engine.not_sent(&self.answers[from].pending));
                     from += 1;
@@ -383,6 +410,53 @@ impl Worker {
         }
     }
 
+    /// Notes that the reply at `at` was to be stamped, after those of `sent` have left.
+    fn note_stamped(&mut self, at: usize, sent: Range<usize>, start: i64, hint: &DepartureHint) {
+        let listener = &mut self.listener;
+        if at < sent.end {
+            let hint = DepartureHint { place: (at - sent.start) as u32, ..*hint };
+            let written_ns = start + listener.model.gap_ns(&hint);
+            let Answer { pending, sequence, .. } = &self.answers[at];
+            listener.ledger.sent(StampedDeparture {
+                hint,
+                read_ns: start,
+                written_ns,
+                residence_ns: written_ns - pending.received().0,
+                followed_up: pending.followed_up().map(|session| (session, *sequence)),
+            });
+        } else if at == sent.end {
+            listener.ledger.refused();
+        }
+    }
+
+    /// Makes the way of a steered reply ready. Returns whether it is steered: one whose way the kernel refuses is not.
+    fn make_way(&mut self, at: usize) -> bool {
+        let pending = &self.answers[at].pending;
+        let ReplyRoute::Steered { place, .. } = pending.route() else { return false };
+        let ready = self.routes.prepare(place, &self.listener.socket, pending.source(), pending.dscp_ecn());
+        if ready.is_err() {
+            self.shared.add(OwnCounter::SendErrors, 1);
+            self.divert(at);
+        }
+        ready.is_ok()
+    }
+
+    /// The kernel does not send a reply the way that was asked for: it goes the ordinary way instead, with the U flag. False:
+    /// it was to go there anyway.
+    fn divert(&mut self, at: usize) -> bool {
+        let Answer { slot, pending, .. } = &mut self.answers[at];
+        if !self.engine.divert(pending, self.batch.room(*slot)) {
+            return false;
+        }
+        if let Some((_, requester)) = self.redirected.iter().find(|(redirected, _)| redirected == slot) {
+            self.batch.redirect(*slot, requester);
+        }
+        let meta = self.batch.meta(*slot);
+        let destination = meta.destination.unwrap_or(self.listener.socket.local().ip());
+        self.replies[at] = self.listener.reply(*slot, pending, destination, meta.interface);
+        true
+    }
+
     /// Gives the kernel the octets of a reply that hold no time. False if it cannot: then the reply is sent whole.
     fn begin(&mut self, at: usize) -> bool {
         let Answer { slot, pending, .. } = self.answers[at];
@@ -399,6 +473,10 @@ impl Worker {
     fn choose_stamped(&mut self, from: usize, to: usize, now_ns: u64) -> Option<usize> {
         let listener = &self.listener;
         if !listener.stamped || !listener.ledger.ready() {
+            return None;
+        }
+        // The way of a steered reply is longer, and that of a frame is another socket's: neither tells of the others.
+        if matches!(self.answers[from].pending.route(), ReplyRoute::Steered { .. }) {
             return None;
         }
         // Who asked for the departure gets it, whatever it costs; the others share a budget.
@@ -467,81 +545,6 @@ impl Worker {
             }
         }
     }
-
-    /// What is due once a second.
-    fn tick(&mut self, now_ns: i64) {
-        self.next_tick_ns = now_ns + TICK_NS;
-        self.engine.expire(now_ns as u64, EXPIRE_PER_TICK);
-        if self.steps.check(&self.clock).is_some() {
-            self.shared.add(OwnCounter::ClockSteps, 1);
-        }
-        self.judge_clock();
-        let questions = self.engine.counters().tlvs.host_questions;
-        if std::mem::replace(&mut self.host_questions, questions) != questions {
-            self.read_interfaces();
-        }
-        let in_vain = self.shared.get(OwnCounter::TransmitStamps) == 0;
-        let listener = &mut self.listener;
-        // A device without transmit stamps is not asked for ever.
-        listener.stamped &= !(in_vain && listener.ledger.lost() > STAMPS_IN_VAIN);
-        // Stamps that a driver has not reported within two ticks will not come.
-        listener.stale_ticks = if listener.ledger.outstanding() { listener.stale_ticks + 1 } else { 0 };
-        if listener.stale_ticks >= 2 {
-            listener.ledger.forget();
-            listener.stale_ticks = 0;
-        }
-        // A device that was taken away and came back has another index: a socket bound to the old one hears nothing.
-        // Binding again by name is harmless where nothing has changed, and refused while it is away.
-        if let Some(interface) = listener.interface.as_ref().filter(|_| listener.quiet_ticks > 0) {
-            let _ = listener.socket.bind_to_interface(interface);
-        }
-        listener.quiet_ticks = listener.quiet_ticks.saturating_add(1);
-        self.publish();
-    }
-
-    /// Error Estimate of T2 and T3: the clock's error by the kernel, and the spread of predicted departures.
-    fn judge_clock(&mut self) {
-        let state = clock_state();
-        let spread_ns = self.listener.model.spread_ns();
-        let error_ns = state.error_ns.map(|error_ns| error_ns.saturating_add(spread_ns));
-        self.error_estimate = ErrorEstimate::new(state.synchronized, TimestampFormat::Ntp, error_ns);
-        self.engine.know_clock(state.synchronized);
-    }
-
-    /// Tells the engine which addresses and devices the host has. Fails only where the namespace is gone: then what is
-    /// known stays.
-    fn read_interfaces(&mut self) {
-        let read = || HostInterfaces::read().map_err(|error| PlaneError::system("list", "interfaces", &error));
-        if let Ok(interfaces) = in_namespace(self.listener.netns.as_deref(), read) {
-            self.engine.know_interfaces(interfaces);
-        }
-    }
-
-    /// Makes counters that are kept without atomics visible.
-    fn publish(&self) {
-        let counters = self.engine.counters();
-        self.shared.set(OwnCounter::ZeroErrorEstimates, counters.zero_error_estimates);
-        for (counter, value) in tlv_counters(&counters.tlvs) {
-            self.shared.set(counter, value);
-        }
-        self.shared.set(OwnCounter::TransmitStampsLost, self.listener.ledger.lost());
-        if let Some(sessions) = self.engine.sessions() {
-            self.shared.set(OwnCounter::SessionEvictions, sessions.evictions());
-            self.shared.set(OwnCounter::SessionExpirations, sessions.expirations());
-        }
-    }
-}
-
-fn tlv_counters(counters: &TlvCounters) -> [(OwnCounter, u64); 7] {
-    [
-        (OwnCounter::TlvUnrecognized, counters.unrecognized),
-        (OwnCounter::TlvMalformed, counters.malformed),
-        (OwnCounter::TlvIntegrityFailed, counters.integrity_failed),
-        (OwnCounter::ReturnPathsRefused, counters.return_paths_refused),
-        (OwnCounter::DscpsRefused, counters.dscps_refused),
-        (OwnCounter::AccessAvailable, counters.access_available),
-        (OwnCounter::AccessUnavailable, counters.access_unavailable),
-    ]
 }
 
 /// Learns from one departure and keeps the account of how good the prediction was.
@@ -556,60 +559,11 @@ fn learn(model: &mut DepartureModel, shared: &WorkerShared, departure: &StampedD
     }
 }
 
-/// How many packets come, judged a millisecond at a time.
-#[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    since_ns: u64,
-    packets: usize,
-    full: bool,
-}
-
-impl Load {
-    /// Counts a batch; returns whether the last whole millisecond brought full load.
-    fn note(&mut self, now_ns: u64, packets: usize) -> bool {
-        let elapsed_ms = now_ns.saturating_sub(self.since_ns) / 1_000_000;
-        if elapsed_ms > 0 {
-            self.full = self.packets as u64 >= FULL_LOAD as u64 * elapsed_ms;
-            self.since_ns = now_ns;
-            self.packets = 0;
-        }
-        self.packets += packets;
-        self.full
-    }
-}
-
 /// Says that the thread has ended, however it ends.
 struct RunningGuard(Arc<WorkerShared>);
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.running.store(false, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn full_load_is_many_packets_a_millisecond_and_ends_with_them() {
-        let mut load = Load::default();
-        let mut now_ns = 0;
-        let mut run = |packets_per_ms: usize| {
-            (0..5).fold(false, |_, _| {
-                now_ns += 1_000_000;
-                load.note(now_ns, packets_per_ms)
-            })
-        };
-        assert!(!run(20));
-        assert!(run(160));
-        assert!(!run(1));
-    }
-
-    #[test]
-    fn a_burst_after_a_pause_is_no_full_load() {
-        let mut load = Load::default();
-        load.note(1_000_000, 30);
-        assert!(!load.note(101_000_000, 1), "30 packets in 100 ms");
     }
 }

@@ -17,17 +17,11 @@ use crate::next_hop::{Hop, Missing, NextHops, Target, Watch};
 use crate::path::FramePath;
 use crate::sys::{Outgoing, PacketSocket, SendBatch, SocketName, SocketRequest};
 
-/// `ETH_P_MPLS_UC`, `ETH_P_IP` and `ETH_P_IPV6` of `linux/if_ether.h`.
-const MPLS: u16 = 0x8847;
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86DD;
-
 /// Makes and sends the frames of one session.
 #[derive(Debug)]
 pub(super) struct Frames {
     socket: PacketSocket,
     header: FrameHeader,
-    ethertype: u16,
     watch: Watch,
     /// Number of the next hop's state that `to` is made of.
     seen: u32,
@@ -46,7 +40,7 @@ impl Frames {
         (source, destination): (SocketAddr, SocketAddr),
         path: &FramePath,
         longest_payload: usize,
-        (next_hops, netns, patience): (&NextHops, Option<&str>, Duration),
+        (next_hops, patience): (&NextHops, Duration),
     ) -> Result<Self, PlaneError> {
         let socket = PacketSocket::open(request.timestamps)?;
         let target = Target {
@@ -66,15 +60,10 @@ impl Frames {
         };
         let header = FrameHeader::new(&spec)
             .map_err(|error| PlaneError::refused("make frames", destination, error.to_string()))?;
-        let ethertype = match (path.labels.is_empty(), destination) {
-            (false, _) => MPLS,
-            (true, SocketAddr::V4(_)) => IPV4,
-            (true, SocketAddr::V6(_)) => IPV6,
-        };
-        let watch = next_hops.watch(netns, target, patience)?;
+        let watch = next_hops.watch(&mut next_hops.asker()?, target, patience)?;
         let stride = LONGEST_HEADER + longest_payload;
         let room = vec![0; BATCH * stride];
-        Ok(Self { socket, header, ethertype, watch, seen: 0, to: Err(libc::EHOSTUNREACH), room, stride })
+        Ok(Self { socket, header, watch, seen: 0, to: Err(libc::EHOSTUNREACH), room, stride })
     }
 
     /// The packet socket, on whose error queue the departures' stamps come back.
@@ -106,7 +95,7 @@ impl Frames {
         self.to = match state {
             Ok(hop) => {
                 self.header.redirect(hop.source_mac, hop.mac);
-                Ok(SocketName::link(hop.interface, self.ethertype, hop.mac))
+                Ok(SocketName::link(hop.interface, self.header.ether_type(), hop.mac))
             }
             Err(missing) => Err(missing.errno()),
         };

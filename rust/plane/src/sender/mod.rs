@@ -18,11 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use twoway_wire::tlv::AccessReport;
+
 use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
-use inbox::{Command, Inbox};
-use way::Way;
+use inbox::{Command, Following, Inbox};
+use way::{Way, WayBackHere};
 use worker::{Session, Worker};
 
 use crate::capabilities::await_receive_stamps;
@@ -32,9 +34,11 @@ use crate::error::PlaneError;
 use crate::next_hop::NextHops;
 use crate::path::ForwardPath;
 use crate::sample::Sample;
+use crate::session_sender::extensions::WayBack;
 use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, Waker, in_namespace};
+use crate::watch::{Asked, Finding};
 
 /// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
 /// stands still takes longer.
@@ -86,6 +90,7 @@ impl Thread {
 pub struct Plane {
     threads: Vec<Arc<Thread>>,
     news: Arc<News>,
+    alerts: Arc<News>,
     next_thread: AtomicUsize,
     next_id: AtomicU64,
     sessions: Arc<Registry>,
@@ -100,10 +105,12 @@ impl Plane {
     pub fn new(workers: usize, busy_poll: bool) -> Result<Self, PlaneError> {
         let failed = |error| PlaneError::system("start worker", "sender", &error);
         let news = Arc::new(News::new(Waker::new().map_err(failed)?));
+        let alerts = Arc::new(News::new(Waker::new().map_err(failed)?));
         let threads = (0..workers.max(1))
             .map(|number| {
                 let inbox = Arc::new(Inbox::default());
-                let (worker, waker) = Worker::new(inbox.clone(), news.clone(), busy_poll).map_err(failed)?;
+                let (worker, waker) =
+                    Worker::new(inbox.clone(), (news.clone(), alerts.clone()), busy_poll).map_err(failed)?;
                 let join = std::thread::Builder::new()
                     .name(format!("tw-sender-{number}"))
                     .spawn(move || worker.run())
@@ -114,6 +121,7 @@ impl Plane {
         Ok(Self {
             threads,
             news,
+            alerts,
             next_thread: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             sessions: Arc::default(),
@@ -124,9 +132,12 @@ impl Plane {
     /// Opens the sockets here, so that a refusal is known now, and gives the session to a worker. It waits to be started.
     pub fn open_sender(&self, spec: SenderSpec) -> Result<Sender, PlaneError> {
         let netns = spec.netns.as_deref();
-        let hops = (&self.next_hops, netns, spec.next_hop_patience);
+        let hops = (&self.next_hops, spec.next_hop_patience);
         let longest = spec.session.payload_len;
-        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, longest, hops))?;
+        let back = spec.session.tlvs.requests().return_path.as_ref().map_or_else(WayBackHere::default, |back| {
+            WayBackHere { address: back.address(), segments: matches!(back, WayBack::Segments(..)) }
+        });
+        let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, back, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
             await_receive_stamps();
         }
@@ -157,6 +168,19 @@ impl Plane {
             }
         }
         ids
+    }
+
+    /// Readable when something of a session that is followed should be known at once.
+    pub fn alert_fd(&self) -> RawFd {
+        self.alerts.waker().fd()
+    }
+
+    /// The sessions with alerts since the last call, bits of [`handle::Notable`], and how their limits stand.
+    pub fn take_alerts(&self) -> Vec<(u64, u8, Vec<Vec<Finding>>)> {
+        let ids = self.alerts.take();
+        let sessions = lock(&self.sessions);
+        let known = ids.into_iter().filter_map(|id| Some((id, sessions.get(&id)?)));
+        known.map(|(id, shared)| (id, News::take_alerts(shared), shared.findings())).collect()
     }
 
     /// Puts all samples into the collections that are attached. Returns the sessions to look at, and bits of [`Notable`].
@@ -259,6 +283,12 @@ impl Sender {
         self.thread.tell(Command::Abort(self.id));
     }
 
+    /// Reports that state of the access network from the next packet on (RFC 8972 section 4.6). Means nothing to a session
+    /// that was opened without an Access Report.
+    pub fn report_access(&self, report: AccessReport) {
+        self.thread.tell(Command::Report(self.id, report));
+    }
+
     /// Whether its last packet is decided.
     pub fn is_finished(&self) -> bool {
         self.shared.is_finished()
@@ -293,6 +323,26 @@ impl Sender {
     /// What came since the last of these.
     pub fn take_interval(&self) -> Result<Summary, PlaneError> {
         self.ask(Command::Interval)
+    }
+
+    /// Look out for these limits from now on, and alert when one stands otherwise, when a test ends and when a probe meets a
+    /// limit of its collections; departures later than `late_ns` are this host's fault. What `before` saw of the same
+    /// test-session goes on here.
+    pub fn follow(&self, asked: Vec<Asked>, late_ns: i64, before: Option<&Self>) {
+        let before = before.and_then(|before| before.ask(Command::Bequeath).ok().flatten());
+        let number = self.shared.follow(true);
+        self.thread.tell(Command::Follow(self.id, Some(Box::new(Following { number, asked, late_ns, before }))));
+    }
+
+    /// Look out for nothing any more.
+    pub fn follow_no_more(&self) {
+        self.shared.follow(false);
+        self.thread.tell(Command::Follow(self.id, None));
+    }
+
+    /// How the limits that are looked out for stood last.
+    pub fn findings(&self) -> Vec<Vec<Finding>> {
+        self.shared.findings()
     }
 
     /// How far its schedule got; final after a `stop` or the end.

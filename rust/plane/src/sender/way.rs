@@ -3,9 +3,11 @@
 //! - As routed: one connected UDP socket does everything.
 //! - `SRv6`: the same, with a routing header on the socket.
 //! - Whole frames: a packet socket sends and has the departures' stamps; replies and ICMP errors come to the UDP socket.
+//! - Replies to another address of this host: a second UDP socket there, on the same port. A Session-Reflector that does not
+//!   obey replies to the first.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -17,30 +19,51 @@ use super::frames::Frames;
 use crate::error::PlaneError;
 use crate::next_hop::NextHops;
 use crate::path::ForwardPath;
-use crate::sys::{Outgoing, SendBatch, SocketRequest, UdpSocket};
+use crate::sys::{Outgoing, SendBatch, SocketRequest, UdpSocket, probe};
 
 /// How often a session whose interface went away tries to bind to it again.
 const REBIND_NS: i64 = 500_000_000;
+
+/// What a return path means for this end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WayBackHere {
+    /// Another address of ours that replies go to.
+    pub(super) address: Option<IpAddr>,
+    /// They come with a routing header, unless somebody removes it.
+    pub(super) segments: bool,
+}
+
+/// Where replies come in that were asked to another address.
+#[derive(Debug)]
+struct Elsewhere {
+    socket: UdpSocket,
+    /// Datagrams that either socket has dropped, the first one's first.
+    drops: [u32; 2],
+}
 
 /// One session's sockets.
 #[derive(Debug)]
 pub(super) struct Way {
     /// Connected to the Session-Reflector.
     socket: UdpSocket,
+    /// Options that were obtained in lesser form.
+    obtained: Vec<(&'static str, String)>,
     frames: Option<Box<Frames>>,
+    elsewhere: Option<Box<Elsewhere>>,
     /// Device that the socket is bound to.
     interface: Option<String>,
     rebind_after_ns: i64,
 }
 
 impl Way {
-    /// Opens them, on a thread that is in the session's namespace `netns`. A next hop whose link-layer address is not known
+    /// Opens them, on a thread that is in the session's namespace. A next hop whose link-layer address is not known
     /// is waited for at most `patience`.
     pub(super) fn open(
         request: &SocketRequest,
         path: &ForwardPath,
+        back: WayBackHere,
         longest_payload: usize,
-        (next_hops, netns, patience): (&NextHops, Option<&str>, Duration),
+        (next_hops, patience): (&NextHops, Duration),
     ) -> Result<Self, PlaneError> {
         path.check(request.local.is_ipv6())?;
         let mut request = request.clone();
@@ -52,12 +75,25 @@ impl Way {
         let frames = match path {
             ForwardPath::Frames(path) => {
                 let ends = (socket.local(), request.peer.unwrap_or(request.local));
-                let frames = Frames::open(&request, ends, path, longest_payload, (next_hops, netns, patience))?;
+                let frames = Frames::open(&request, ends, path, longest_payload, (next_hops, patience))?;
                 Some(Box::new(frames))
             }
             ForwardPath::Routed | ForwardPath::Segments(_) => None,
         };
-        Ok(Self { socket, frames, interface: request.interface, rebind_after_ns: 0 })
+        let mut obtained = socket.obtained.clone();
+        if back.segments && probe::interfaces_that_take_segments().is_none_or(|names| names.is_empty()) {
+            let lesser = "replies that still have their routing header are dropped here (net.ipv6.conf.*.seg6_enabled)";
+            obtained.push(("return-path", lesser.to_owned()));
+        }
+        let elsewhere = match back.address {
+            Some(address) if address != socket.local().ip() => {
+                let local = SocketAddr::new(address, socket.local().port());
+                let request = SocketRequest { local, routing_header: Vec::new(), ..request.clone() };
+                Some(Box::new(Elsewhere { socket: UdpSocket::open(&request)?, drops: [0; 2] }))
+            }
+            _ => None,
+        };
+        Ok(Self { socket, obtained, frames, elsewhere, interface: request.interface, rebind_after_ns: 0 })
     }
 
     /// Address and port that packets come from and replies go to.
@@ -67,7 +103,7 @@ impl Way {
 
     /// Options that were obtained in lesser form.
     pub(super) fn obtained(&self) -> &[(&'static str, String)] {
-        &self.socket.obtained
+        &self.obtained
     }
 
     /// Sends datagrams to the Session-Reflector; as [`SendBatch::send`].
@@ -79,16 +115,24 @@ impl Way {
         }
     }
 
-    /// Where replies come in.
+    /// Where replies come in: at the first of them, unless they were asked to another address.
     #[inline]
-    pub(super) fn arrivals(&self) -> RawFd {
-        self.socket.fd()
+    pub(super) fn arrivals(&self) -> impl Iterator<Item = RawFd> + use<> {
+        std::iter::once(self.socket.fd()).chain(self.elsewhere.as_ref().map(|elsewhere| elsewhere.socket.fd()))
     }
 
     /// Sockets whose error queues have stamps and errors; to be waited for, too.
     #[inline]
     pub(super) fn queues(&self) -> impl Iterator<Item = RawFd> + use<> {
-        std::iter::once(self.socket.fd()).chain(self.frames.as_ref().map(|frames| frames.fd()))
+        self.arrivals().chain(self.frames.as_ref().map(|frames| frames.fd()))
+    }
+
+    /// Datagrams that all sockets have dropped so far, where the one that replies come in at says `drops` of itself.
+    #[inline]
+    pub(super) fn drops(&mut self, fd: RawFd, drops: Option<u32>) -> Option<u32> {
+        let (Some(elsewhere), Some(drops)) = (&mut self.elsewhere, drops) else { return drops };
+        elsewhere.drops[usize::from(fd != self.socket.fd())] = drops;
+        Some(elsewhere.drops[0].wrapping_add(elsewhere.drops[1]))
     }
 
     /// What to say of a packet that was refused with `errno`. A device that was taken away and came back has another index:

@@ -9,6 +9,8 @@
 //! Sessions are kept in a slab and their next events in a heap; a session's entry in the heap is current only if its
 //! moment is the one noted beside the session (others are passed over), so rescheduling needs no search.
 
+mod collecting;
+mod following;
 mod inquiries;
 
 use std::cmp::Reverse;
@@ -24,9 +26,7 @@ use super::pace::{TransmitGap, WakeMargin};
 use super::way::Way;
 use crate::clock::{Clock, StepDetector};
 use crate::session_sender::{Built, SessionSender};
-use crate::sys::{
-    ErrorQueue, Events, Outgoing, Poll, QueueEntry, ReceiveBatch, SendBatch, SystemClock, Waker, clock_state,
-};
+use crate::sys::{ErrorQueue, Events, Outgoing, Poll, ReceiveBatch, SendBatch, SystemClock, Waker, clock_state};
 
 /// Packets of one session built and sent in one system call.
 pub(super) const BATCH: usize = 32;
@@ -63,6 +63,8 @@ pub(super) struct Session {
     last_interval_taken: bool,
     /// Which state of the clock it knows, by when that was read.
     clock_told_ns: i64,
+    /// Which limits it looks out for (`Shared::follow`).
+    following: u64,
 }
 
 impl Session {
@@ -78,6 +80,7 @@ impl Session {
             dirty: false,
             last_interval_taken: false,
             clock_told_ns: 0,
+            following: 0,
         }
     }
 }
@@ -89,6 +92,7 @@ pub(super) struct Worker {
     events: Events,
     inbox: Arc<Inbox>,
     news: Arc<News>,
+    alerts: Arc<News>,
     busy_poll: bool,
     sessions: Vec<Option<Session>>,
     places: HashMap<u64, usize>,
@@ -120,7 +124,11 @@ pub(super) struct Worker {
 
 impl Worker {
     /// A worker that takes its commands from `inbox`; the waker ends its waits.
-    pub(super) fn new(inbox: Arc<Inbox>, news: Arc<News>, busy_poll: bool) -> io::Result<(Self, Waker)> {
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        (news, alerts): (Arc<News>, Arc<News>),
+        busy_poll: bool,
+    ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = poll.waker();
         let clock = SystemClock;
@@ -131,6 +139,7 @@ impl Worker {
             events: Events::new(256),
             inbox,
             news,
+            alerts,
             busy_poll,
             sessions: Vec::new(),
             places: HashMap::new(),
@@ -218,6 +227,11 @@ impl Worker {
                     }
                     worker.settle(at);
                 }),
+                Command::Report(id, report) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        session.engine.report_access(report);
+                    }
+                }),
                 Command::Remove(id) => self.with(id, Self::remove),
                 Command::Summary(id, reply) => self.with(id, |worker, at| {
                     let wall = worker.clock.wall();
@@ -233,6 +247,23 @@ impl Worker {
                     }
                 }),
                 Command::Ask(inquiry) => self.inquiries.push_back(*inquiry),
+                Command::Follow(id, asked) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        match asked {
+                            Some(following) => {
+                                session.following = following.number;
+                                session.engine.follow(following.asked, following.late_ns, following.before);
+                            }
+                            None => session.engine.follow_no_more(),
+                        }
+                    }
+                    worker.reschedule(at);
+                }),
+                Command::Bequeath(id, reply) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        let _ = reply.try_send(session.engine.bequeath());
+                    }
+                }),
                 Command::Progress(id, reply) => self.with(id, |worker, at| {
                     if let Some(session) = &worker.sessions[at] {
                         let _ = reply.try_send(session.engine.progress());
@@ -430,6 +461,9 @@ impl Worker {
     /// After anything that changed a session: hand over, reschedule, notice the end.
     fn settle(&mut self, at: usize) {
         let Some(session) = &mut self.sessions[at] else { return };
+        if session.shared.is_followed() {
+            following::follow(session, &self.alerts, self.clock.wall());
+        }
         let finished = session.engine.is_finished() && !session.shared.is_finished();
         if (session.engine.has_samples() || finished) && !session.dirty {
             session.dirty = true;
@@ -465,85 +499,6 @@ impl Worker {
             self.margin.woke(until, self.clock.monotonic());
         }
         Ok(())
-    }
-
-    /// Takes stamps and replies, one batch of each socket that has some.
-    fn collect(&mut self) {
-        let mut ready = std::mem::take(&mut self.unread);
-        for event in self.events.iter() {
-            let at = event.token as usize;
-            if let Some(Some(session)) = self.sessions.get_mut(at)
-                && !session.unread
-            {
-                session.unread = true;
-                ready.push(at);
-            }
-        }
-        if ready.is_empty() {
-            return;
-        }
-        for at in ready.drain(..) {
-            let more = self.collect_from(at);
-            if let Some(session) = &mut self.sessions[at] {
-                session.unread = more;
-                if more {
-                    self.unread.push(at);
-                }
-            }
-            self.settle(at);
-        }
-        if self.unread.is_empty() {
-            // Keep the allocation.
-            self.unread = ready;
-        }
-    }
-
-    /// Whether the socket may hold more.
-    fn collect_from(&mut self, at: usize) -> bool {
-        self.tell_clock_state(at);
-        let Some(session) = &mut self.sessions[at] else { return false };
-        let wall = self.clock.wall();
-        let gap = &mut self.gap;
-        let Session { engine, way, shared, .. } = session;
-        let mut more = false;
-        for fd in way.queues() {
-            let stamps = self.error_queue.read(fd, |entry| match entry {
-                QueueEntry::TransmitStamp { id, stamps } => {
-                    if let Some(gap_ns) = engine.transmit_stamp(id, &stamps) {
-                        gap.observe(gap_ns);
-                    }
-                }
-                QueueEntry::Icmp { errno, .. } => {
-                    engine.icmp_error();
-                    shared.event(Event::new(wall, EventKind::IcmpUnreachable, errno));
-                }
-                QueueEntry::Local { errno } => shared.event(Event::new(wall, EventKind::SocketError, errno)),
-            });
-            more |= stamps.is_ok() && self.error_queue.filled();
-        }
-        let count = match self.receive.receive(way.arrivals(), 0) {
-            Ok(count) => count,
-            // The error queue tells what it was about; the socket itself is well.
-            Err(error) if pending_error(&error) => return true,
-            Err(error) => {
-                shared.event(Event::new(wall, EventKind::SocketError, error.raw_os_error().unwrap_or(0)));
-                return more;
-            }
-        };
-        if count == 0 {
-            return more;
-        }
-        more |= self.receive.filled();
-        // A step is to be known before the stamps that it moved.
-        self.check_for_step();
-        let (now, wall) = (self.clock.monotonic(), self.clock.wall());
-        if let Some(session) = &mut self.sessions[at] {
-            for slot in 0..count {
-                let meta = self.receive.meta(slot);
-                session.engine.receive(self.receive.octets(slot), &meta, now, wall);
-            }
-        }
-        more
     }
 
     /// Moves samples to where Python takes them, without ever waiting for it.

@@ -36,6 +36,23 @@ pub fn segment_routing_v6() -> io::Result<()> {
     .map(drop)
 }
 
+/// Whether packets with a segment routing header are taken here (RFC 8754 section 4.3): the interfaces that do, in the network
+/// namespace of this thread. None: `all` does not, or IPv6 is off.
+pub fn interfaces_that_take_segments() -> Option<Vec<String>> {
+    let enabled = |name: &str| {
+        let path = format!("/proc/sys/net/ipv6/conf/{name}/seg6_enabled");
+        std::fs::read_to_string(path).is_ok_and(|text| text.trim() != "0")
+    };
+    if !enabled("all") {
+        return None;
+    }
+    let folder = std::fs::read_dir("/proc/sys/net/ipv6/conf").ok()?;
+    let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| name != "all" && name != "default" && enabled(name)).collect();
+    names.sort_unstable();
+    Some(names)
+}
+
 /// Opens an `AF_XDP` socket, which tells whether the kernel has it and lets us.
 pub fn xdp() -> io::Result<()> {
     open(libc::AF_XDP, libc::SOCK_RAW, 0).map(drop)

@@ -203,9 +203,10 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// Gives each datagram a routing header. Before `connect`, which then looks for the way to the first segment. The kernel
-    /// takes one as an option of the socket from anybody; beside a single datagram it refuses one of this type.
-    fn set_routing_header(&self, header: &[u8]) -> io::Result<()> {
+    /// Gives each datagram from now on a routing header, or none if it is empty: taking one away cannot fail. Before
+    /// `connect`, which then looks for the way to the first segment. The kernel takes one as an option of the socket from
+    /// anybody; beside a single datagram it refuses one of this type.
+    pub fn set_routing_header(&self, header: &[u8]) -> io::Result<()> {
         let (value, len) = (header.as_ptr().cast(), header.len() as u32);
         // SAFETY: the kernel reads the announced length of `header`.
         check(unsafe { libc::setsockopt(self.fd(), libc::IPPROTO_IPV6, libc::IPV6_RTHDR, value, len) }).map(drop)

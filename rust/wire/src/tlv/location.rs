@@ -89,7 +89,7 @@ impl LocationRequest {
 
 /// What a Session-Reflector answers. What its policy keeps back, or what it does not know, is zero on the wire and `None`
 /// or 0 here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     /// UDP destination port of the request on arrival.
     pub destination_port: u16,

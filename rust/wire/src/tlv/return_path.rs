@@ -87,7 +87,7 @@ impl<'a> LabelStack<'a> {
     }
 
     /// The entries, each with label, TC, bottom-of-stack bit and TTL (RFC 3032 section 2.1).
-    pub fn entries(self) -> impl Iterator<Item = u32> + 'a {
+    pub fn entries(self) -> impl ExactSizeIterator<Item = u32> + Clone + 'a {
         self.0.chunks_exact(LABEL_STACK_ENTRY_LEN).map(|entry| u32_at(entry, 0))
     }
 
@@ -118,7 +118,7 @@ impl<'a> SegmentList<'a> {
     }
 
     /// The segments in the order in which they are visited.
-    pub fn segments(self) -> impl Iterator<Item = Ipv6Addr> + 'a {
+    pub fn segments(self) -> impl ExactSizeIterator<Item = Ipv6Addr> + Clone + 'a {
         self.0.chunks_exact(SEGMENT_LEN).map(|segment| Ipv6Addr::from(get::<SEGMENT_LEN>(segment, 0)))
     }
 

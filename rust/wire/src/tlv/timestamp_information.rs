@@ -4,7 +4,7 @@
 pub const LEAST_LEN: usize = 4;
 
 /// A code of the STAMP Synchronization Sources (RFC 8972 section 5.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SyncSource(pub u8);
 
 impl SyncSource {
@@ -40,7 +40,7 @@ impl SyncSource {
 }
 
 /// A code of the STAMP Timestamping Methods (RFC 8972 section 5.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimestampingMethod(pub u8);
 
 impl TimestampingMethod {
@@ -65,7 +65,7 @@ impl TimestampingMethod {
 }
 
 /// The Value without sub-TLVs. A Session-Sender sends zeros; all four fields are about the Session-Reflector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimestampInformation {
     /// What the clock follows that gave T2.
     pub sync_source_in: SyncSource,
