@@ -67,7 +67,6 @@ MOST = {"maximum-connections-per-client": "10000", "maximum-sessions-per-client"
 _SECRETS = "a secret: write it into a file of mode 0600 and name that as key-file"
 _SERVICES = "Linux has no services interfaces"
 NO_EQUIVALENT = {
-    "source-routing": "segment-routed probes are not supported yet",
     "authentication-mode": "without authentication, ours says nothing",
     "authentication-key-chain": _SECRETS,
     "destination-interface": _SERVICES,
