@@ -341,9 +341,11 @@ class ReflectorSpec:
         return_paths_authenticated: bool,
         return_paths_allow: Sequence[tuple[str, int]],
         micro_sessions: Sequence[tuple[str, int]],
+        control: tuple[Sequence[tuple[str, int]], int, int, int, int] | None,
     ) -> ReflectorSpec:
         """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
         None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
+        `control`: (whom several replies are sent to, most of them, octets of each, octets a second, octets in all).
         """
 
 @final
@@ -522,6 +524,26 @@ class Sender:
         """What came since the last `take_interval` (or the start)."""
     def take_events(self) -> list[tuple[int, str, int]]:
         """(wall time ns, event name of `catalogue()["events"]`, errno or 0), bounded; repeated events are counted."""
+    def follow(
+        self,
+        windows: Sequence[tuple[int, Sequence[tuple[str, float, float, bool]]]],
+        /,
+        *,
+        late_ns: int,
+        before: Sender | None = None,
+    ) -> None:
+        """Somebody acts on what it shows: from now on its samples go to its collections at once, and the end of a
+        test, a probe that meets a limit of `Collections.watch` and a limit of `windows` that is met, or met no more,
+        are alerts of the plane.
+
+        A window is (length in ns, limits), a limit is (a name of `catalogue()["watch_metrics"]`, value that is met,
+        value below which it is met no more, whether the greatest value is compared and not the mean). Departures later
+        than `late_ns` are this host's fault and say nothing. `before` sent the probes of the same test-session: what
+        it saw of the same windows goes on here. Waits for its worker; releases the interpreter lock."""
+    def follow_no_more(self) -> None:
+        """Nobody acts on what it shows."""
+    def findings(self) -> list[list[tuple[int, float | None]]]:
+        """How each limit of each window stood last: (code of `catalogue()["watch_states"]`, value if known)."""
     def attach(self, collections: Collections, /) -> None:
         """Its samples go there by `Plane.collect`. Tests that an earlier Session-Sender left open are interrupted."""
 
@@ -541,6 +563,11 @@ class Plane:
         """`acknowledge`, and all samples go to the `Collections` attached. Returns (id, news) of the Session-Senders
         that somebody should look at: bit n of `news` is the n-th name of `catalogue()["news"]`. Releases the
         interpreter lock."""
+    def alert_fileno(self) -> int:
+        """Readable when there are alerts of Session-Senders that are followed; `take_alerts` clears it."""
+    def take_alerts(self) -> list[tuple[int, int, list[list[tuple[int, float | None]]]]]:
+        """(id, news, findings) of Session-Senders with alerts since the last call: bit n of `news` is the n-th name of
+        `catalogue()["news"]`, `findings` as `Sender.findings`."""
     def take_intervals(self, ids: Sequence[int] | None, /, *, late_ns: int) -> list[tuple[int, bytes, int]]:
         """`take_interval` of these Session-Senders, or of all that have been started, packed: (id, octets, own
         faults). Bit n of the faults is the n-th name of `catalogue()["own_faults"]`; departures later than `late_ns`

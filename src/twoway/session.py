@@ -147,6 +147,11 @@ class SessionSpec:
                 f"{control.count} replies take {control.lasts_ns} ns, so the next packet would come before they are "
                 f"all sent (interval {self.interval_ns} ns; RFC 10052 section 5)",
             )
+        if control is not None and control.lasts_ns > self.timeout_ns:
+            raise ConfigError(
+                "tlvs",
+                f"{control.count} replies take {control.lasts_ns} ns, longer than the timeout ({self.timeout_ns} ns)",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,9 @@ class TlvReflectorSpec:
     """(network address, prefix length) of sources whose return paths are obeyed in any case."""
     micro_sessions: tuple[tuple[str, int], ...]
     """(device, Micro-session ID) of the member links of an aggregation (RFC 9534)."""
+    control: tuple[tuple[tuple[str, int], ...], int, int, int, int] | None
+    """Whom several replies to one request are sent to (networks as above), most replies, and most octets of payload of
+    each, a second and in all (RFC 10052); None: nobody."""
 
     def __post_init__(self) -> None:
         _one_of("location", self.location, LOCATIONS)
@@ -176,6 +184,12 @@ class TlvReflectorSpec:
             _within("permit_dscp", dscp, 0, 63)
         for _, number in self.micro_sessions:
             _within("micro_sessions", number, 1, 0xFFFF)
+        if self.control is not None:
+            _, replies, octets, octets_per_s, octets_in_all = self.control
+            _within("control_replies", replies, 1, 0xFFFF)
+            _within("control_length", octets, 1, 0xFFFF)
+            _within("control_rate", octets_per_s, 1, 1 << 40)
+            _within("control_volume", octets_in_all, 1, 1 << 40)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -154,7 +155,10 @@ class Snmptrapd:
 
     def notifications(self) -> list[list[tuple[str, str]]]:
         """Each with its variable bindings: object identifier, and type and value as they are printed."""
-        lines = (self.folder / "traps").read_text(encoding="utf-8").splitlines()
+        # It begins a new line after each 16 octets of a string.
+        text = (self.folder / "traps").read_text(encoding="utf-8")
+        text = re.sub(r"(?<=[0-9A-F]{2}) ?\n(?=[0-9A-F]{2}[ \t\n])", " ", text)
+        lines = text.splitlines()
         return [[_binding(each) for each in line.split("\t")] for line in lines if line.startswith(".1.3")]
 
 

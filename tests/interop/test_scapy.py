@@ -26,6 +26,8 @@ from .relay import LOOPBACK, TWOWAY, Recorded, ReflectorProcess
 
 _NTP_UNIX_S: Final = 2_208_988_800
 _BOUND_S: Final = 20.0
+_RESIDENCE_S: Final = 20e-6
+"""More than the floating-point seconds of Scapy's layer lose."""
 _U: Final = 0x80
 
 
@@ -147,7 +149,7 @@ def test_our_sender_takes_what_scapy_answers() -> None:
                 came = time.time() + _NTP_UNIX_S
                 answer = STAMPSessionReflectorTestUnauthenticated(
                     seq=1000 + number,
-                    ts=time.time() + _NTP_UNIX_S,
+                    ts=came + _RESIDENCE_S,
                     err_estimate=ErrorEstimate(S=1, Z=0, scale=10, multiplier=200),
                     ssid=asked.ssid,
                     ts_rx=came,

@@ -40,6 +40,7 @@ class LoopbackReflector:
                 return_paths_authenticated=True,
                 return_paths_allow=[],
                 micro_sessions=[],
+                control=None,
             )
         )
         self.reflector.start()

@@ -133,6 +133,14 @@ def test_refusals(field: str, value: object, text: str) -> None:
                 "RFC 10052 section 5)"
             ),
         ),
+        (
+            {
+                "tlvs": Tlvs(control=ReflectedControl(3, interval_ns=60)),
+                "interval_ns": 1000,
+                "timeout_ns": 100,
+            },
+            "tlvs: 3 replies take 120 ns, longer than the timeout (100 ns)",
+        ),
     ],
 )
 def test_tlvs_that_do_not_go_with_the_session(changes: dict[str, object], text: str) -> None:

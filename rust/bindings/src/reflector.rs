@@ -1,12 +1,13 @@
 //! Session-Reflectors: specification in, handle out.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use twoway_plane::reflector::extensions::LocationPolicy;
-use twoway_plane::reflector::{Reflector as Handle, ReflectorSpec as Spec, TlvSpec};
+use twoway_plane::reflector::{ControlSpec, Reflector as Handle, ReflectorSpec as Spec, TlvSpec};
 use twoway_wire::tlv::SyncSource;
 
 use crate::errors;
@@ -48,8 +49,7 @@ impl ReflectorSpec {
             .into_iter()
             .map(|(text, port, scope_id)| Ok((address("listen", &text)?, port, scope_id)))
             .collect::<PyResult<_>>()?;
-        let allow =
-            allow.into_iter().map(|(text, len)| Ok((address("allow", &text)?, len))).collect::<PyResult<_>>()?;
+        let allow = networks("allow", allow)?;
         Ok(Self(Spec {
             listen,
             interface,
@@ -74,7 +74,7 @@ impl ReflectorSpec {
 
     /// The same, but STAMP TLVs are processed, and may ask for this.
     #[pyo3(signature = (*, require_hmac, location, permitted_dscps, sync_source, return_paths_authenticated,
-        return_paths_allow, micro_sessions))]
+        return_paths_allow, micro_sessions, control))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python method")]
     fn with_tlvs(
         &self,
@@ -85,6 +85,7 @@ impl ReflectorSpec {
         return_paths_authenticated: bool,
         return_paths_allow: Vec<(String, u8)>,
         micro_sessions: Vec<(String, u16)>,
+        control: Option<Control>,
     ) -> PyResult<Self> {
         let location = LocationPolicy::from_name(location)
             .ok_or_else(|| errors::field("location", format!("{location:?} is none of all, ports, nothing")))?;
@@ -95,10 +96,17 @@ impl ReflectorSpec {
                 errors::field("sync_source", format!("{name:?} is none of {}", known.join(", ")))
             })?),
         };
-        let return_paths_allow = return_paths_allow
-            .into_iter()
-            .map(|(text, len)| Ok((address("return_paths_allow", &text)?, len)))
-            .collect::<PyResult<_>>()?;
+        let return_paths_allow = networks("return_paths_allow", return_paths_allow)?;
+        let control = match control {
+            None => None,
+            Some((allow, most_replies, longest_reply, most_octets_per_s, most_octets)) => Some(ControlSpec {
+                allow: networks("control_allow", allow)?,
+                most_replies,
+                longest_reply,
+                most_octets_per_s,
+                most_octets,
+            }),
+        };
         let tlvs = TlvSpec {
             require_hmac,
             location,
@@ -107,9 +115,19 @@ impl ReflectorSpec {
             return_paths_authenticated,
             return_paths_allow,
             micro_sessions,
+            control,
         };
         Ok(Self(Spec { tlvs: Some(tlvs), ..self.0.clone() }))
     }
+}
+
+/// Several replies to one request: (network, prefix length) of whom they are sent to; most replies, octets of each, octets a
+/// second and octets in all.
+type Control = (Vec<(String, u8)>, u16, u16, u64, u64);
+
+/// The networks of that field.
+fn networks(field: &'static str, networks: Vec<(String, u8)>) -> PyResult<Vec<(IpAddr, u8)>> {
+    networks.into_iter().map(|(text, len)| Ok((address(field, &text)?, len))).collect()
 }
 
 /// A running Session-Reflector. Its workers never take this lock.

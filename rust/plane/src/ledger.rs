@@ -222,6 +222,9 @@ impl Ledger {
         self.current.add(if in_time { Counter::Received } else { Counter::Late }, 1);
         self.note_header(reply);
         self.far_end.note(&reply.tlvs, reply.t4.0, &mut self.current);
+        if reply.tlvs.further > 0 {
+            self.further.expect(sequence, self.spec.replies_asked, reply.tlvs.further);
+        }
         if let Some((synchronized, error_ns)) = self.local_clock {
             self.current.local_clock.note(synchronized, error_ns);
         }
@@ -517,9 +520,9 @@ impl Ledger {
         }
     }
 
-    /// Packets that await their first reply.
+    /// Replies that are awaited: the first ones to packets, and those that the far end promised beside them.
     pub fn outstanding(&self) -> usize {
-        self.awaited
+        self.awaited + self.further.outstanding()
     }
 
     /// The test-session ends: every packet gets its final fate. `aborted`: packets younger than the timeout are pending,

@@ -29,3 +29,4 @@ pub mod summary;
 pub mod sys;
 mod u192;
 pub mod variation;
+pub mod watch;

@@ -42,6 +42,7 @@ use twoway_wire::tlv::{SyncSource, TimestampInformation, TimestampingMethod};
 use twoway_wire::{ErrorEstimate, ReflectInput, TestKeys, is_reply_shaped, reflect_in_place};
 
 use crate::reflector::allow::AllowList;
+use crate::reflector::control::Repeat;
 use crate::reflector::dispositions::Disposition;
 use crate::reflector::extensions::{Extended, Extensions, Surroundings, TlvCounters, TlvPolicy, is_unicast};
 use crate::reflector::interfaces::HostInterfaces;
@@ -140,6 +141,11 @@ impl PendingReply {
         self.extensions.and_then(|extensions| extensions.source)
     }
 
+    /// Replies that are to follow this one: the same octets, each written anew.
+    pub fn repeat(&self) -> Option<Repeat> {
+        self.extensions.and_then(|extensions| extensions.repeat)
+    }
+
     /// The test-session whose next reply tells when this one left, if it is asked to: [`SessionReflector::departed`] wants
     /// to know.
     pub fn followed_up(&self) -> Option<SessionHandle> {
@@ -159,6 +165,15 @@ impl PendingReply {
     fn format(&self) -> PacketFormat {
         if self.key.is_some() { PacketFormat::StampAuthenticated } else { PacketFormat::Stamp }
     }
+}
+
+/// A request that is authentic as far as it has to be.
+struct Asked<'a> {
+    meta: &'a RequestMeta,
+    sender: &'a SenderPacket,
+    key: Option<u32>,
+    session: Option<SessionHandle>,
+    received: Option<u32>,
 }
 
 /// What becomes of a request.
@@ -311,8 +326,9 @@ impl SessionReflector {
                 (Some(session), Some(sessions.count_received(session)))
             }
         };
-        let extensions =
-            if len > base { self.extend(&mut buf[base..len], meta, &sender, key, received, routes)? } else { None };
+        let asked = Asked { meta, sender: &sender, key, session, received };
+        let extensions = if len > base { self.extend(&mut buf[base..], len - base, &asked, routes)? } else { None };
+        let len = extensions.and_then(|extensions| extensions.chain_len).map_or(len, |chain| base + usize::from(chain));
         let chosen = extensions.and_then(|extensions| extensions.dscp_ecn);
         Ok(PendingReply {
             sender,
@@ -325,30 +341,30 @@ impl SessionReflector {
                 .or(self.policy.dscp.map(|dscp| dscp << 2))
                 .unwrap_or_else(|| meta.dscp_ecn.unwrap_or(0) & !3),
             request_dscp_ecn: meta.dscp_ecn,
-            larger,
+            larger: len > meta.len,
             extensions,
         })
     }
 
-    /// Processes what follows the base packet, if that is done at all.
+    /// Processes what follows the base packet, `len` octets of `room`, if that is done at all.
     fn extend(
         &mut self,
-        chain: &mut [u8],
-        meta: &RequestMeta,
-        sender: &SenderPacket,
-        key: Option<u32>,
-        received: Option<u32>,
+        room: &mut [u8],
+        len: usize,
+        asked: &Asked<'_>,
         routes: &mut impl ReturnRoutes,
     ) -> Result<Option<Extensions>, Disposition> {
         let policy = &*self.policy;
         let Some(tlvs) = &policy.tlvs else { return Ok(None) };
+        let format = if asked.key.is_some() { PacketFormat::StampAuthenticated } else { PacketFormat::Stamp };
         let request = Extended {
-            meta,
-            sequence: sender.sequence,
-            key,
-            received,
+            meta: asked.meta,
+            sequence: asked.sender.sequence,
+            key: asked.key,
+            received: asked.received,
             dscp: policy.dscp,
             listening: &policy.listening,
+            base: format.reflector_len(),
         };
         let around = Surroundings {
             policy: tlvs,
@@ -356,7 +372,13 @@ impl SessionReflector {
             interfaces: &self.interfaces,
             timestamps: self.timestamps,
         };
-        Extensions::process(chain, &request, &around, routes, &mut self.counters.tlvs).map(Some)
+        // Without state nobody knows what has been seen before.
+        let sessions = &mut self.sessions;
+        let new = || match (asked.session, sessions) {
+            (Some(session), Some(sessions)) => sessions.take_control(session, request.sequence),
+            _ => false,
+        };
+        Extensions::process(room, len, &request, &around, routes, &mut self.counters.tlvs, new).map(Some)
     }
 
     /// Everything that can be decided without reading the packet.
@@ -506,6 +528,16 @@ impl SessionReflector {
         if let (Some(session), Some(sessions)) = (pending.session, &mut self.sessions) {
             sessions.give_back_sequence(session);
         }
+    }
+
+    /// Whether a request may get several replies.
+    pub fn repeats(&self) -> bool {
+        self.policy.tlvs.as_ref().is_some_and(|tlvs| tlvs.control.is_some())
+    }
+
+    /// Whether one more reply may be sent to that source now, by the rate limits (monotonic clock).
+    pub fn admit_further(&mut self, source: IpAddr, now_ns: u64) -> bool {
+        self.limits.admit_source(source, now_ns) && self.limits.admit_total(&mut self.reserve, now_ns)
     }
 
     /// The reply has been sent.

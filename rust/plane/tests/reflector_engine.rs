@@ -48,6 +48,7 @@ fn tlv_policy() -> TlvPolicy {
         sync_source: None,
         return_paths: ReturnPathPolicy::nobody(),
         micro_sessions: Vec::new(),
+        control: None,
     }
 }
 

@@ -1,208 +1,26 @@
 //! What the Session-Reflector does about each STAMP TLV; the RFC section of each rule stands at its test.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+mod asking;
+
+use self::asking::*;
 
 use proptest::prelude::*;
 use twoway_plane::reflector::allow::AllowList;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::extensions::{LocationPolicy, TlvPolicy};
-use twoway_plane::reflector::interfaces::HostInterfaces;
-use twoway_plane::reflector::limits::RateLimits;
 use twoway_plane::reflector::routes::{PlainRoutes, ReplyRoute, ReturnPathPolicy};
-use twoway_plane::reflector::sessions::{SessionBudget, SessionTable};
-use twoway_plane::session_reflector::{
-    KeyRing, PendingReply, ReflectorKey, ReflectorPolicy, RequestMeta, SessionReflector, Verdict,
-};
-use twoway_plane::sys::InterfaceAddress;
-use twoway_wire::packet::{PacketFormat, SenderPacket};
-use twoway_wire::timestamp::{RawTimestamp, TimestampFormat, WallNanos};
+use twoway_plane::session_reflector::{RequestMeta, SessionReflector, Verdict};
+use twoway_wire::packet::PacketFormat;
+use twoway_wire::timestamp::{TimestampFormat, WallNanos};
 use twoway_wire::tlv::access_report::{AccessId, ReturnCode};
 use twoway_wire::tlv::class_of_service::ReplyEcn;
 use twoway_wire::tlv::return_path::SRV6_SEGMENT_LIST;
 use twoway_wire::tlv::{
     AccessReport, ClassOfService, DirectMeasurement, FollowUpTelemetry, HMAC_TLV_LEN, HmacPlace, Location,
     LocationRequest, MicroSessionId, NodeAddress, ReturnPath, SegmentList, SyncSource, TimestampInformation,
-    TimestampingMethod, Tlv, TlvChain, TlvFlags, TlvType, TlvWriter, sign_tlvs, verify_tlvs,
+    TimestampingMethod, TlvChain, TlvType, verify_tlvs,
 };
-use twoway_wire::{ErrorEstimate, StampKey, TestKeys};
-
-const NOW: WallNanos = WallNanos(1_800_000_000_123_456_789);
-const SECOND: u64 = 1_000_000_000;
-const KEY: &[u8] = b"a key of the operator";
-const OTHER_KEY: &[u8] = b"a key of nobody";
-const ROOM: usize = 4096;
-const NONE: TlvFlags = TlvFlags::NONE;
-const U: TlvFlags = TlvFlags::UNRECOGNIZED;
-const M: TlvFlags = TlvFlags::MALFORMED;
-const I: TlvFlags = TlvFlags::INTEGRITY;
-
-fn address(text: &str) -> SocketAddr {
-    text.parse().expect("address")
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("address")
-}
-
-fn stamp_key(key: &[u8]) -> StampKey {
-    StampKey::new(key).expect("key")
-}
-
-fn tlvs() -> TlvPolicy {
-    TlvPolicy {
-        require_hmac: false,
-        location: LocationPolicy::All,
-        permitted_dscps: TlvPolicy::ANY_DSCP,
-        sync_source: None,
-        return_paths: ReturnPathPolicy { authenticated: false, allow: AllowList::new(&[]).expect("everyone") },
-        micro_sessions: Vec::new(),
-    }
-}
-
-/// A stateful Session-Reflector at 192.0.2.1 and 192.0.2.2.
-fn engine_with(tlvs: TlvPolicy, keys: &[&[u8]], stateful: bool) -> SessionReflector {
-    let keys = keys.iter().map(|key| ReflectorKey { ssid: None, key: stamp_key(key) });
-    let policy = ReflectorPolicy {
-        listening: vec![address("192.0.2.1:862")],
-        allow: AllowList::new(&[]).expect("everyone"),
-        require_authentication: false,
-        larger_replies: true,
-        tlvs: Some(tlvs),
-        dscp_ecn_monitoring: false,
-        dscp: None,
-        keys: KeyRing::new(keys).expect("few keys"),
-    };
-    let sessions = stateful.then(|| SessionTable::new(Arc::new(SessionBudget::new(100)), 100 * SECOND));
-    let mut engine = SessionReflector::new(Arc::new(policy), Arc::new(RateLimits::new(0, 0)), sessions);
-    let device = |index, name: &str, at: &str| InterfaceAddress {
-        index,
-        name: name.into(),
-        ip: Some(ip(at)),
-        mac: Some([2, 0, 0, 0, 0, index as u8]),
-    };
-    engine.know_interfaces(HostInterfaces::new([device(2, "eth0", "192.0.2.1"), device(3, "eth1", "192.0.2.2")]));
-    engine.know_clock(true);
-    engine
-}
-
-fn engine() -> SessionReflector {
-    engine_with(tlvs(), &[KEY], true)
-}
-
-/// TLVs as a Session-Sender writes them.
-fn chain(write: impl FnOnce(&mut TlvWriter<'_>)) -> Vec<u8> {
-    let mut octets = vec![0xEE; ROOM];
-    let mut writer = TlvWriter::new(&mut octets);
-    write(&mut writer);
-    writer.written().to_vec()
-}
-
-fn tlv(kind: TlvType, value: &[u8]) -> Vec<u8> {
-    chain(|writer| {
-        writer.push(kind.code(), value.len(), |room| room.copy_from_slice(value)).expect("room");
-    })
-}
-
-/// One TLV whose Value is written by `write`.
-fn made(kind: TlvType, len: usize, write: impl FnOnce(&mut [u8])) -> Vec<u8> {
-    chain(|writer| {
-        writer.push(kind.code(), len, write).expect("room");
-    })
-}
-
-fn return_path(path: ReturnPath<'_>) -> Vec<u8> {
-    chain(|writer| path.write(writer).expect("room"))
-}
-
-/// An HMAC TLV after `covered`, then `after`.
-fn signed(key: &[u8], sequence: u32, covered: &[u8], after: &[u8]) -> Vec<u8> {
-    let mut octets = [covered, &tlv(TlvType::Hmac, &[0; 16])[..]].concat();
-    sign_tlvs(&stamp_key(key), sequence, &mut octets, covered.len());
-    octets.extend_from_slice(after);
-    octets
-}
-
-fn request_numbered(format: PacketFormat, sequence: u32, chain: &[u8]) -> Vec<u8> {
-    let keys = if format.is_authenticated() { TestKeys::Stamp(stamp_key(KEY)) } else { TestKeys::None };
-    let mut octets = vec![0; format.sender_len()];
-    SenderPacket {
-        sequence,
-        timestamp: RawTimestamp::encode(WallNanos(NOW.0 - 1_000_000), TimestampFormat::Ntp),
-        error_estimate: ErrorEstimate::new(true, TimestampFormat::Ntp, Some(1000)),
-        ssid: 0x1234,
-    }
-    .emit(format, &keys, &mut octets)
-    .expect("room");
-    octets.extend_from_slice(chain);
-    octets
-}
-
-fn request(chain: &[u8]) -> Vec<u8> {
-    request_numbered(PacketFormat::Stamp, 7, chain)
-}
-
-fn meta() -> RequestMeta {
-    RequestMeta {
-        source: address("198.51.100.9:40000"),
-        destination: address("192.0.2.1:862"),
-        interface: 2,
-        ttl: Some(250),
-        dscp_ecn: Some(46 << 2 | 0b01),
-        received: NOW,
-        len: 0,
-        truncated: false,
-    }
-}
-
-/// A reply: what follows its base packet, and how it is to be sent.
-struct Answer {
-    chain: Vec<u8>,
-    pending: PendingReply,
-    sequence: u32,
-}
-
-impl Answer {
-    fn tlvs(&self) -> Vec<Tlv<'_>> {
-        TlvChain::new(&self.chain).collect::<Result<_, _>>().expect("well-formed")
-    }
-
-    fn flags(&self) -> Vec<TlvFlags> {
-        self.tlvs().iter().map(|tlv| tlv.flags).collect()
-    }
-
-    /// Value of the only TLV.
-    fn value(&self) -> &[u8] {
-        &self.chain[4..]
-    }
-}
-
-fn ask_as(engine: &mut SessionReflector, octets: &[u8], meta: &RequestMeta) -> Result<Answer, Disposition> {
-    let mut room = vec![0xee; ROOM];
-    room[..octets.len()].copy_from_slice(octets);
-    let meta = RequestMeta { len: octets.len(), ..*meta };
-    match engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes) {
-        Verdict::Drop(disposition) => Err(disposition),
-        Verdict::Reply(pending) => {
-            // As the worker does: what is written for another moment first is taken back.
-            let write = |engine: &mut SessionReflector, room: &mut [u8], after_ns| {
-                engine.write(&pending, WallNanos(NOW.0 + after_ns), ErrorEstimate::UNKNOWN, room).expect("written")
-            };
-            write(engine, &mut room, 0);
-            engine.take_back(&pending);
-            let sequence = write(engine, &mut room, 20_000);
-            assert_eq!(pending.len(), octets.len(), "RFC 8762 section 4.3: symmetrical");
-            let base = if pending.is_authenticated() { 112 } else { 44 };
-            let chain = room[base..pending.len()].to_vec();
-            engine.sent(&pending);
-            Ok(Answer { chain, pending, sequence })
-        }
-    }
-}
-
-fn ask(engine: &mut SessionReflector, chain: &[u8]) -> Answer {
-    ask_as(engine, &request(chain), &meta()).expect("a reply")
-}
+use twoway_wire::{ErrorEstimate, TestKeys};
 
 // --- framing and flags -----------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class ReflectorState:
 
 DISPOSITIONS: Mapping[str, str] = {
     "test_packet:reflected": "answered",
-    "test_packet:reflected_larger": "answered with the few octets more that the shortest reply has",
+    "test_packet:reflected_larger": "answered with a larger reply: the shortest there is, or as it was asked to be",
     "too_short:dropped": "shorter than any test packet",
     "bad_hmac:dropped": "wrong key, or changed on the way",
     "unauthenticated:dropped": "without authentication, which is required",
@@ -61,7 +61,8 @@ DISPOSITIONS: Mapping[str, str] = {
     "zero_multiplier:dropped": "Error Estimate with multiplier 0",
     "malformed:dropped": "not a test packet",
     "truncated:dropped": "longer than the receive buffer",
-    "no_reply_requested:not_answered": "asked for no reply (Return Path)",
+    "no_reply_requested:not_answered": "asked for no reply (Return Path, Reflected Test Packet Control)",
+    "other_group:not_answered": "for another group of addresses (Reflected Test Packet Control)",
     "micro_session_mismatch:dropped": "by another member link than its Micro-session ID says",
     "send_failed:dropped": "the kernel refused the reply",
 }

@@ -23,7 +23,8 @@ braces, and write our configuration to standard output. What has no equivalent i
 error, each statement with its line and the reason; so is what is still to be said by you.
 """
 _EPILOG = """\
-Groups are not applied: save the configuration with `show configuration | display inheritance`, or with
+Lines are where `edit` went; what is deleted, deactivated or inactive is left out, and listed. Groups
+are not applied: save the configuration with `show configuration | display inheritance`, or with
 `| display set` behind that. Secrets are not taken over: write them into a file of mode 0600.
 
 examples:
@@ -66,7 +67,7 @@ def run(arguments: list[str]) -> int:
     checked = check_text(ours, "imported", Path.cwd())
     sys.stderr.write("".join(f"{line}\n" for line in _report(imported, checked, source)))
     sys.stdout.write(ours or "{}\n")
-    return EXIT_ERROR if options.strict and any(one.ours for one in imported.unused) else 0
+    return EXIT_ERROR if options.strict and any(one.ours and one.in_force for one in imported.unused) else 0
 
 
 def _text(name: str, source: str) -> str:
@@ -86,7 +87,7 @@ def _report(imported: Imported, checked: Checked, source: str) -> Iterator[str]:
     """What was not taken over, what our own loader says of the outcome, and the sums."""
     elsewhere: dict[str, int] = {}
     for one in imported.unused:
-        if one.ours or "groups" in one.reason:
+        if one.ours:
             yield f"{source}:{one.statement.line}: not used: {one.statement}: {one.reason}"
         else:
             top = one.statement.words[0] if one.statement.words else ""

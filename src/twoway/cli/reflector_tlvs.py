@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twoway.cli.arguments import value_of
 from twoway.config import units
 from twoway.config.dscp import parse_dscp
-from twoway.config.reflection import TlvReflection
+from twoway.config.reflection import ControlReflection, TlvReflection
 from twoway.errors import ConfigError
 from twoway.session import LOCATIONS, SYNC_SOURCES
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from twoway.cli.arguments import Parser
 
 _DEFAULTS = TlvReflection()
+_CONTROL = ControlReflection(allow=())
+_LIMITS = (
+    ("replies", "at most so many to one request", "N"),
+    ("length", "octets of payload of each at most", "OCTETS"),
+    ("rate", "octets of payload a second at most", "OCTETS"),
+    ("volume", "octets of payload for one request at most", "OCTETS"),
+)
 
 
 class TlvArguments(argparse.Namespace):
@@ -29,6 +36,11 @@ class TlvArguments(argparse.Namespace):
     return_paths: str
     return_path_allow: list[str]
     micro_session: list[tuple[str, int]]
+    control_allow: list[str]
+    control_replies: int | None
+    control_length: int | None
+    control_rate: int | None
+    control_volume: int | None
 
 
 def add_tlv_options(parser: Parser) -> None:
@@ -75,6 +87,20 @@ def add_tlv_options(parser: Parser) -> None:
         metavar="IFACE=ID",
         help="Micro-session ID of a member link (RFC 9534); repeatable",
     )
+    add(
+        "--control-allow",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="send this network, where it proves a key, several replies to one request (RFC 10052); repeatable",
+    )
+    for limit, what, metavar in _LIMITS:
+        add(
+            f"--control-{limit}",
+            type=value_of(_LIMIT_TYPES[limit]),
+            metavar=metavar,
+            help=f"{what} ({getattr(_CONTROL, f'max_{limit}')})",
+        )
 
 
 def tlv_reflection(options: TlvArguments) -> TlvReflection | None:
@@ -89,7 +115,41 @@ def tlv_reflection(options: TlvArguments) -> TlvReflection | None:
         return_paths=options.return_paths,
         return_path_allow=options.return_path_allow,
         micro_sessions=options.micro_session,
+        control=_control(options),
     )
+
+
+def _control(options: TlvArguments) -> ControlReflection | None:
+    limits = {
+        "replies": options.control_replies,
+        "length": options.control_length,
+        "rate": options.control_rate,
+        "volume": options.control_volume,
+    }
+    given = {limit: value for limit, value in limits.items() if value is not None}
+    if not options.control_allow:
+        for limit in given:
+            raise ConfigError(f"--control-{limit}", "it bounds what a --control-allow permits, and there is none")
+        return None
+    return ControlReflection(
+        allow=options.control_allow,
+        max_replies=given.get("replies", _CONTROL.max_replies),
+        max_length=given.get("length", _CONTROL.max_length),
+        max_rate=given.get("rate", _CONTROL.max_rate),
+        max_volume=given.get("volume", _CONTROL.max_volume),
+    )
+
+
+def _replies(text: str, field: str) -> int:
+    return units.parse_integer(text, field, 1, 0xFFFF)
+
+
+_LIMIT_TYPES = {
+    "replies": _replies,
+    "length": units.parse_octets,
+    "rate": units.parse_octets,
+    "volume": units.parse_octets,
+}
 
 
 def _code_points(text: str, field: str) -> tuple[int, ...]:

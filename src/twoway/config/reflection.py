@@ -12,6 +12,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlReflection:
+    """For whom several replies are sent to one request (RFC 10052), and how much of it. They need a key as well."""
+
+    allow: Sequence[str]
+    """Networks whose requests are obeyed, as `192.0.2.0/24`; at least one."""
+    max_replies: int = 16
+    """Most replies to one request."""
+    max_length: int = 1472
+    """Most octets of UDP payload of each."""
+    max_rate: int = 125_000
+    """Most octets of UDP payload a second."""
+    max_volume: int = 1 << 16
+    """Most octets of UDP payload for one request."""
+
+
+@dataclass(frozen=True, slots=True)
 class TlvReflection:
     """What STAMP TLVs may ask of a Session-Reflector."""
 
@@ -30,6 +46,8 @@ class TlvReflection:
     """Networks whose return paths are obeyed without authentication."""
     micro_sessions: Sequence[tuple[str, int]] = ()
     """(device, Micro-session ID) of each member link of an aggregation (RFC 9534)."""
+    control: ControlReflection | None = None
+    """Several replies to one request; None: never."""
 
 
 @dataclass(frozen=True, slots=True)

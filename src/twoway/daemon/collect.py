@@ -6,6 +6,9 @@ are moved first and intervals taken second, so that whatever a test is judged by
 known. A session costs Python a look-up and an entry in a list, unless a test of it ended, a probe met a limit, or
 something befell it.
 
+Sessions on which somebody acts are looked at as soon as there is something to see (`at_once`), with what is known of
+the second that is under way.
+
 What should survive a restart is saved for sessions whose tests have ended, a bounded number each second, the longest
 unsaved first: few sessions are saved at each test end, ten thousand every other minute.
 """
@@ -21,12 +24,14 @@ from twoway.daemon.own_faults import LATE_NS
 from twoway.drivers.session_plane import News, OwnFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from twoway.config.plan import SessionKey
     from twoway.daemon.connection import Connection, Shared
     from twoway.daemon.own_faults import OwnFaults
     from twoway.daemon.seams import Store
     from twoway.daemon.session import WatchedSession
+    from twoway.drivers.session_plane import PlaneSession
 
 _AT_ONCE = 500
 """Sessions that are looked at before others get a turn on the event loop."""
@@ -77,10 +82,33 @@ class Collector:
             connection.look()
         self.save(_SAVES)
 
+    def at_once(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:
+        """Look at these sessions now: tests of them ended, or a probe met a limit."""
+        start_ns = self._faults.glance()
+        ended = [sender for sender, what in alerts if what & News.TESTS]
+        if ended:
+            early = self._shared.plane.take_intervals(ended, late_ns=LATE_NS)
+            self._shared.last_words += self._note(early, start_ns, self._shared.clocks.wall_ns())
+        host_disturbed = self._faults.host.overlap(start_ns, self._shared.clocks.wall_ns())
+        for sender, what in alerts:
+            known = self._shared.running.get(sender.number)
+            if known is not None and known[1].sender is sender:
+                self._look(*known, what & (News.TESTS | News.PROBES), host_disturbed)
+
     def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
-        """What each session saw goes to the store; own faults are noted."""
-        running, now_ns = self._shared.running, self._shared.clocks.wall_ns()
+        """What each session saw goes to the store."""
         seen, self._shared.last_words = self._shared.last_words, []
+        seen += self._note(intervals, start_ns, end_ns)
+        if seen:
+            # The span ends in this second of the clock; most of it was in the one before.
+            self._store.put_second(max(0, end_ns // NANOS - 1), seen)
+
+    def _note(
+        self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int
+    ) -> list[tuple[SessionKey, bytes]]:
+        """What each session saw, and its own faults; returned by key."""
+        running, now_ns = self._shared.running, self._shared.clocks.wall_ns()
+        seen: list[tuple[SessionKey, bytes]] = []
         faults: Counter[str] = Counter()
         for number, octets, bits in intervals:
             known = running.get(number)
@@ -98,9 +126,7 @@ class Collector:
                         faults[name] += 1
         if faults:
             self._faults.of_sessions(faults)
-        if seen:
-            # The span ends in this second of the clock; most of it was in the one before.
-            self._store.put_second(max(0, end_ns // NANOS - 1), seen)
+        return seen
 
     def _look(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
         if what & News.EVENTS:

@@ -22,10 +22,11 @@ from twoway.analysis.views import STATUSES, ControlView, TestView
 from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.config.endpoint import parse_endpoint
-from twoway.daemon.session import WatchedSession
+from twoway.daemon.seams import NoFollower
+from twoway.daemon.session import NETWORK_ERRNOS, WatchedSession
 from twoway.drivers.plane import session_spec
 from twoway.drivers.resolve import numeric_family
-from twoway.errors import TwowayError
+from twoway.errors import PlaneError, TwowayError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.names import Names
     from twoway.daemon.own_faults import Clocks
+    from twoway.daemon.seams import Follower
     from twoway.drivers.plane import IntervalSummary as IntervalSummary
     from twoway.drivers.resolve import Address
     from twoway.drivers.session_plane import PlaneSession, SessionPlane
@@ -107,6 +109,7 @@ class Shared:
     """What sessions that have ended saw since the last second was taken, packed."""
     starts: Starts = field(default_factory=Starts)
     attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS))
+    follower: Follower = field(default_factory=NoFollower)
 
     def begin(self, connection: Connection, session: WatchedSession, sender: PlaneSession, to: tuple[str, int]) -> None:
         """A Session-Sender runs for a session."""
@@ -127,7 +130,7 @@ class Shared:
 
     def session(self, plan: SessionPlan) -> WatchedSession:
         """A session that has not begun, with what survived of it."""
-        session = WatchedSession(plan, self.bulletin, self.clocks)
+        session = WatchedSession(plan, self.bulletin, self.clocks, self.follower)
         kept = self.kept.pop(plan.key, None)
         if kept is not None and plan.persistent:
             session.restore(kept)
@@ -369,7 +372,7 @@ class LightConnection:
                 self._begin(session, address)
                 return
         except TwowayError as error:
-            self._failed(session, str(error))
+            self._failed(session, error)
             return
         if session.status != "failed":
             session.be("connecting", f"resolving {endpoint.host}")
@@ -386,7 +389,7 @@ class LightConnection:
                 self._begin(session, address)
         except TwowayError as error:
             if self.sessions.get(session.plan.name) is session and session.status != "stopped":
-                self._failed(session, str(error))
+                self._failed(session, error)
 
     def _begin(self, session: WatchedSession, address: Address) -> None:
         """Open its Session-Sender. Raises `ConfigError` and `PlaneError`."""
@@ -427,9 +430,9 @@ class LightConnection:
             self._turns[session] = Turns(now_ns + self._shared.starts.delay_ns(interval_ns))
         return self._turns[session]
 
-    def _failed(self, session: WatchedSession, reason: str) -> None:
+    def _failed(self, session: WatchedSession, reason: str | TwowayError) -> None:
         """Try again later, each time after a longer pause."""
-        session.failed(reason)
+        session.failed(str(reason), by_network=isinstance(reason, PlaneError) and reason.errno in NETWORK_ERRNOS)
         self.retries += 1
         name = session.plan.name
         pause_s = self._pause_s.get(name, _RETRY_S)
@@ -455,7 +458,7 @@ class LightConnection:
             try:
                 self._begin(session, address)
             except TwowayError as error:
-                self._failed(session, str(error))
+                self._failed(session, error)
 
     def _halt(self, session: WatchedSession) -> None:
         self._forget_retry(session)

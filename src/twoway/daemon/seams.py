@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.notices import Notice
     from twoway.config.plan import NoticePlan, SessionKey
+    from twoway.drivers.session_plane import PlaneSession
 
 
 class Store(Protocol):
@@ -44,6 +45,22 @@ class Teller(Protocol):
         """Receivers that are equal in both plans are undisturbed. Raises `ConfigError`, and then nothing changed."""
 
     def state(self) -> Sequence[Mapping[str, int | str]]: ...
+
+
+class Follower(Protocol):
+    """Who acts on what test-sessions come to: `twoway.daemon.tracked.TrackedRoutes`. Nothing here waits or raises."""
+
+    def begins(self, key: SessionKey, sender: PlaneSession, /) -> None:
+        """A Session-Sender sends its probes from now on."""
+
+    def ends(self, key: SessionKey, /) -> None:
+        """Nobody sends its probes any more, for now."""
+
+    def verdict(self, key: SessionKey, passed: bool | None, reason: str, /) -> None:
+        """A test has ended; None: this host disturbed it, and it counts for nothing."""
+
+    def unreachable(self, key: SessionKey, reason: str, /) -> None:
+        """A whole test could not be negotiated, or no packet can leave, and that counts as failed."""
 
 
 class NoStore:
@@ -86,3 +103,19 @@ class NoTeller:
     def state(self) -> Sequence[Mapping[str, int | str]]:
         """There are no receivers."""
         return ()
+
+
+class NoFollower:
+    """Nobody acts."""
+
+    def begins(self, _key: SessionKey, _sender: PlaneSession, /) -> None:
+        """Nobody acts."""
+
+    def ends(self, _key: SessionKey, /) -> None:
+        """Nobody acts."""
+
+    def verdict(self, _key: SessionKey, _passed: bool | None, _reason: str, /) -> None:
+        """Nobody acts."""
+
+    def unreachable(self, _key: SessionKey, _reason: str, /) -> None:
+        """Nobody acts."""

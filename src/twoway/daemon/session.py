@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twoway.config.plan import SessionKey, SessionPlan
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.own_faults import Clocks
+    from twoway.daemon.seams import Follower
     from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession
 
 _STATE_VERSION = 1
@@ -34,6 +35,15 @@ _STATE_HEAD = struct.Struct("<BI")
 """Version, octets of the JSON that follows; the collections' own state is the rest."""
 _DISTURBED = ("missed_slots", "late_departures", "clock_steps")
 """Counters of a test that say that this host disturbed it."""
+NETWORK_ERRNOS = (
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENODEV,
+    errno.EADDRNOTAVAIL,
+    errno.EINVAL,
+)
+"""The kernel has no way for a packet: an interface, an address or a route is gone."""
 _SILENT_RUN = 3
 """Losses in a row after which the way to the target is looked at again."""
 _SPANS = 64
@@ -47,6 +57,7 @@ class WatchedSession:
         "_bulletin",
         "_carried",
         "_clocks",
+        "_follower",
         "_judge",
         "_last_event",
         "_last_packed",
@@ -69,10 +80,11 @@ class WatchedSession:
         "unnegotiated",
     )
 
-    def __init__(self, plan: SessionPlan, bulletin: Bulletin, clocks: Clocks) -> None:
+    def __init__(self, plan: SessionPlan, bulletin: Bulletin, clocks: Clocks, follower: Follower) -> None:
         self.plan = plan
         self._bulletin = bulletin
         self._clocks = clocks
+        self._follower = follower
         self.collections = collections(
             probe_count=plan.probe_count,
             moving_average_size=plan.moving_average_size,
@@ -135,12 +147,14 @@ class WatchedSession:
         self.sender = sender
         self.target_address = address
         self.silent = False
+        self._follower.begins(self.key, sender)
         self.be("testing")
 
     def end(self) -> PlaneSession | None:
         """It has no Session-Sender any more; the one it had, whose summary is carried on."""
         sender, self.sender = self.sender, None
         if sender is not None:
+            self._follower.ends(self.key)
             self.collections.interrupt()
             summary = sender.summary()
             self._carried = summary if self._carried is None else self._carried.merge(summary)
@@ -195,8 +209,11 @@ class WatchedSession:
         if self._disturbed(test, host):
             self.tests_disturbed += 1
             if not self._judge.own_faults:
+                self._follower.verdict(self.key, None, f"test {test.test} was disturbed by this host")
                 self._completed(test)
                 return
+        words = f"failed: {'; '.join(self.last_reasons)}" if met else "passed"
+        self._follower.verdict(self.key, not met, f"test {test.test} {words}")
         changes = self.alarms.test_finished(test.test, met)
         if changes:
             self._tell(changes, f"test {test.test} is below", test)
@@ -235,6 +252,7 @@ class WatchedSession:
         self.unnegotiated += 1
         self.tests_failed += 1
         self.last_verdict, self.last_reasons = "fail", (met.reason,)
+        self._follower.unreachable(self.key, met.reason)
         self._tell(self.alarms.not_negotiated(self.collections.tests, met), "")
 
     def take_events(self) -> None:
@@ -260,8 +278,10 @@ class WatchedSession:
         """It is no longer watched: nothing of it stays raised."""
         self._tell(self.alarms.forget(), why)
 
-    def failed(self, reason: str) -> None:
-        """It could not be started; told once until it is."""
+    def failed(self, reason: str, *, by_network: bool = False) -> None:
+        """It could not be started; told once until it is. `by_network`: as no packet could leave."""
+        if by_network:
+            self._follower.unreachable(self.key, reason)
         if self.status != "failed":
             self._post("session-failed", State.RAISED, reason)
         self.be("failed", reason)
@@ -375,4 +395,4 @@ class WatchedSession:
     @property
     def no_packet_leaves(self) -> bool:
         """Whether the kernel refuses its packets: an interface or a route is gone, perhaps for a new one."""
-        return self.last_errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENODEV, errno.EINVAL)
+        return self.last_errno in NETWORK_ERRNOS

@@ -534,6 +534,7 @@ def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         return_paths_authenticated=tlvs.return_paths_authenticated,
         return_paths_allow=tlvs.return_paths_allow,
         micro_sessions=tlvs.micro_sessions,
+        control=tlvs.control,
     )
 
 

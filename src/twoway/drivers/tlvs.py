@@ -65,6 +65,7 @@ def tlv_reflector_spec(asked: TlvReflection, dscp: int | None) -> TlvReflectorSp
         raise ConfigError("return_paths", f"{asked.return_paths!r} is neither off nor authenticated")
     if asked.return_paths == "off" and asked.return_path_allow:
         raise ConfigError("return_path_allow", "it names whose return paths are obeyed, but they are off")
+    control = asked.control
     permitted = asked.permit_dscp
     if permitted is None and dscp is not None:
         # Whoever fixes the code point of the replies does not leave it to whoever asks.
@@ -77,4 +78,15 @@ def tlv_reflector_spec(asked: TlvReflection, dscp: int | None) -> TlvReflectorSp
         return_paths_authenticated=asked.return_paths == "authenticated",
         return_paths_allow=tuple(parse_network(network, "return_path_allow") for network in asked.return_path_allow),
         micro_sessions=tuple(asked.micro_sessions),
+        control=(
+            None
+            if control is None
+            else (
+                tuple(parse_network(network, "control_allow") for network in control.allow),
+                control.max_replies,
+                control.max_length,
+                control.max_rate,
+                control.max_volume,
+            )
+        ),
     )

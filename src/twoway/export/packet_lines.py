@@ -33,7 +33,9 @@ class PacketLines:
     def __init__(self, session: SessionDescription, clock: Mapping[str, int | None] | None = None) -> None:
         self._session = session
         self._one_way = clock is not None and clock.get("synchronized") == 1 and clock.get("error_ns") is not None
-        self._reply = f"{session.payload_len} octets from {session.address}"
+        # Where the length of replies was asked for, it is the far end's to say what it is.
+        size = "reply" if "reflected-test-packet-control" in session.tlvs else f"{session.payload_len} octets"
+        self._reply = f"{size} from {session.address}"
 
     def lines(self, batch: Batch) -> Iterator[str]:
         """A line for each row of `batch`, without newline."""

@@ -18,6 +18,7 @@ from twoway.analysis.exposition import (
     CONNECTION,
     DAEMON,
     GLANCE,
+    ROUTE,
     SUMMARY,
     Delays,
     Family,
@@ -101,6 +102,7 @@ def expose(watched: Watched, exposition: Exposition, health: HealthView | None =
             renderer = TextRenderer(openmetrics=False)
     yield from _daemon(watched, health or watched.health(), renderer)
     yield from _connections(watched, renderer)
+    yield from _routes(watched, renderer)
     keys = watched.keys()
     own: dict[SessionKey, _Labels] = {}
     yield from _glances(watched, keys, renderer, own)
@@ -127,6 +129,23 @@ def _connections(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
             for values, value in family.read(view):
                 labels = (("connection", view.name), *zip(family.labels, values, strict=True))
                 yield renderer.sample(labels, value)
+        yield renderer.end()
+
+
+def _routes(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
+    views = []
+    for view in watched.routes():
+        views.append(view)
+        yield b""
+    for family in ROUTE:
+        yield renderer.begin(family)
+        for view in views:
+            head = (("prefix", view.destination), ("routing_instance", view.instance))
+            pieces = (
+                renderer.sample((*head, *zip(family.labels, values, strict=True)), value)
+                for values, value in family.read(view)
+            )
+            yield b"".join(pieces)
         yield renderer.end()
 
 

@@ -223,7 +223,7 @@ def test_whoever_hangs_up_amid_an_action_does_not_undo_it(api: Served, daemon: F
 def test_a_crowd_that_says_nothing_keeps_others_out_for_no_longer_than_the_deadline(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module.Listening.__init__, "__defaults__", (1.0,))
+    monkeypatch.setattr(connection_module.Listening.__init__, "__defaults__", (2.0,))
     plan = ApiPlan(tmp_path_factory.mktemp("run") / "api.sock")
     with (
         served(plan, lambda plan: ManagementApi(plan, FakeDaemon(), KeptOfOne(), capabilities)) as it,

@@ -95,6 +95,7 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
         f"--rate-limit-per-source 5 -D ef --no-larger-replies "
         "--require-tlv-hmac --location ports --permit-dscp ef,af41 --sync-source ptp --return-paths authenticated "
         "--return-path-allow 192.0.2.0/25 --micro-session eth1=11 --micro-session eth2=12 "
+        "--control-allow 192.0.2.128/25 --control-replies 9 --control-length 1k --control-rate 1m --control-volume 2k "
         "--dscp-ecn-monitoring --timestamps user --receive-buffer 64k"
     )
     assert main(["reflector", *arguments.split()]) == 0
@@ -109,6 +110,7 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
             "require_hmac": True, "location": "ports", "permitted_dscps": (46, 34), "sync_source": "ptp",
             "return_paths_authenticated": True, "return_paths_allow": (("192.0.2.0", 25),),
             "micro_sessions": (("eth1", 11), ("eth2", 12)),
+            "control": ((("192.0.2.128", 25),), 9, 1024, 1 << 20, 2048),
         },
     }  # fmt: skip
 
@@ -126,7 +128,15 @@ def test_tlvs_are_processed_unless_told(
     assert native.reflectors[0].spec.__dict__["tlvs"] == {
         "require_hmac": False, "location": "all", "permitted_dscps": permitted, "sync_source": None,
         "return_paths_authenticated": True, "return_paths_allow": (), "micro_sessions": (),
+        "control": None,
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("signals")
+def test_several_replies_are_bounded_even_where_nobody_says_how(native: FakeNative) -> None:
+    assert main(["reflector", "--control-allow", "::/0"]) == 0
+    tlvs = native.reflectors[0].spec.__dict__["tlvs"]
+    assert tlvs["control"] == ((("::", 0),), 16, 1472, 125_000, 65_536)
 
 
 @pytest.mark.usefixtures("signals")
@@ -159,6 +169,14 @@ def test_tlvs_may_be_left_alone(native: FakeNative) -> None:
         (
             ["--return-paths", "off", "--return-path-allow", "::/0"],
             "return_path_allow: it names whose return paths are obeyed, but they are off",
+        ),
+        (
+            ["--control-rate", "1k"],
+            "--control-rate: it bounds what a --control-allow permits, and there is none",
+        ),
+        (
+            ["--control-allow", "::/0", "--control-length", "64k"],
+            "control_length: 65536 is not from 1 to 65535",
         ),
         (["--require-auth"], "--require-auth: it needs the keys of an --auth-key-file"),
         (["-I", "a", "--vrf", "b"], "--vrf: a socket is bound to an interface or to a VRF, not to both"),

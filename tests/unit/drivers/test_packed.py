@@ -43,8 +43,8 @@ def test_packed_summaries_merge_without_objects() -> None:
     [
         (b"", "no octets"),
         (b"\x09\x00", "version 9, but this twoway reads version 2"),
-        (b"\x01\x00", "too few octets"),
-        (b"\x01" + bytes(40), "the length of a number cannot be"),
+        (b"\x02\x00", "too few octets"),
+        (b"\x02" + bytes(40), "the length of a number cannot be"),
     ],
 )
 def test_what_is_no_summary_is_refused_by_name(octets: bytes, rule: str) -> None:

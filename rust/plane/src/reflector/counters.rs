@@ -54,6 +54,12 @@ own_counters! {
     ReturnPathsRefused = "return_paths_refused",
     /// Requests for a DSCP in the reply that policy does not permit.
     DscpsRefused = "dscps_refused",
+    /// Requests for several replies that got one (C or U flag), by policy or because they were replayed.
+    ControlsRefused = "controls_refused",
+    /// Further replies sent, beside those that requests are counted by.
+    FurtherReplies = "further_replies",
+    /// Further replies that were due and not sent: above a rate limit, or refused by the kernel.
+    FurtherRepliesFailed = "further_replies_failed",
     /// Access Reports that say that a network is available.
     AccessAvailable = "access_available",
     /// Access Reports that say anything else.

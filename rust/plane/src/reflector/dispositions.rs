@@ -32,7 +32,8 @@ macro_rules! dispositions {
 dispositions! {
     /// Answered with a reply no larger than the request.
     Reflected = "test_packet:reflected",
-    /// Answered with the shortest reply there is (44 octets), which is larger than the request (RFC 8762 section 4.6).
+    /// Answered with a reply that is larger than the request: the shortest there is (44 octets, RFC 8762 section 4.6), or one
+    /// that was asked to be (RFC 10052).
     ReflectedLarger = "test_packet:reflected_larger",
     /// Shorter than any test packet (14 octets).
     TooShort = "too_short:dropped",
@@ -64,8 +65,11 @@ dispositions! {
     Malformed = "malformed:dropped",
     /// Larger than the receive buffer: its tail is missing.
     Truncated = "truncated:dropped",
-    /// Its Return Path TLV asks for no reply (RFC 9503 section 4.1.1), and policy obeys it.
+    /// Its Return Path TLV asks for no reply (RFC 9503 section 4.1.1), or its Reflected Test Packet Control for none (RFC
+    /// 10052 section 3), and policy obeys it.
     NoReplyRequested = "no_reply_requested:not_answered",
+    /// Its Reflected Test Packet Control is for another group of addresses (RFC 10052 section 3.1).
+    OtherGroup = "other_group:not_answered",
     /// Its Micro-session ID is not that of the member link that it came by (RFC 9534 section 3.2).
     MicroSessionMismatch = "micro_session_mismatch:dropped",
     /// The reply was made but the kernel did not take it.

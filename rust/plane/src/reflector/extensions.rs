@@ -28,6 +28,7 @@ use twoway_wire::tlv::{
     TlvMut, TlvType, mark_integrity, reflect_return_path, reflect_tlvs, sign_tlvs, survey, verify_tlvs,
 };
 
+use super::control::{self, Asker, Control, ControlPolicy, Repeat};
 use super::dispositions::Disposition;
 use super::interfaces::HostInterfaces;
 use super::keys::KeyRing;
@@ -81,6 +82,8 @@ pub struct TlvPolicy {
     pub return_paths: ReturnPathPolicy,
     /// (device, Micro-session ID) of the member links of an aggregation.
     pub micro_sessions: Vec<(String, u16)>,
+    /// Several replies to one request; `None`: not done.
+    pub control: Option<ControlPolicy>,
 }
 
 impl TlvPolicy {
@@ -105,6 +108,8 @@ pub struct TlvCounters {
     pub return_paths_refused: u64,
     /// Requests whose DSCP1 policy does not permit.
     pub dscps_refused: u64,
+    /// Requests for several replies that got one.
+    pub controls_refused: u64,
     /// Access Reports that say that a network is available.
     pub access_available: u64,
     /// Access Reports that say anything else.
@@ -127,6 +132,8 @@ pub(crate) struct Extended<'a> {
     pub(crate) dscp: Option<u8>,
     /// Our own listening addresses, to which no reply may be sent.
     pub(crate) listening: &'a [SocketAddr],
+    /// Octets of its base packet.
+    pub(crate) base: usize,
 }
 
 /// What is known beside the request.
@@ -149,6 +156,10 @@ pub struct Extensions {
     pub(crate) dscp_ecn: Option<u8>,
     /// Whether the next reply wants to tell when this one left.
     pub(crate) followed_up: bool,
+    /// Replies that follow this one.
+    pub(crate) repeat: Option<Repeat>,
+    /// Octets of the TLVs of the reply, where they are not as many as those of the request.
+    pub(crate) chain_len: Option<u16>,
     /// Key of the HMAC TLV.
     key: Option<u32>,
     /// Offset of the HMAC TLV, where it is to be signed.
@@ -162,16 +173,20 @@ pub struct Extensions {
 }
 
 impl Extensions {
-    /// Turns `chain`, all that follows the base packet of a request, into what follows that of its reply, as far as it is
-    /// known. The error says why there is no reply.
+    /// Turns the first `len` octets of `room`, all that follows the base packet of a request, into what follows that of its
+    /// reply, as far as it is known. `new` says whether a request for several replies has a number that none before it had.
+    /// The error says why there is no reply.
     pub(crate) fn process(
-        chain: &mut [u8],
+        room: &mut [u8],
+        len: usize,
         request: &Extended<'_>,
         around: &Surroundings<'_>,
         routes: &mut impl ReturnRoutes,
         counters: &mut TlvCounters,
+        new: impl FnOnce() -> bool,
     ) -> Result<Self, Disposition> {
-        let found = survey(chain);
+        let chain = &mut room[..len];
+        let mut found = survey(chain);
         counters.malformed += u64::from(found.malformed());
         let Ok(key) = integrity(chain, &found, request, around) else {
             counters.integrity_failed += 1;
@@ -179,17 +194,24 @@ impl Extensions {
             return Ok(Self::default());
         };
         let mut made = Self { key, ..Self::default() };
-        let about_host = [TlvType::DestinationNodeAddress, TlvType::ReturnPath, TlvType::MicroSessionId];
-        counters.host_questions += u64::from(about_host.iter().any(|kind| found.first(*kind).is_some()));
+        counters.host_questions += u64::from(ABOUT_HOST.iter().any(|kind| found.first(*kind).is_some()));
         let micro_session = micro_session(chain, &found, request.meta, around)?;
-        let obeyed = made.take_return_path(chain, &found, request, around, routes)?;
+        let conflict = control_conflicts(chain, &found);
+        let obeyed = !conflict && made.take_return_path(chain, &found, request, around, routes)?;
         if micro_session.is_some() && made.route == ReplyRoute::Ordinary {
             // RFC 9534 section 3.2: the reply takes the member link that the request came by.
             let RequestMeta { source: requester, destination: local, interface, .. } = *request.meta;
             let asked = RouteRequest { path: ReturnPath::SameLink, requester, local, interface };
             made.route = routes.route(&asked).unwrap_or_default();
         }
-        let outcome = reflect_tlvs(chain, |tlv| {
+        let control = if conflict {
+            Control::Refused
+        } else {
+            let asker = Asker { authentic: request.key.is_some() || key.is_some(), route: made.route };
+            control::decide(chain, &found, request, around, asker, new)?
+        };
+        let len = made.take_control(control, room, len, request.base, &mut found);
+        let outcome = reflect_tlvs(&mut room[..len], |tlv| {
             let Some(kind) = tlv.kind.filter(|kind| found.counts(*kind, tlv.at)) else {
                 return TlvFlags::UNRECOGNIZED;
             };
@@ -197,15 +219,43 @@ impl Extensions {
                 TlvType::ReturnPath => {
                     reflect_return_path(tlv.value, obeyed);
                     counters.return_paths_refused += u64::from(!obeyed);
+                    made.return_path_at = obeyed.then_some(tlv.at as u16);
                     obeyed
                 }
                 TlvType::MicroSessionId => reflect_micro_session(tlv.value, micro_session),
+                TlvType::ReflectedTestPacketControl => {
+                    counters.controls_refused += u64::from(!matches!(control, Control::Granted { .. }));
+                    return control.reflect(tlv.value);
+                }
                 _ => made.reflect(kind, tlv, request, around, counters),
             };
             if honoured { TlvFlags::NONE } else { TlvFlags::UNRECOGNIZED }
         });
         counters.unrecognized += u64::from(outcome.unrecognized);
         Ok(made)
+    }
+
+    /// Gives the TLVs the length that was granted. Returns it; `found` is about them from then on.
+    fn take_control(
+        &mut self,
+        control: Control,
+        room: &mut [u8],
+        len: usize,
+        base: usize,
+        found: &mut Survey,
+    ) -> usize {
+        let (reply_len, repeat) = match control {
+            Control::None | Control::Refused => return len,
+            Control::TooMuch { reply_len } => (reply_len, None),
+            Control::Granted { reply_len, repeat } => (reply_len, repeat),
+        };
+        // What is malformed is copied as it came, so its length stays too.
+        let reshaped = if found.malformed() { None } else { control::reshape(room, len, reply_len - base) };
+        let Some(reshaped) = reshaped else { return len };
+        *found = survey(&room[..reshaped]);
+        self.chain_len = Some(reshaped as u16);
+        self.repeat = repeat;
+        reshaped
     }
 
     /// Writes the Value of the reply's TLV. False: what it asks for is not done.
@@ -334,7 +384,6 @@ impl Extensions {
         }
         let Some(route) = routes.route(&asked) else { return Ok(false) };
         self.route = route;
-        self.return_path_at = found.first(TlvType::ReturnPath).map(|at| at as u16);
         Ok(true)
     }
 
@@ -376,6 +425,20 @@ impl Extensions {
             sign_tlvs(key, sequence, chain, usize::from(at));
         }
     }
+}
+
+/// TLVs that are about this host's addresses or devices.
+const ABOUT_HOST: [TlvType; 4] = [
+    TlvType::DestinationNodeAddress,
+    TlvType::ReturnPath,
+    TlvType::MicroSessionId,
+    TlvType::ReflectedTestPacketControl,
+];
+
+/// Whether a request asks for several replies and for none: then it gets one, and U in both TLVs (RFC 10052 section 4.3).
+fn control_conflicts(chain: &[u8], found: &Survey) -> bool {
+    let path = found.first(TlvType::ReturnPath).and_then(|at| value_at(chain, at)).map(ReturnPath::parse);
+    path == Some(Ok(ReturnPath::NoReply)) && found.first(TlvType::ReflectedTestPacketControl).is_some()
 }
 
 /// The integrity check failed.
@@ -466,7 +529,7 @@ fn mark_sub_tlvs(sub_tlvs: &mut [u8]) {
 }
 
 /// Value of the well-formed TLV at offset `at`.
-fn value_at(chain: &[u8], at: usize) -> Option<&[u8]> {
+pub(super) fn value_at(chain: &[u8], at: usize) -> Option<&[u8]> {
     let length = chain.get(at + 2..at + TLV_HEADER_LEN)?;
     let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
     chain.get(at + TLV_HEADER_LEN..at + TLV_HEADER_LEN + length)

@@ -9,8 +9,8 @@ use crate::sys::interfaces::{InterfaceAddress, list_interfaces};
 pub struct HostInterfaces {
     /// In ascending order.
     addresses: Vec<IpAddr>,
-    /// (index, name) in ascending order.
-    devices: Vec<(u32, String)>,
+    /// (index, name, MTU) in ascending order.
+    devices: Vec<(u32, String, u32)>,
     /// MAC addresses that are not all zeros.
     macs: Vec<[u8; 6]>,
 }
@@ -24,10 +24,10 @@ impl HostInterfaces {
     /// Of this list.
     pub fn new(list: impl IntoIterator<Item = InterfaceAddress>) -> Self {
         let mut host = Self::default();
-        for InterfaceAddress { index, name, ip, mac } in list {
+        for InterfaceAddress { index, name, ip, mac, mtu } in list {
             host.addresses.extend(ip);
             host.macs.extend(mac.filter(|mac| *mac != [0; 6]));
-            host.devices.push((index, name));
+            host.devices.push((index, name, mtu));
         }
         host.addresses.sort_unstable();
         host.addresses.dedup();
@@ -45,8 +45,17 @@ impl HostInterfaces {
 
     /// The device of that index.
     pub fn name_of(&self, index: u32) -> Option<&str> {
-        let at = self.devices.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-        Some(&self.devices[at].1)
+        self.device(index).map(|(_, name, _)| &**name)
+    }
+
+    /// Octets of the largest packet that the device of that index sends, where that is known.
+    pub fn mtu_of(&self, index: u32) -> Option<usize> {
+        self.device(index).map(|(.., mtu)| *mtu as usize).filter(|mtu| *mtu > 0)
+    }
+
+    fn device(&self, index: u32) -> Option<&(u32, String, u32)> {
+        let at = self.devices.binary_search_by_key(&index, |(index, ..)| *index).ok()?;
+        self.devices.get(at)
     }
 
     /// The addresses.
@@ -69,7 +78,7 @@ mod tests {
         let host = HostInterfaces::read().expect("getifaddrs");
         assert!(host.holds(IpAddr::from([127, 0, 0, 1])) && host.holds(IpAddr::from([127, 9, 9, 9])));
         assert!(!host.holds(IpAddr::from([192, 0, 2, 1])));
-        assert_eq!(host.name_of(1), Some("lo"));
+        assert_eq!((host.name_of(1), host.mtu_of(1)), (Some("lo"), Some(65_536)));
         assert_eq!(host.name_of(u32::MAX), None);
     }
 }

@@ -7,6 +7,8 @@
 //! flows among them, so that a test-session stays with one.
 
 pub mod allow;
+mod bursts;
+pub mod control;
 pub mod counters;
 pub mod departure;
 pub mod dispositions;
@@ -16,6 +18,7 @@ pub mod keys;
 pub mod limits;
 pub mod routes;
 pub mod sessions;
+pub mod spec;
 pub mod steering;
 mod worker;
 
@@ -26,15 +29,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{Builder, JoinHandle};
 
 use twoway_wire::StampKey;
-use twoway_wire::tlv::SyncSource;
 
-use self::allow::AllowList;
 use self::counters::{OwnCounter, WorkerShared};
 use self::dispositions::Disposition;
-use self::extensions::{LocationPolicy, TlvPolicy};
 use self::limits::RateLimits;
-use self::routes::ReturnPathPolicy;
 use self::sessions::{SessionBudget, SessionTable};
+pub use self::spec::{ControlSpec, ReflectorSpec, TlvSpec};
 use self::steering::{Steering, Ways};
 use self::worker::{Listener, Worker};
 use crate::clock::Clock;
@@ -53,116 +53,6 @@ pub const DISTRIBUTIONS: [&str; 2] = ["transmit_prediction_error", "residence"];
 /// The names of [`Reflector::own_counters`] beside those of [`OwnCounter`].
 pub const OWN_GAUGES: [&str; 3] = ["sessions", "larger_replies", "workers_running"];
 
-/// What one Session-Reflector does. Every field is the caller's to decide: there are no defaults here.
-#[derive(Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the operator's, independent of the others")]
-pub struct ReflectorSpec {
-    /// (numeric address, port, scope id) to listen on; port 0 for any.
-    pub listen: Vec<(IpAddr, u16, u32)>,
-    /// Device or VRF to bind to.
-    pub interface: Option<String>,
-    /// Network namespace to open the sockets in: name or path.
-    pub netns: Option<String>,
-    /// Worker threads of each listening address.
-    pub workers: usize,
-    /// Count sequence numbers for each test-session, instead of copying the Session-Sender's.
-    pub stateful: bool,
-    /// Most test-sessions kept at a time, by all workers together.
-    pub max_sessions: u32,
-    /// A test-session idle for so long has ended, in ns.
-    pub session_timeout_ns: u64,
-    /// (key id, SSID or `None` for any, HMAC key) for authenticated STAMP.
-    pub keys: Vec<(String, Option<u16>, Vec<u8>)>,
-    /// Answer only authenticated packets.
-    pub require_authentication: bool,
-    /// (network address, prefix length); empty for all.
-    pub allow: Vec<(IpAddr, u8)>,
-    /// Packets/s answered in total, 0 for no limit.
-    pub rate_limit: u64,
-    /// Packets/s answered to one source (IPv4 address or IPv6 /64), 0 for no limit.
-    pub rate_limit_per_source: u64,
-    /// DSCP of replies, `None` to echo.
-    pub dscp: Option<u8>,
-    /// Answer requests shorter than the shortest reply.
-    pub larger_replies: bool,
-    /// What STAMP TLVs may ask; `None`: they are echoed as they came.
-    pub tlvs: Option<TlvSpec>,
-    /// Tell the request's DSCP and ECN in unauthenticated replies (RFC 7750).
-    pub dscp_ecn_monitoring: bool,
-    /// Stamps to use.
-    pub timestamps: TimestampMode,
-    /// Receive buffer of each socket, in octets.
-    pub receive_buffer: usize,
-}
-
-/// What STAMP TLVs may ask of a Session-Reflector.
-#[derive(Clone, Debug)]
-pub struct TlvSpec {
-    /// TLVs of unauthenticated requests need an HMAC TLV.
-    pub require_hmac: bool,
-    /// What Location is told.
-    pub location: LocationPolicy,
-    /// DSCPs that a reply may bear on request; `None` for all.
-    pub permitted_dscps: Option<Vec<u8>>,
-    /// What the clock follows; `None`: NTP or nothing, as the kernel knows.
-    pub sync_source: Option<SyncSource>,
-    /// Return paths of authenticated requests are obeyed.
-    pub return_paths_authenticated: bool,
-    /// (network address, prefix length) of sources whose return paths are obeyed in any case; empty for none.
-    pub return_paths_allow: Vec<(IpAddr, u8)>,
-    /// (device, Micro-session ID) of the member links of an aggregation.
-    pub micro_sessions: Vec<(String, u16)>,
-}
-
-impl TlvSpec {
-    /// Packets must tell which interface they came in by.
-    fn needs_interface(&self) -> bool {
-        !self.micro_sessions.is_empty() || self.return_paths_authenticated || !self.return_paths_allow.is_empty()
-    }
-
-    fn policy(&self) -> Result<TlvPolicy, PlaneError> {
-        let allow = if self.return_paths_allow.is_empty() {
-            AllowList::nobody()
-        } else {
-            allow_list("return-paths-allow", &self.return_paths_allow)?
-        };
-        let mut permitted_dscps = TlvPolicy::ANY_DSCP;
-        if let Some(dscps) = &self.permitted_dscps {
-            permitted_dscps = 0;
-            for dscp in dscps {
-                if *dscp > 63 {
-                    return Err(PlaneError::refused("permit-dscp", dscp, "a DSCP has six bits"));
-                }
-                permitted_dscps |= 1 << dscp;
-            }
-        }
-        let mut seen = HashSet::new();
-        for (device, id) in &self.micro_sessions {
-            if *id == 0 {
-                return Err(PlaneError::refused("micro-session", device, "0 is no Micro-session ID"));
-            }
-            if !seen.insert(device) {
-                return Err(PlaneError::refused("micro-session", device, "is given twice"));
-            }
-        }
-        Ok(TlvPolicy {
-            require_hmac: self.require_hmac,
-            location: self.location,
-            permitted_dscps,
-            sync_source: self.sync_source,
-            return_paths: ReturnPathPolicy { authenticated: self.return_paths_authenticated, allow },
-            micro_sessions: self.micro_sessions.clone(),
-        })
-    }
-}
-
-/// The list of that option.
-fn allow_list(option: &'static str, networks: &[(IpAddr, u8)]) -> Result<AllowList, PlaneError> {
-    AllowList::new(networks).map_err(|(network, prefix_len)| {
-        PlaneError::refused(option, network, format!("has no prefix length {prefix_len}"))
-    })
-}
-
 /// A Session-Reflector with its sockets open, and from `start` to `stop` its threads running.
 pub struct Reflector {
     opened: Vec<Worker>,
@@ -180,7 +70,7 @@ impl Reflector {
     pub fn open(spec: &ReflectorSpec) -> Result<Self, PlaneError> {
         let listen = listening_addresses(spec)?;
         let keys = keys(spec)?;
-        let allow = allow_list("allow", &spec.allow)?;
+        let allow = spec::allow_list("allow", &spec.allow)?;
         let tlvs = spec.tlvs.as_ref().map(TlvSpec::policy).transpose()?;
         for (field, refused, why) in [
             ("workers", spec.workers == 0, "at least one is needed"),
@@ -188,6 +78,12 @@ impl Reflector {
             ("max-sessions", spec.stateful && spec.max_sessions == 0, "a stateful reflector needs room for one"),
             ("max-sessions", spec.stateful && spec.max_sessions > SESSIONS_MAX, "more than 16777216"),
             ("dscp", spec.dscp.is_some_and(|dscp| dscp > 63), "a DSCP has six bits"),
+            (
+                "control-allow",
+                spec.asks_in_vain(),
+                "several replies are sent to holders of a key, and there are no keys",
+            ),
+            ("control-allow", spec.counts_nothing(), "several replies need a stateful reflector (RFC 10052 section 5)"),
             ("require-authentication", spec.require_authentication && spec.keys.is_empty(), "there are no keys"),
         ] {
             if refused {

@@ -91,6 +91,8 @@ struct Slot {
     /// The latest departure that was stamped; its time is 0 while there is none.
     departed_ns: i64,
     departed_sequence: u32,
+    /// Number of the latest request for several replies.
+    control_sequence: Option<u32>,
     generation: u32,
     chain: u32,
     older: u32,
@@ -103,6 +105,7 @@ impl Slot {
         self.next_sequence = 0;
         self.received = 0;
         self.departed_ns = 0;
+        self.control_sequence = None;
     }
 }
 
@@ -237,6 +240,18 @@ impl SessionTable {
         })
     }
 
+    /// Notes a request for several replies. False: its number is not above that of the latest one, so it is a replay or
+    /// was overtaken (RFC 10052 section 5).
+    pub fn take_control(&mut self, handle: SessionHandle, sequence: u32) -> bool {
+        self.live(handle).is_some_and(|slot| {
+            let new = slot.control_sequence.is_none_or(|latest| sequence.wrapping_sub(latest) as i32 > 0);
+            if new {
+                slot.control_sequence = Some(sequence);
+            }
+            new
+        })
+    }
+
     /// The kernel has stamped the departure of a reply.
     pub fn note_departure(&mut self, handle: SessionHandle, departure: Departure) {
         if let Some(slot) = self.live(handle) {
@@ -286,6 +301,7 @@ impl SessionTable {
                 received: 0,
                 departed_ns: 0,
                 departed_sequence: 0,
+                control_sequence: None,
                 generation: 0,
                 chain,
                 older: NONE,

@@ -12,6 +12,7 @@
 //! They say nothing about the packet at hand: the error queue is read, and the call made again, once.
 
 mod load;
+mod repeating;
 mod upkeep;
 
 use std::io;
@@ -25,6 +26,7 @@ use twoway_wire::ErrorEstimate;
 use twoway_wire::timestamp::WallNanos;
 
 use self::load::Load;
+use self::repeating::Repeating;
 use super::counters::{OwnCounter, WorkerShared};
 use super::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget, StampLedger, StampedDeparture};
 use super::dispositions::Disposition;
@@ -143,6 +145,8 @@ pub(super) struct Worker {
     engine: SessionReflector,
     /// Finds and keeps the routes of replies that take a path of their own.
     routes: Steering,
+    /// None: each request gets one reply at most.
+    repeating: Option<Repeating>,
     shared: Arc<WorkerShared>,
     batch: ReceiveBatch,
     error_queue: ErrorQueue,
@@ -174,11 +178,13 @@ impl Worker {
         shared: Arc<WorkerShared>,
     ) -> io::Result<Self> {
         listener.socket.wait_at_most(WAIT)?;
+        let repeating = if engine.repeats() { Some(Repeating::new(&listener.socket)?) } else { None };
         let clock = SystemClock;
         let mut worker = Self {
             listener,
             engine,
             routes,
+            repeating,
             shared,
             batch: ReceiveBatch::new(BATCH, SLOT_LEN),
             error_queue: ErrorQueue::new(ERROR_QUEUE_SLOTS),
@@ -207,13 +213,18 @@ impl Worker {
         let _running = RunningGuard(Arc::clone(&self.shared));
         self.next_tick_ns = self.clock.monotonic() + TICK_NS;
         while self.shared.stop_by_ns.load(Relaxed) == 0 {
-            self.answer_batch(true);
+            if self.repeating.as_ref().is_some_and(Repeating::is_pending) {
+                self.answer_between();
+            } else {
+                self.answer_batch(true);
+            }
             let now_ns = self.clock.monotonic();
             if now_ns >= self.next_tick_ns {
                 self.tick(now_ns);
             }
         }
         while self.clock.monotonic() < self.shared.stop_by_ns.load(Relaxed) && self.answer_batch(false) {}
+        self.drop_bursts();
         self.read_error_queue();
         self.publish();
     }
@@ -361,6 +372,9 @@ impl Worker {
             let done = from + sent;
             for answer in &self.answers[from..done] {
                 self.shared.dispositions.count(self.engine.sent(&answer.pending));
+            }
+            if self.repeating.is_some() {
+                (from..done).for_each(|at| self.begin_burst(at));
             }
             for answer in self.answers[done..to].iter().rev() {
                 self.engine.take_back(&answer.pending);

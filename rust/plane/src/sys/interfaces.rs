@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 
 use super::check;
 
@@ -17,6 +18,8 @@ pub struct InterfaceAddress {
     pub ip: Option<IpAddr>,
     /// MAC address of six octets, if that is what it is.
     pub mac: Option<[u8; 6]>,
+    /// Octets of the largest packet that the device sends, with its IP header; 0 if unknown.
+    pub mtu: u32,
 }
 
 /// Frees the list that getifaddrs made.
@@ -70,8 +73,27 @@ pub fn list_interfaces() -> io::Result<Vec<InterfaceAddress>> {
             _ => {}
         }
         if index != 0 {
-            found.push(InterfaceAddress { index, name: name.to_string_lossy().into_owned(), ip, mac });
+            found.push(InterfaceAddress { index, name: name.to_string_lossy().into_owned(), ip, mac, mtu: mtu(name) });
         }
     }
     Ok(found)
+}
+
+/// MTU of a device; 0 where the kernel does not say.
+fn mtu(name: &CStr) -> u32 {
+    // Any socket will do to ask by.
+    let Ok(socket) = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)) else { return 0 };
+    // SAFETY: ifreq is integers, characters and a union of such, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let octets = name.to_bytes();
+    if octets.len() >= request.ifr_name.len() {
+        return 0;
+    }
+    for (to, octet) in request.ifr_name.iter_mut().zip(octets) {
+        *to = *octet as libc::c_char;
+    }
+    // SAFETY: SIOCGIFMTU reads the name, which ends in a zero, and writes the integer of the union.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    // SAFETY: the kernel has written that integer.
+    if asked < 0 { 0 } else { unsafe { request.ifr_ifru.ifru_mtu }.max(0) as u32 }
 }

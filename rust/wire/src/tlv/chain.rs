@@ -229,6 +229,33 @@ pub fn mark_integrity(buf: &mut [u8]) -> TlvOutcome {
     outcome
 }
 
+/// Takes all Extra Padding out of a well-formed chain. Returns how many octets are left of it.
+pub fn strip_extra_padding(chain: &mut [u8]) -> usize {
+    let (mut from, mut to) = (0, 0);
+    while let Some(value_len) = chain.get(from..).filter(|rest| !rest.is_empty()).and_then(framed_len) {
+        let len = TLV_HEADER_LEN + value_len;
+        if chain[from + TYPE] != TlvType::ExtraPadding.code() {
+            chain.copy_within(from..from + len, to);
+            to += len;
+        }
+        from += len;
+    }
+    to
+}
+
+/// Puts an Extra Padding of zeros, `padding_len` octets with its header, at offset `at` of the chain of `len` octets at the
+/// beginning of `room`. Returns the length of the chain then, or `None` if there is no room, or no such TLV.
+pub fn insert_extra_padding(room: &mut [u8], len: usize, at: usize, padding_len: usize) -> Option<usize> {
+    let value_len = u16::try_from(padding_len.checked_sub(TLV_HEADER_LEN)?).ok()?;
+    let longer = len.checked_add(padding_len).filter(|longer| *longer <= room.len() && at <= len)?;
+    room.copy_within(at..len, at + padding_len);
+    let padding = &mut room[at..at + padding_len];
+    padding.fill(0);
+    padding[TYPE] = TlvType::ExtraPadding.code();
+    padding[LENGTH..TLV_HEADER_LEN].copy_from_slice(&value_len.to_be_bytes());
+    Some(longer)
+}
+
 /// Writes TLVs as a Session-Sender sends them, U set, one after the other into a buffer.
 #[derive(Debug)]
 pub struct TlvWriter<'a> {

@@ -30,8 +30,8 @@ pub mod timestamp_information;
 
 pub use access_report::AccessReport;
 pub use chain::{
-    HmacPlace, MalformedTlv, Survey, Tlv, TlvChain, TlvMut, TlvOutcome, TlvWriter, mark_integrity, reflect_tlvs,
-    survey, write_extra_padding,
+    HmacPlace, MalformedTlv, Survey, Tlv, TlvChain, TlvMut, TlvOutcome, TlvWriter, insert_extra_padding,
+    mark_integrity, reflect_tlvs, strip_extra_padding, survey, write_extra_padding,
 };
 pub use class_of_service::ClassOfService;
 pub use direct_measurement::DirectMeasurement;

@@ -13,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from twoway.config.junos.reading import Statement, read_statements
+from twoway.config.junos.commands import FOLLOWED, NOT_FOLLOWED, WITHOUT_MEANING
+from twoway.config.junos.reading import read_statements
 from twoway.config.junos.tables import (
     CONNECTION,
+    ELSEWHERE,
     EVO_LIMITS,
     LIGHT,
     MANAGED,
@@ -33,13 +35,19 @@ from twoway.config.model.values import NAME
 from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from twoway.config.document import Data, Path
+    from twoway.config.junos.statement import Statement
     from twoway.config.model.statements import Statements
     from twoway.config.model.values import Kind
 
 _Words = tuple[str, ...]
+_NAMES = {
+    *("twamp", "twamp-client", "twamp-server", "rpm", "rpm-probe"),
+    *("rpm-tracking", "sla-tracking", "ip-monitoring"),
+}
+"""Words by which other parts of a configuration speak of measuring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Unused:
     reason: str
     ours: bool
     """Whether it is about TWAMP or RPM: all else of a router's configuration is listed in one line."""
+    in_force: bool = True
+    """False for what the router does not do either: inactive, deleted, set again, or a command and no statement."""
 
 
 @dataclass(slots=True)
@@ -65,11 +75,16 @@ class Imported:
 class _NotUsedError(Exception):
     """A statement has no equivalent; the message says why."""
 
+    def __init__(self, why: str, *, in_force: bool = True) -> None:
+        super().__init__(why)
+        self.in_force = in_force
+
 
 def convert(text: str, source: str) -> Imported:
     """Turn a Junos configuration into ours. Raises `ConfigurationError` for what is no configuration."""
-    conversion = _Conversion()
-    for statement in read_statements(text, source):
+    statements = read_statements(text, source)
+    conversion = _Conversion(_plain_groups(statements))
+    for statement in statements:
         conversion.take(statement)
     conversion.mend()
     conversion.imported.unused.sort(key=lambda one: one.statement.line)
@@ -77,8 +92,9 @@ def convert(text: str, source: str) -> Imported:
 
 
 class _Conversion:
-    def __init__(self) -> None:
+    def __init__(self, plain_groups: Container[str]) -> None:
         self.imported = Imported()
+        self._plain_groups = plain_groups
         self._from: dict[Path, list[Statement]] = {}
         """Our statement -> those that it came from."""
         self._incomplete: set[Path] = set()
@@ -88,16 +104,28 @@ class _Conversion:
         """Use a statement, or list it."""
         words, ours = _relative(statement.words)
         try:
-            _followed(statement, words, ours=ours)
+            if statement.command in FOLLOWED and statement.command != "set":
+                self.imported.used.append(statement)
+                return
+            elsewhere, ours = not ours, ours or self._concerns(statement.words)
+            _check_followed(statement, words, ours=ours, elsewhere=elsewhere)
             # All of it is looked at before anything is taken: a statement is used whole or not at all.
             for path, value in [(path, _accepted(path, value)) for path, value in self._meaning(words)]:
                 self._put(path, value, statement)
         except _NotUsedError as why:
-            self.imported.unused.append(Unused(statement, str(why), ours))
-            if words[5:6] == ("source-routing",) and not statement.inactive:
+            self.imported.unused.append(Unused(statement, str(why), ours, why.in_force))
+            if words[5:6] == ("source-routing",) and why.in_force:
                 self._incomplete.add(words[:7])
         else:
             self.imported.used.append(statement)
+
+    def _concerns(self, words: _Words) -> bool:
+        """Whether a statement of another part of the configuration concerns us: it is listed by itself then."""
+        if words[:1] == ("groups",):
+            return bool(_NAMES & set(words[2:]))
+        if words[:1] in (("apply-groups",), ("apply-groups-except",)):
+            return words[-1] not in self._plain_groups
+        return words[:1] == ("test-session",) or bool(_NAMES & set(words))
 
     # What a statement means.
 
@@ -144,16 +172,16 @@ class _Conversion:
             before.extend(item for item in value if item not in before)
         else:
             for earlier in self._from.pop(path, []):
-                self._drop(earlier, f"set again in line {statement.line}")
+                self._drop(earlier, f"set again in line {statement.line}", again=True)
             place[name] = value
         if not isinstance(value, dict):
             self._from.setdefault(path, []).append(statement)
 
-    def _drop(self, statement: Statement, reason: str) -> None:
-        """List what was used."""
+    def _drop(self, statement: Statement, reason: str, *, again: bool = False) -> None:
+        """List what was used; `again` if only because it is set again."""
         if statement in self.imported.used:
             self.imported.used.remove(statement)
-            self.imported.unused.append(Unused(statement, reason, ours=True))
+            self.imported.unused.append(Unused(statement, reason, ours=True, in_force=not again))
 
     def _withdraw(self, path: Path, reason: str) -> None:
         """Take one of our statements out again."""
@@ -220,18 +248,33 @@ def _shorten(holder: dict[str, Data], name: str, inner: str) -> None:
         holder[name] = value[inner]
 
 
-def _followed(statement: Statement, words: _Words, *, ours: bool) -> None:
-    """Raises `_NotUsedError` for what is not about us, or not in force."""
-    if statement.command in ("deactivate", "activate"):
-        raise _NotUsedError("it is followed: what it names is left out, or not")
-    if statement.command != "set":
-        raise _NotUsedError(f"a `{statement.command}` line is not followed")
-    if "groups" in statement.words[:1] or "apply-groups" in statement.words or "apply-groups-except" in statement.words:
-        raise _NotUsedError("groups are not applied: have the router do it, `| display inheritance`")
+def _plain_groups(statements: Iterable[Statement]) -> set[str]:
+    """Groups that hold nothing about us: whether they are applied is not our concern."""
+    groups: dict[str, bool] = {}
+    for one in statements:
+        if one.words[:1] == ("groups",) and len(one.words) > 1:
+            groups[one.words[1]] = groups.get(one.words[1], False) or bool(_NAMES & set(one.words[2:]))
+    return {name for name, concerns in groups.items() if not concerns}
+
+
+def _check_followed(statement: Statement, words: _Words, *, ours: bool, elsewhere: bool) -> None:
+    """Raises `_NotUsedError` for what is not about us, not in force, or about us in another part than `twamp`."""
     if not ours:
         raise _NotUsedError("not about TWAMP")
+    if statement.command in WITHOUT_MEANING:
+        raise _NotUsedError(WITHOUT_MEANING[statement.command], in_force=False)
+    if statement.command in NOT_FOLLOWED:
+        raise _NotUsedError("it is not followed: save the configuration itself, `| display set`")
+    if statement.deleted is not None:
+        raise _NotUsedError(f"deleted in line {statement.deleted}", in_force=False)
     if statement.inactive:
-        raise _NotUsedError("inactive")
+        raise _NotUsedError("inactive", in_force=False)
+    if "groups" in statement.words[:1] or "apply-groups" in statement.words or "apply-groups-except" in statement.words:
+        raise _NotUsedError("groups are not applied: have the router do it, `| display inheritance`")
+    if words[:1] == ("test-session",):
+        raise _NotUsedError("it is not said in which control-connection: save all of `twamp`")
+    if elsewhere:
+        raise _NotUsedError(ELSEWHERE.get(words[0], "it is no part of `twamp`"))
     if not words:
         raise _NotUsedError("says nothing")
 
@@ -242,12 +285,15 @@ def _relative(words: _Words) -> tuple[_Words, bool]:
     for root in (("monitoring", "twamp"), ("rpm", "twamp"), ("twamp",)):
         if rest[: len(root)] == root:
             return rest[len(root) :], True
-    if rest[:1] == ("rpm",) or rest[:2] == ("monitoring", "rpm"):
-        return rest[1:], True
+    for root in (("monitoring", "rpm"), ("rpm",)):
+        if rest[: len(root)] == root:
+            return rest[len(root) :], True
     if words is rest and words[:2] in (("client", "control-connection"), ("server", "managed"), ("server", "light")):
         return words, True
     if words[:1] == ("control-connection",):
         return ("client", *words), True
+    if words[:1] in (("managed",), ("light",)):
+        return ("server", *words), True
     return words, False
 
 
@@ -314,15 +360,7 @@ def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> 
         case ("stateful-sequence", "cache-size", size) if path[-1] == "light":
             yield (*path, "stateful-sequence", "cache-size"), _number(size)
         case ("authentication-mode", mode, *rest) if not evo:
-            if mode not in ("none", "authenticated", "encrypted", "control-only-encrypted") or rest not in (
-                [],
-                ["control-only"],
-            ):
-                raise _NotUsedError("no such mode")
-            yield (
-                (*path, "mode"),
-                [{"none": "unauthenticated", "control-only-encrypted": "mixed"}.get(mode, "mixed" if rest else mode)],
-            )
+            yield (*path, "mode"), [_mode(mode, rest)]
         case (limit, number) if evo and limit in EVO_LIMITS and path[-1] == "managed":
             name, unit = EVO_LIMITS[limit]
             if number == "0" and not unit:
@@ -334,9 +372,16 @@ def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> 
 
 def _mode(mode: str, rest: list[str]) -> str:
     """A security mode; encrypted control with plain test packets is RFC 5618's mixed one."""
-    if rest not in ([], ["control-only"]) or (rest and mode != "encrypted"):
-        raise _NotUsedError("no such mode")
-    return "mixed" if rest else mode
+    match mode, rest:
+        case "none", []:
+            return "unauthenticated"
+        case (("authenticated" | "encrypted"), []):
+            return mode
+        case ("encrypted", ["control-only"]) | ("control-only-encrypted", []):
+            return "mixed"
+        case "authenticated", ["control-only"]:
+            raise _NotUsedError("no RFC has such a mode: encrypted control-only is the mixed one of RFC 5618")
+    raise _NotUsedError("no such mode")
 
 
 def _by_rule(path: Path, words: _Words, rules: dict[str, Rule]) -> tuple[Path, Data]:

@@ -1,17 +1,20 @@
 """A Junos configuration, as `set` lines or in curly braces, into statements. Pure.
 
 Both forms come to the same: a statement is its words from the top, `services rpm twamp client …`, with the line it ends
-in. Lists in brackets are one statement for each of their elements; what is `inactive:` or deactivated is marked so.
-Groups are not applied: whoever wants that lets the router do it (`| display inheritance`).
+in. Lists in brackets are one statement for each of their elements; what is `inactive:`, deactivated or deleted is
+marked so, and lines are where `edit` went (`commands`). Groups are not applied: whoever wants that lets the router do
+it (`| display inheritance`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twoway.config.document import MAX_OCTETS, ConfigurationError, Problem
+from twoway.config.junos.commands import COMMANDS, followed
+from twoway.config.junos.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,49 +30,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _TAGS = ("inactive:", "active:", "protect:", "replace:", "delete:")
-_COMMANDS = (
-    "set",
-    "deactivate",
-    "activate",
-    "delete",
-    "protect",
-    "unprotect",
-    "edit",
-    "top",
-    "up",
-    "annotate",
-    "insert",
-)
 MAX_DEPTH = 64
 """Deepest nesting of braces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One statement, whole."""
-
-    words: tuple[str, ...]
-    line: int
-    inactive: bool = False
-    command: str = "set"
-    """`set`, or another command that stood before it."""
-
-    def __str__(self) -> str:
-        """As a `set` line; what may be secret is not in it."""
-        hidden = False
-        shown = []
-        for word in self.words:
-            shown.append("…" if hidden or word.startswith(("$9$", "$8$", "$6$", "$5$", "$1$")) else _quoted(word))
-            hidden = word in _SECRET
-        return " ".join([self.command, *shown])
-
-
-_SECRET = ("secret", "authentication-key", "key", "password", "encrypted-password", "community", "simple-password")
-
-
-def _quoted(word: str) -> str:
-    plain = word and not any(c.isspace() or c in '{}[];"#' or not c.isprintable() for c in word)
-    return word if plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def read_statements(text: str, source: str) -> tuple[Statement, ...]:
@@ -78,8 +40,10 @@ def read_statements(text: str, source: str) -> tuple[Statement, ...]:
         raise _refused(source, 1, f"larger than {MAX_OCTETS >> 20} MiB")
     tokens = list(_tokens(text, source))
     first = next((token.text for token in tokens if token.kind == "word"), "")
-    if first in _COMMANDS:
-        return _without_deactivated(_lines(tokens, source))
+    if first in COMMANDS:
+        return followed(_lines(tokens, source))
+    if first.startswith("<"):
+        raise _refused(source, 1, "this is XML: save the configuration without `| display xml`")
     return tuple(_BraceReader(source).statements(tokens))
 
 
@@ -99,6 +63,8 @@ def _tokens(text: str, source: str) -> Iterator[_Token]:
     line = 1
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or ""
+        if kind == "word" and match[0].startswith("/*"):
+            raise _refused(source, line, "a comment without its end")
         if kind == "wrong":
             what = "a quotation mark without its second" if match[0] == '"' else f"{match[0]!r} here means nothing"
             raise _refused(source, line, what)
@@ -124,7 +90,7 @@ def _lines(tokens: Iterable[_Token], source: str) -> Iterator[Statement]:
 
 def _line(tokens: list[_Token], source: str) -> Iterator[Statement]:
     command, line = tokens[0].text, tokens[0].line
-    if command not in _COMMANDS:
+    if command not in COMMANDS:
         raise _refused(source, line, f"{command!r} begins no line among `set` lines")
     words: list[str] = []
     listed: list[str] | None = None
@@ -142,25 +108,6 @@ def _line(tokens: list[_Token], source: str) -> Iterator[Statement]:
             raise _refused(source, line, "a [ without its ]")
     for last in [()] if not listed else [(element,) for element in listed]:
         yield Statement((*words, *last), line, command=command)
-
-
-def _without_deactivated(statements: Iterable[Statement]) -> tuple[Statement, ...]:
-    """The statements, those under a deactivated one marked."""
-    found = list(statements)
-    off: set[tuple[str, ...]] = set()
-    for statement in found:
-        if statement.command == "deactivate":
-            off.add(statement.words)
-        elif statement.command == "activate":
-            off.discard(statement.words)
-    if not off:
-        return tuple(found)
-    return tuple(
-        replace(one, inactive=any(one.words[:length] in off for length in range(len(one.words) + 1)))
-        if one.command == "set"
-        else one
-        for one in found
-    )
 
 
 # Braces.

@@ -66,6 +66,7 @@ MOST = {"maximum-connections-per-client": "10000", "maximum-sessions-per-client"
 
 _SECRETS = "a secret: write it into a file of mode 0600 and name that as key-file"
 _SERVICES = "Linux has no services interfaces"
+_RPM = "an RPM probe (ping, HTTP, plain UDP or TCP): only TWAMP, TWAMP Light and STAMP are measured"
 NO_EQUIVALENT = {
     "authentication-mode": "without authentication, ours says nothing",
     "authentication-key-chain": _SECRETS,
@@ -75,10 +76,21 @@ NO_EQUIVALENT = {
     "routing-instance-list": "one Server listens in one VRF: routing-instance",
     "inactivity-timeout": "server-inactivity-timeout took its place",
     "post-cli-implicit-firewall": "twoway changes no firewall",
-    "probe": "an RPM probe (ping, HTTP, plain UDP or TCP): only TWAMP, TWAMP Light and STAMP are measured",
+    "owner": _RPM,
+    "probe": _RPM,
     "probe-server": "an RPM probe server answers nothing but RPM's own probes",
     "bgp": "RPM towards BGP neighbours: give each a test-session",
     "probe-limit": "there is no limit to set",
     "traceoptions": "events are in `twoway show events`, in syslog and in the journal",
 }
 """Statement -> why it is not used."""
+_TRACKED = "tracked routes are not taken over: write them under `routes`"
+ELSEWHERE = {
+    "interfaces": _SERVICES,
+    "security": "twoway changes no firewall",
+    "firewall": "twoway changes no firewall",
+    "services": _TRACKED,
+    "routing-options": _TRACKED,
+    "routing-instances": _TRACKED,
+}
+"""Beginning of a statement that speaks of us in another part of the configuration -> why it is not used."""

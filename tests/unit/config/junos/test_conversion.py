@@ -186,7 +186,6 @@ def test_what_is_set_again_out_of_range_or_deactivated_is_listed() -> None:
         11: "set again in line 12",
         15: "999 is not from 1 to 255",
         16: "inactive",
-        17: "it is followed: what it names is left out, or not",
     }
 
 
@@ -287,6 +286,11 @@ def test_what_a_router_shows_of_a_part_is_known_too() -> None:
         ("set a\nb c\n", "r:2: 'b' begins no line among `set` lines"),
         ("set a {\n", "r:1: '{' does not belong into a `set` line"),
         ("a {" * 70, "r:1: braces within more than 64 others"),
+        ("a;\nb; /* c\nd;\n", "r:2: a comment without its end"),
+        (
+            "<configuration>\n<a/>\n</configuration>\n",
+            "r:1: this is XML: save the configuration without `| display xml`",
+        ),
     ],
 )
 def test_what_is_no_configuration_is_refused_at_its_line(text: str, message: str) -> None:

@@ -80,13 +80,14 @@ impl Worker {
     }
 }
 
-fn tlv_counters(counters: &TlvCounters) -> [(OwnCounter, u64); 7] {
+fn tlv_counters(counters: &TlvCounters) -> [(OwnCounter, u64); 8] {
     [
         (OwnCounter::TlvUnrecognized, counters.unrecognized),
         (OwnCounter::TlvMalformed, counters.malformed),
         (OwnCounter::TlvIntegrityFailed, counters.integrity_failed),
         (OwnCounter::ReturnPathsRefused, counters.return_paths_refused),
         (OwnCounter::DscpsRefused, counters.dscps_refused),
+        (OwnCounter::ControlsRefused, counters.controls_refused),
         (OwnCounter::AccessAvailable, counters.access_available),
         (OwnCounter::AccessUnavailable, counters.access_unavailable),
     ]
