@@ -5,12 +5,14 @@ done in Python is done when it is opened, when its tests end, and when nothing c
 threads of their own (`names`). What cannot be opened is tried again after a pause; a target that is silent is looked up
 again, and its session opened anew only if that changes where packets go, or if the kernel does not let them out.
 
-Many sessions do not send at the same moment: each start is put off by its part of the interval (`Starts`).
+Many sessions do not send at the same moment: each start is put off by its part of the interval (`Starts`). The paths of
+one test-session see the same moments instead: they take turns within each interval (`Turns`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -45,6 +47,10 @@ _RETRY_S = 5.0
 _LONGEST_RETRY_S = 60.0
 _LOOK_AGAIN_NS = 30 * NANOS
 """Between two looks at the way to a silent target."""
+_OPENING_NS = NANOS // 20
+"""For all paths of a test-session to be opened before the first one begins."""
+_LONGEST_TURN_NS = 60 * NANOS
+"""A path waits no longer than this for the next test of the others."""
 _AT_ONCE = 200
 """Sessions that are opened before others get a turn on the event loop: some 10 ms."""
 
@@ -60,6 +66,29 @@ class Starts:
         delay = int(self._part * min(interval_ns, NANOS))
         self._part = (self._part + 0.618_033_988_749_895) % 1.0
         return delay
+
+
+class Turns:
+    """When the paths of one test-session send: one after the other within each interval, test by test.
+
+    A path that begins later than the others, as its interface was not there, joins them at their next test, or at the
+    next interval where a test takes long.
+    """
+
+    def __init__(self, begins_ns: int) -> None:
+        self._begins_ns = begins_ns
+        self.seed = int.from_bytes(os.urandom(8), "big")
+        """For random departures at the same moments."""
+
+    def start_ns(self, plan: SessionPlan, interval_ns: int, now_ns: int) -> int:
+        """When the path of this plan is to begin."""
+        if plan.lane is None:
+            raise ValueError("a session with one path takes no turns")
+        step_ns = (plan.probe_count - 1) * interval_ns + plan.test_interval_ns if plan.probe_count else interval_ns
+        if step_ns > _LONGEST_TURN_NS:
+            step_ns = interval_ns
+        first_ns = self._begins_ns + interval_ns * plan.lane.place // plan.lane.of
+        return first_ns + max(0, -(-(now_ns - first_ns) // step_ns)) * step_ns
 
 
 @dataclass(slots=True)
@@ -236,6 +265,8 @@ class LightConnection:
         self._retry: dict[str, asyncio.TimerHandle] = {}
         self._pause_s: dict[str, float] = {}
         self._look_after_ns: dict[str, int] = {}
+        self._turns: dict[str, Turns] = {}
+        """Of test-sessions with several paths."""
         self._later: asyncio.Handle | None = None
 
     @property
@@ -379,14 +410,32 @@ class LightConnection:
             sample_capacity=samples_kept(plan.light.interval_ns),
         )
         shared = self._shared
+        turns = None if plan.lane is None else self._turns_of(plan.lane.session, measurement.interval_ns)
+        if turns is not None:
+            measurement = replace(measurement, seed=turns.seed)
         shared.end(session)
         sender = shared.plane.open(session_spec(measurement, address), group=group_of(plan), into=session.collections)
         session.recovered()
         shared.begin(self, session, sender, (address.host, address.port))
         self._pause_s.pop(plan.name, None)
         self._look_after_ns[plan.name] = shared.clocks.monotonic_ns() + _LOOK_AGAIN_NS
-        delay_ns = shared.starts.delay_ns(measurement.interval_ns)
-        sender.start_at_monotonic(shared.clocks.monotonic_ns() + delay_ns)
+        now_ns = shared.clocks.monotonic_ns()
+        if turns is None:
+            sender.start_at_monotonic(now_ns + shared.starts.delay_ns(measurement.interval_ns))
+        else:
+            sender.start_at_monotonic(turns.start_ns(plan, measurement.interval_ns, now_ns))
+
+    def _turns_of(self, session: str, interval_ns: int) -> Turns:
+        """Of a test-session's paths; made anew when none of them is measured."""
+        if not any(
+            other.sender is not None and other.plan.lane is not None and other.plan.lane.session == session
+            for other in self.sessions.values()
+        ):
+            self._turns.pop(session, None)
+        if session not in self._turns:
+            now_ns = self._shared.clocks.monotonic_ns() + _OPENING_NS
+            self._turns[session] = Turns(now_ns + self._shared.starts.delay_ns(interval_ns))
+        return self._turns[session]
 
     def _failed(self, session: WatchedSession, reason: str | TwowayError) -> None:
         """Try again later, each time after a longer pause."""
