@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twoway.drivers.managed_measurement import ManagedMeasurement, ManagedResult, MeasuredSession, measure_managed
     from twoway.drivers.managed_plane import ReceiverPlane, SenderPlane
     from twoway.drivers.managed_session import TestSession
-    from twoway.drivers.path_set import measure_paths
+    from twoway.drivers.path_set import measure_lag, measure_paths
     from twoway.drivers.plane import Reflector, capabilities, measure
     from twoway.drivers.server import Server
     from twoway.errors import (
@@ -76,6 +76,7 @@ __all__ = [
     "capabilities",
     "measure",
     "measure_async",
+    "measure_lag",
     "measure_managed",
     "measure_paths",
     "stream",
@@ -99,6 +100,7 @@ _HOMES = {
     "Interval": "twoway.drivers.asynchronous",
     "PathSetResult": "twoway.analysis.comparison",
     "ReturnPath": "twoway.path",
+    "measure_lag": "twoway.drivers.path_set",
     "measure_paths": "twoway.drivers.path_set",
     "Measurement": "twoway.config.measurement",
     "MeasurementStream": "twoway.drivers.asynchronous",

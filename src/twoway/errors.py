@@ -257,8 +257,8 @@ REMEDIES: dict[tuple[str | None, int], str] = {
         errnos.EPERM,
     ): "binding to an interface or VRF needs CAP_NET_RAW: run as root or with this capability",
     ("open packet socket", errnos.EPERM): (
-        "paths of mpls and link make whole frames, which needs CAP_NET_RAW: run as root or with this capability "
-        "(AmbientCapabilities= in a systemd unit)"
+        "whole frames, for paths of mpls and link and the members of a LAG, need CAP_NET_RAW: run as root or with this "
+        "capability (AmbientCapabilities= in a systemd unit)"
     ),
     (
         "find next hop",

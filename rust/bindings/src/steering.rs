@@ -29,8 +29,8 @@ impl PathComparison {
     #[new]
     #[pyo3(signature = (*, paths))]
     fn new(paths: usize) -> PyResult<Self> {
-        if paths < 2 {
-            return Err(errors::field("paths", "one path has nothing to be compared with"));
+        if paths == 0 {
+            return Err(errors::field("paths", "there is no path"));
         }
         Ok(Self(Mutex::new(Comparison::new(paths))))
     }

@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod ledger;
 pub mod made;
 pub mod managed;
+pub(crate) mod members;
 pub mod next_hop;
 pub mod packed;
 pub mod path;

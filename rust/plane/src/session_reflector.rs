@@ -87,6 +87,8 @@ pub struct RequestMeta {
     pub destination: SocketAddr,
     /// Interface it came in by, 0 if unknown.
     pub interface: u32,
+    /// The same, but where that is a LAG and the member of it is known, the member.
+    pub link: u32,
     /// TTL or hop limit as received.
     pub ttl: Option<u8>,
     /// TOS or traffic class octet as received.

@@ -490,7 +490,7 @@ impl SessionSender {
             let refused = read.tlvs.return_path_refused;
             return self.ledger.add(if refused { Counter::ReturnPathRefused } else { Counter::RejectedMismatch }, 1);
         }
-        if !self.spec.tlvs.came_by_its_link(read.micro_session) {
+        if meta.strayed || !self.spec.tlvs.came_by_its_link(read.micro_session) {
             return self.ledger.add(Counter::RejectedMicroSession, 1);
         }
         let reply = Reply {

@@ -95,6 +95,7 @@ fn meta(octets: &[u8]) -> RequestMeta {
         source: address("198.51.100.9:40000"),
         destination: address("192.0.2.1:862"),
         interface: 2,
+        link: 2,
         ttl: Some(250),
         dscp_ecn: Some(0xbb),
         received: NOW,
@@ -505,7 +506,7 @@ prop_compose! {
         received in any::<i64>(),
         truncated in any::<bool>(),
     ) -> RequestMeta {
-        RequestMeta { source, destination, interface, ttl, dscp_ecn, received: WallNanos(received), len: 0, truncated }
+        RequestMeta { source, destination, interface, link: interface, ttl, dscp_ecn, received: WallNanos(received), len: 0, truncated }
     }
 }
 

@@ -459,14 +459,14 @@ fn a_micro_session_is_told_its_member_link() {
 fn a_micro_session_of_another_link_is_discarded() {
     let asked = made(TlvType::MicroSessionId, 4, |value| MicroSessionId { sender: 5, reflector: 12 }.write(value));
     let mut engine = engine_with(member_links(), &[], true);
-    for interface in [2, 99, 0] {
-        let meta = RequestMeta { interface, ..meta() };
+    for link in [2, 99, 0] {
+        let meta = RequestMeta { link, ..meta() };
         let refused = ask_as(&mut engine, &request(&asked), &meta).map(|_| ());
         assert_eq!(refused, Err(Disposition::MicroSessionMismatch));
     }
     // By no member link, and it does not claim one; and where there are none at all.
     let unclaimed = made(TlvType::MicroSessionId, 4, |value| MicroSessionId { sender: 5, reflector: 0 }.write(value));
-    let elsewhere = RequestMeta { interface: 99, ..meta() };
+    let elsewhere = RequestMeta { link: 99, ..meta() };
     assert_eq!(ask_as(&mut engine, &request(&unclaimed), &elsewhere).expect("a reply").flags(), [U]);
     assert_eq!(ask(&mut self::engine(), &asked).flags(), [U]);
 }
@@ -482,7 +482,7 @@ proptest! {
         kinds in proptest::collection::vec((1_u8..14, 0_usize..40, any::<u8>()), 0..12),
         structured in any::<bool>(),
         stateful in any::<bool>(),
-        interface in 0_u32..5,
+        link in 0_u32..5,
     ) {
         if structured {
             octets = chain(|writer| {
@@ -492,7 +492,7 @@ proptest! {
             });
         }
         let mut engine = engine_with(member_links(), &[KEY], stateful);
-        match ask_as(&mut engine, &request(&octets), &RequestMeta { interface, ..meta() }) {
+        match ask_as(&mut engine, &request(&octets), &RequestMeta { link, ..meta() }) {
             Ok(answer) => {
                 let shape = |octets: &[u8]| -> Vec<_> {
                     TlvChain::new(octets).flatten().map(|tlv| (tlv.kind, tlv.value.len())).collect()

@@ -70,6 +70,8 @@ def _check(options: PingArguments) -> None:
         raise ConfigError("--return-path", f"it is STAMP's: {options.protocol.upper()} packets cannot ask for one")
     if options.path and one_way:
         raise ConfigError("--path", "OWAMP packets go as they are routed")
+    if options.lag is not None:
+        raise ConfigError("--lag", "only STAMP packets carry the numbers of its members")
     if len(options.path) > 1:
         raise ConfigError("--path", "several paths at once are for STAMP and light")
     sessions = options.sessions * (2 if one_way and options.direction == "both" else 1)

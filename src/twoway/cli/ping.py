@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
             from twoway.cli.managed import ping_managed
 
             return ping_managed(options)
-        if len(options.path) > 1:
+        if len(options.path) > 1 or options.lag is not None:
             from twoway.cli.ping_paths import ping_paths
 
             return ping_paths(options)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from twoway.cli.arguments import Parser, value_of
 from twoway.cli.ping_tlvs import TlvArguments, add_tlv_options, tlvs_from
 from twoway.config import defaults, units
 from twoway.config.dscp import parse_dscp
 from twoway.config.managed import MODES
 from twoway.config.measurement import Measurement
-from twoway.config.path import NamedPath, named_paths
+from twoway.config.path import NamedPath, along, lag_paths, named_paths
 from twoway.errors import ConfigError
 
 _DESCRIPTION = """\
@@ -59,6 +57,7 @@ class PingArguments(TlvArguments):
     netns: str | None
     path: list[str]
     return_path: list[str]
+    lag: str | None
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
@@ -194,6 +193,11 @@ def ping_parser() -> Parser:
         metavar="PATH",
         help="way back that the reflector is asked for (RFC 9503): srv6:SID,SID,… or mpls:LABEL,LABEL,…, either with "
         "@ADDR, address:ADDR, same-link or none; NAME=PATH for one of several paths",
+    )
+    add(
+        "--lag",
+        metavar="LAG",
+        help="each member link of a LAG at once (RFC 9534): IFACE, or its members IFACE[=ID[:FAR-ID]],…",
     )
     add("--netns", metavar="NAME", help="network namespace to send in (`ip netns`, or a path); needs root")
 
@@ -348,8 +352,17 @@ def sending_from(options: PingArguments) -> tuple[str | None, str | None]:
 
 
 def paths_of(options: PingArguments) -> tuple[NamedPath, ...]:
-    """The paths to measure, at least one. Raises `ConfigError`."""
-    return named_paths(options.path, options.return_path)
+    """The paths to measure, at least one. Raises `ConfigError` and `PlaneError`."""
+    if options.lag is None:
+        return named_paths(options.path, options.return_path)
+    for option, given in (("--path", options.path), ("--return-path", options.return_path)):
+        if given:
+            raise ConfigError(option, "packets go out and back by the members of --lag")
+    if options.protocol != "stamp":
+        raise ConfigError("--lag", "only STAMP packets carry the numbers of its members")
+    from twoway.drivers.path_set import lag_members
+
+    return lag_paths(options.lag, lambda interface: lag_members(interface, options.netns))
 
 
 def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measurement:
@@ -365,11 +378,10 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
     ):
         if given:
             raise ConfigError(option, f"--protocol {options.protocol} negotiates nothing")
-    way = paths_of(options)[0]
     interface, source = sending_from(options)
     key, ssid = _key(options)
     dscp_ecn = options.tos if options.tos is not None else (options.dscp or 0) << 2
-    return Measurement(
+    base = Measurement(
         options.target,
         protocol=options.protocol,
         family=options.family,
@@ -385,13 +397,12 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         ttl=options.ttl,
         ssid=ssid,
         key=None if options.tlv_hmac else key,
-        tlvs=replace(tlvs_from(options, key), return_path=way.return_path),
+        tlvs=tlvs_from(options, key),
         tlv_key=key if options.tlv_hmac else None,
         source=source,
         source_port=options.source_port,
         interface=interface,
         netns=options.netns,
-        path=way.path,
         timestamps=options.timestamps,
         clock_format=options.clock_format,
         reflector_mode=options.reflector_mode,
@@ -401,6 +412,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         busy_poll=options.busy_poll,
         percentiles=options.percentiles,
     )
+    return along(base, paths_of(options)[0])
 
 
 OPTIONS = {
@@ -420,6 +432,7 @@ OPTIONS = {
     "payload_len": "-s",
     "receive_buffer": "--receive-buffer",
     "return_path": "--return-path",
+    "lag": "--lag",
     "scope_id": "TARGET",
     "source": "-S",
     "source_port": "--source-port",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twoway.cli.arguments import abandon_output, terminal_width
@@ -13,6 +12,7 @@ from twoway.cli.live import EVENTS
 from twoway.cli.ping import conditions_of
 from twoway.cli.ping_arguments import measurement_from, paths_of
 from twoway.config.defaults import NANOS
+from twoway.config.path import along
 from twoway.errors import EXIT_CONDITION, EXIT_NO_REPLY, EXIT_REPLIES, ConfigError
 
 if TYPE_CHECKING:
@@ -150,16 +150,13 @@ def ping_paths(options: PingArguments) -> int:
     conditions = conditions_of(options.fail_if)
     live = _live_of(options)
     base = measurement_from(options, keep_samples=True)
-    measurements = {
-        way.name or str(way.path): replace(base, path=way.path, tlvs=replace(base.tlvs, return_path=way.return_path))
-        for way in paths_of(options)
-    }
-    kept: dict[str, list[SampleBatch]] | None = {name: [] for name in measurements} if options.samples else None
 
     from twoway.drivers.path_set import RunningPathSet
     from twoway.drivers.plane import resolve_target
     from twoway.drivers.signals import SignalWait
 
+    measurements = {way.name or str(way.path): along(base, way) for way in paths_of(options)}
+    kept: dict[str, list[SampleBatch]] | None = {name: [] for name in measurements} if options.samples else None
     with (
         RunningPathSet(measurements, resolve_target(base)) as running,
         SignalWait((signal.SIGINT, signal.SIGTERM)) as signals,

@@ -9,14 +9,16 @@ the interface may stand who gets the frames, as `@GATEWAY`, `%INTERFACE` or `@GA
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twoway.errors import ConfigError
 from twoway.path import PLAIN, ForwardPath, ReturnPath, check_labels, check_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from twoway.config.measurement import Measurement
 
 MOST_PATHS = 16
 """Paths of one set."""
@@ -68,6 +70,15 @@ class NamedPath:
     """None: it is the only one, and nobody has named it."""
     path: ForwardPath = PLAIN
     return_path: ReturnPath | None = None
+    micro_session: tuple[int, int] | None = None
+    """Numbers of a LAG's member here and at the Session-Reflector (RFC 9534); 0 for one that is not known."""
+
+
+def along(base: Measurement, way: NamedPath) -> Measurement:
+    """The measurement on that path. Raises `ConfigError`."""
+    micro_session = way.micro_session or base.tlvs.micro_session
+    tlvs = replace(base.tlvs, return_path=way.return_path, micro_session=micro_session)
+    return replace(base, path=way.path, tlvs=tlvs)
 
 
 def named_paths(there: Sequence[str], back: Sequence[str]) -> tuple[NamedPath, ...]:
@@ -86,6 +97,40 @@ def named_paths(there: Sequence[str], back: Sequence[str]) -> tuple[NamedPath, .
             raise ConfigError("return_path", f"there is no path {name} (--path {name}=…)")
     parsed = {name: parse_return_path(text) for name, text in returns.items()}
     return tuple(NamedPath(name, parse_path(text), parsed.get(name, parsed.get(None))) for name, text in ways.items())
+
+
+def lag_paths(text: str, members_of: Callable[[str], Sequence[str]]) -> tuple[NamedPath, ...]:
+    """A path by each member of a LAG: of `IFACE`, or of those named, `IFACE[=ID[:FAR-ID]],…`.
+
+    `members_of` lists those of an interface. Members without numbers are numbered from 1. Raises `ConfigError`.
+    """
+    parts = text.split(",")
+    if len(parts) == 1 and "=" not in text:
+        parts = list(members_of(_interface(text, "lag")))
+        if not parts:
+            raise ConfigError("lag", f"{text} has no members: name them, as in eth1,eth2")
+    if len(parts) > MOST_PATHS:
+        raise ConfigError("lag", f"{len(parts)} members are more than {MOST_PATHS}")
+    found = []
+    for number, part in enumerate(parts, 1):
+        name, equals, ids = part.partition("=")
+        ours, colon, theirs = ids.partition(":")
+        micro_session = (_number(ours) if equals else number, _number(theirs) if colon else 0)
+        found.append(NamedPath(name, ForwardPath("link", interface=_interface(name, "lag")), None, micro_session))
+    for what, values in (
+        ("name", [path.name for path in found]),
+        ("number", [path.micro_session and path.micro_session[0] for path in found]),
+    ):
+        twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+        if twice is not None:
+            raise ConfigError("lag", f"two members have the {what} {twice}")
+    return tuple(found)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 0xFFFF):
+        raise ConfigError("lag", f"{text!r} is no number from 1 to 65535 of a member")
+    return int(text)
 
 
 def _named(texts: Iterable[str], field: str) -> list[tuple[str | None, str]]:

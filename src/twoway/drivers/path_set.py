@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from twoway import _native
 from twoway.analysis.comparison import Difference, PathSetResult
 from twoway.config import defaults
-from twoway.config.path import MOST_PATHS, parse_path
+from twoway.config.path import MOST_PATHS, along, lag_paths, parse_path
 from twoway.drivers.plane import RunningMeasurement, measurement_of, resolve_target
 from twoway.errors import ConfigError
 
@@ -34,6 +34,11 @@ _READY_NS = 1_000_000
 """From opening the last socket to the first packet: for all starts to have reached the worker."""
 
 
+def lag_members(interface: str, netns: str | None = None) -> list[str]:
+    """The interfaces that are members of this one. Raises `PlaneError`."""
+    return _native.lag_members(interface, netns=netns)
+
+
 class RunningPathSet:
     """Several measurements of one target with their sockets open. A context manager; leaving it stops everything.
 
@@ -43,9 +48,7 @@ class RunningPathSet:
     def __init__(self, measurements: Mapping[str, Measurement], address: Address) -> None:
         """Open the sockets. The measurements differ in their paths alone. Raises `ConfigError` or `PlaneError`."""
         first = next(iter(measurements.values()))
-        if len(measurements) < 2:
-            raise ConfigError("path", "one path has nothing to be compared with")
-        if first.source_port:
+        if first.source_port and len(measurements) > 1:
             raise ConfigError("source_port", "several paths need a port each: leave it to the kernel")
         self._plane = _native.Plane(workers=1, busy_poll=first.busy_poll)
         self._comparison = _native.PathComparison(paths=len(measurements))
@@ -157,12 +160,41 @@ def measure_paths(
     """
     if not 2 <= len(paths) <= MOST_PATHS:
         raise ConfigError("path", f"{len(paths)} paths are not from 2 to {MOST_PATHS}")
-    if "path" in options:
-        raise ConfigError("path", "each path has its own")
-    base = measurement_of(target, options, count=defaults.API_COUNT)
+    base = _base(target, options)
     measurements = {
         name: replace(base, path=parse_path(path) if isinstance(path, str) else path) for name, path in paths.items()
     }
+    return _measured(measurements, base, on_samples)
+
+
+def measure_lag(
+    target: str,
+    lag: str,
+    *,
+    on_samples: Callable[[str, SampleBatch], None] | None = None,
+    **options: Unpack[MeasurementOptions],
+) -> PathSetResult:
+    """Measure every member link of a LAG at once (RFC 9534): `measure_lag("192.0.2.1", "bond0")`, or of those named,
+    `"eth1=1,eth2=2"`, with the numbers by which the Session-Reflector knows them.
+
+    Raises and returns what `measure_paths` does; the paths are named as their interfaces.
+    """
+    base = _base(target, options)
+    ways = lag_paths(lag, lambda interface: lag_members(interface, base.netns))
+    return _measured({str(way.name): along(base, way) for way in ways}, base, on_samples)
+
+
+def _base(target: str, options: MeasurementOptions) -> Measurement:
+    if "path" in options:
+        raise ConfigError("path", "each path has its own")
+    return measurement_of(target, options, count=defaults.API_COUNT)
+
+
+def _measured(
+    measurements: Mapping[str, Measurement],
+    base: Measurement,
+    on_samples: Callable[[str, SampleBatch], None] | None,
+) -> PathSetResult:
     with RunningPathSet(measurements, resolve_target(base)) as running:
         running.start()
         while True:

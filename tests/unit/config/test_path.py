@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twoway.config.path import MOST_PATHS, NamedPath, named_paths, parse_path, parse_return_path
+from twoway.config.path import MOST_PATHS, NamedPath, lag_paths, named_paths, parse_path, parse_return_path
 from twoway.errors import ConfigError
 from twoway.path import FIRST_LABEL, LARGEST_LABEL, MOST_LABELS, MOST_SEGMENTS, PLAIN, ForwardPath, ReturnPath
 
@@ -174,3 +175,43 @@ def test_the_packet_plane_knows_the_same_limits() -> None:
     assert len(_native.make_routing_header(segments)) == 8 + 16 * (MOST_SEGMENTS + 1)
     with pytest.raises(ConfigError):
         _native.make_routing_header([*segments, "2001:db8::ffff"])
+
+
+def members_of(interface: str) -> list[str]:
+    return {"bond0": ["eth1", "eth2"]}.get(interface, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "members"),
+    [
+        ("bond0", {"eth1": (1, 0), "eth2": (2, 0)}),
+        ("eth1,eth2", {"eth1": (1, 0), "eth2": (2, 0)}),
+        ("eth7=7,eth2=65535:9", {"eth7": (7, 0), "eth2": (65535, 9)}),
+        ("eth1=5", {"eth1": (5, 0)}),
+        ("eth2,eth1=5,eth3", {"eth2": (1, 0), "eth1": (5, 0), "eth3": (3, 0)}),
+    ],
+)
+def test_a_lag_is_a_path_by_each_member(text: str, members: dict[str, tuple[int, int]]) -> None:
+    found = lag_paths(text, members_of)
+    assert {path.name: path.micro_session for path in found} == members
+    assert [path.path for path in found] == [ForwardPath("link", interface=name) for name in members]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("eth1", "eth1 has no members: name them, as in eth1,eth2"),
+        ("eth1,", "'' is no name of an interface"),
+        ("eth1,eth1", "two members have the name eth1"),
+        ("eth1=2,eth2=2", "two members have the number 2"),
+        ("eth2,eth1=1", "two members have the number 1"),
+        ("eth1=", "'' is no number from 1 to 65535 of a member"),
+        ("eth1=65536", "'65536' is no number from 1 to 65535 of a member"),
+        ("eth1=1:0", "'0' is no number from 1 to 65535 of a member"),
+        ("eth1=1:", "'' is no number from 1 to 65535 of a member"),
+        (",".join(f"e{number}" for number in range(17)), "17 members are more than 16"),
+    ],
+)
+def test_what_is_no_lag_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        lag_paths(text, members_of)

@@ -97,7 +97,7 @@ impl fmt::Display for Missing {
             Self::Route(_, _) => f.write_str("neither a router nor a link leads there"),
             Self::OffLink(address) => write!(f, "{address} is on no link of this host, so it cannot be the next hop"),
             Self::OwnAddress(address) => write!(f, "{address} is this host's own: there is no next hop"),
-            Self::NotEthernet(name) => write!(f, "{name} has no Ethernet frames, which SR-MPLS needs here"),
+            Self::NotEthernet(name) => write!(f, "{name} has no Ethernet frames, which such a path needs"),
             Self::Down(name) => write!(f, "{name} is down"),
             Self::Neighbour(question, name) => {
                 write!(f, "{} on {name} does not say its link-layer address", question.address)

@@ -200,8 +200,8 @@ impl Extensions {
         let obeyed = !conflict && made.take_return_path(chain, &found, request, around, routes)?;
         if micro_session.is_some() && made.route == ReplyRoute::Ordinary {
             // RFC 9534 section 3.2: the reply takes the member link that the request came by.
-            let RequestMeta { source: requester, destination: local, interface, .. } = *request.meta;
-            let asked = RouteRequest { path: ReturnPath::SameLink, requester, local, interface };
+            let RequestMeta { source: requester, destination: local, link, .. } = *request.meta;
+            let asked = RouteRequest { path: ReturnPath::SameLink, requester, local, link };
             made.route = routes.route(&asked).unwrap_or_default();
         }
         let control = if conflict {
@@ -371,7 +371,7 @@ impl Extensions {
             return Err(Disposition::NoReplyRequested);
         }
         let meta = request.meta;
-        let asked = RouteRequest { path, requester: meta.source, local: meta.destination, interface: meta.interface };
+        let asked = RouteRequest { path, requester: meta.source, local: meta.destination, link: meta.link };
         let destination = asked.destination();
         // To ourselves would be a loop.
         let ours = |own: &SocketAddr| {
@@ -487,7 +487,7 @@ fn micro_session(
     }
     let member = around
         .interfaces
-        .name_of(meta.interface)
+        .name_of(meta.link)
         .and_then(|name| around.policy.micro_sessions.iter().find(|(device, _)| device == name));
     match member {
         Some((_, id)) if asked.reflector == 0 || asked.reflector == *id => {

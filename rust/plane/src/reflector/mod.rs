@@ -40,7 +40,10 @@ use self::worker::{Listener, Worker};
 use crate::clock::Clock;
 use crate::distribution::Distribution;
 use crate::error::PlaneError;
+use crate::members::MemberLinks;
 use crate::next_hop::NextHops;
+use crate::next_hop::kernel::Kernel;
+use crate::next_hop::resolve::Tables;
 use crate::session_reflector::{KEYS_PER_SSID, KeyRing, ReflectorKey, ReflectorPolicy, SessionReflector, TooManyKeys};
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, UdpSocket, in_namespace};
 
@@ -129,7 +132,8 @@ impl Reflector {
             let table =
                 reflector.budget.as_ref().map(|budget| SessionTable::new(Arc::clone(budget), spec.session_timeout_ns));
             let engine = SessionReflector::new(Arc::clone(&policy), Arc::clone(&limits), table);
-            let listener = Listener::new(socket, interface.clone(), netns.clone(), stamped, dscp_ecn(spec));
+            let mut listener = Listener::new(socket, interface.clone(), netns.clone(), stamped, dscp_ecn(spec));
+            listener.members = member_links(spec, address.port())?;
             let steering = Steering::new(reflector.ways(spec)?);
             let worker = Worker::new(listener, engine, steering, Arc::clone(&shared))
                 .map_err(|error| PlaneError::system("bound wait", address, &error))?;
@@ -231,6 +235,24 @@ impl Drop for Reflector {
     fn drop(&mut self) {
         self.stop(0);
     }
+}
+
+/// What tells by which member of a LAG requests to `port` come, if there are members and they can be listened at.
+fn member_links(spec: &ReflectorSpec, port: u16) -> Result<Option<MemberLinks>, PlaneError> {
+    let members = spec.tlvs.as_ref().map_or(&[][..], |tlvs| &tlvs.micro_sessions);
+    if members.is_empty() {
+        return Ok(None);
+    }
+    in_namespace(spec.netns.as_deref(), || {
+        let opened = MemberLinks::listen(members.iter().map(|(name, _)| &**name), port);
+        let forbidden =
+            opened.as_ref().is_err_and(|error| matches!(error.errno, libc::EPERM | libc::EACCES | libc::EAFNOSUPPORT));
+        // The socket itself knows its interface, unless that is a member of another.
+        let mut kernel = Kernel::open()?;
+        let mut link = |name: &str| kernel.link_named(name).ok();
+        let within = members.iter().any(|(name, _)| link(name).is_some_and(|link| link.master != 0));
+        if forbidden && !within { Ok(None) } else { opened.map(Some) }
+    })
 }
 
 /// The octet that sockets send with: the DSCP of the specification, or CS0 where the request's is echoed.

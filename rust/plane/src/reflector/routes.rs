@@ -40,8 +40,8 @@ pub struct RouteRequest<'a> {
     pub requester: SocketAddr,
     /// Where the reply comes from: the address that the request was sent to.
     pub local: SocketAddr,
-    /// Interface that the request came in by, 0 if unknown.
-    pub interface: u32,
+    /// Interface that the request came in by, or the member of the LAG that this is; 0 if unknown.
+    pub link: u32,
 }
 
 impl RouteRequest<'_> {
@@ -72,7 +72,7 @@ pub struct PlainRoutes;
 impl ReturnRoutes for PlainRoutes {
     fn route(&mut self, request: &RouteRequest<'_>) -> Option<ReplyRoute> {
         match request.path {
-            ReturnPath::SameLink => (request.interface != 0).then_some(ReplyRoute::Link(request.interface)),
+            ReturnPath::SameLink => (request.link != 0).then_some(ReplyRoute::Link(request.link)),
             ReturnPath::Address(address) => (address.is_ipv4() == request.local.is_ipv4())
                 .then(|| ReplyRoute::Address(SocketAddr::new(address, request.requester.port()))),
             ReturnPath::NoReply | ReturnPath::SrMpls(..) | ReturnPath::Srv6(..) => None,

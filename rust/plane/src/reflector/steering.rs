@@ -236,7 +236,7 @@ impl Steering {
     /// The link of arrival: by the listening socket if the kernel would send by it a reply that is bound to it, which it does
     /// not for an IPv6 packet that has a better route elsewhere; else as a frame.
     fn by_link(&mut self, request: &RouteRequest<'_>) -> Option<ReplyRoute> {
-        let (local, destination, interface) = (request.local, request.requester, request.interface);
+        let (local, destination, interface) = (request.local, request.requester, request.link);
         if interface == 0 {
             return None;
         }

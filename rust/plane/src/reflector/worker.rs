@@ -33,6 +33,7 @@ use super::dispositions::Disposition;
 use super::routes::ReplyRoute;
 use super::steering::Steering;
 use crate::clock::{Clock, StepDetector};
+use crate::members::MemberLinks;
 use crate::session_reflector::{PendingReply, RequestMeta, SessionReflector, Verdict};
 use crate::sys::{ErrorQueue, QueueEntry, ReceiveBatch, Reply, SendControl, SystemClock, UdpSocket};
 
@@ -80,6 +81,8 @@ pub(super) struct Listener {
     drops: u32,
     quiet_ticks: u32,
     stale_ticks: u32,
+    /// Tells by which member of a LAG requests came, where that matters.
+    pub(super) members: Option<MemberLinks>,
 }
 
 impl Listener {
@@ -101,6 +104,7 @@ impl Listener {
             drops: 0,
             quiet_ticks: 0,
             stale_ticks: 0,
+            members: None,
         }
     }
 }
@@ -274,6 +278,9 @@ impl Worker {
         self.replies.clear();
         self.redirected.clear();
         self.routes.clear();
+        if let Some(members) = &mut listener.members {
+            members.gather();
+        }
         let mut taken = None;
         for slot in 0..count {
             let meta = self.batch.meta(slot);
@@ -289,10 +296,12 @@ impl Worker {
                 self.shared.dispositions.count(Disposition::Malformed);
                 continue;
             };
+            let member = listener.members.as_mut().and_then(|links| links.came_by(source, self.batch.octets(slot)));
             let request = RequestMeta {
                 source,
                 destination: SocketAddr::new(meta.destination.unwrap_or(local.ip()), local.port()),
                 interface: meta.interface,
+                link: member.unwrap_or(meta.interface),
                 ttl: meta.ttl,
                 dscp_ecn: meta.dscp_ecn,
                 received,

@@ -134,9 +134,12 @@ impl Plane {
         let netns = spec.netns.as_deref();
         let hops = (&self.next_hops, spec.next_hop_patience);
         let longest = spec.session.payload_len;
-        let back = spec.session.tlvs.requests().return_path.as_ref().map_or_else(WayBackHere::default, |back| {
-            WayBackHere { address: back.address(), segments: matches!(back, WayBack::Segments(..)) }
-        });
+        let asked = spec.session.tlvs.requests();
+        let back = WayBackHere {
+            address: asked.return_path.as_ref().and_then(WayBack::address),
+            segments: matches!(asked.return_path, Some(WayBack::Segments(..))),
+            same_link: asked.micro_session.is_some(),
+        };
         let way = in_namespace(netns, || Way::open(&spec.socket, &spec.path, back, longest, hops))?;
         if spec.socket.timestamps != TimestampMode::User {
             await_receive_stamps();

@@ -3,6 +3,7 @@
 //! - As routed: one connected UDP socket does everything.
 //! - `SRv6`: the same, with a routing header on the socket.
 //! - Whole frames: a packet socket sends and has the departures' stamps; replies and ICMP errors come to the UDP socket.
+//! - A member link of a LAG: the same, and another packet socket sees which replies come by it.
 //! - Replies to another address of this host: a second UDP socket there, on the same port. A Session-Reflector that does not
 //!   obey replies to the first.
 
@@ -17,8 +18,9 @@ use twoway_wire::srv6::routing_header;
 use super::event::Event;
 use super::frames::Frames;
 use crate::error::PlaneError;
+use crate::members::MemberLinks;
 use crate::next_hop::NextHops;
-use crate::path::ForwardPath;
+use crate::path::{ForwardPath, FramePath};
 use crate::sys::{Outgoing, SendBatch, SocketRequest, UdpSocket, probe};
 
 /// How often a session whose interface went away tries to bind to it again.
@@ -31,6 +33,8 @@ pub(super) struct WayBackHere {
     pub(super) address: Option<IpAddr>,
     /// They come with a routing header, unless somebody removes it.
     pub(super) segments: bool,
+    /// They must come by the link that frames leave by (RFC 9534 section 3.2).
+    pub(super) same_link: bool,
 }
 
 /// Where replies come in that were asked to another address.
@@ -50,6 +54,9 @@ pub(super) struct Way {
     obtained: Vec<(&'static str, String)>,
     frames: Option<Box<Frames>>,
     elsewhere: Option<Box<Elsewhere>>,
+    /// The link that replies must come by.
+    member: Option<Box<MemberLinks>>,
+    tend_after_ns: i64,
     /// Device that the socket is bound to.
     interface: Option<String>,
     rebind_after_ns: i64,
@@ -93,7 +100,14 @@ impl Way {
             }
             _ => None,
         };
-        Ok(Self { socket, obtained, frames, elsewhere, interface: request.interface, rebind_after_ns: 0 })
+        let member = match path {
+            ForwardPath::Frames(FramePath { interface: Some(name), .. }) if back.same_link => {
+                Some(Box::new(MemberLinks::listen([&**name], socket.local().port())?))
+            }
+            _ => None,
+        };
+        let interface = request.interface;
+        Ok(Self { socket, obtained, frames, elsewhere, member, tend_after_ns: 0, interface, rebind_after_ns: 0 })
     }
 
     /// Address and port that packets come from and replies go to.
@@ -125,6 +139,25 @@ impl Way {
     #[inline]
     pub(super) fn queues(&self) -> impl Iterator<Item = RawFd> + use<> {
         self.arrivals().chain(self.frames.as_ref().map(|frames| frames.fd()))
+    }
+
+    /// Replies were taken off a socket: before [`Self::strayed`] is asked about them.
+    #[inline]
+    pub(super) fn taken(&mut self, now_ns: i64) {
+        if let Some(member) = &mut self.member {
+            if now_ns >= self.tend_after_ns {
+                self.tend_after_ns = now_ns + REBIND_NS;
+                member.tend();
+            }
+            member.gather();
+        }
+    }
+
+    /// Whether a reply came by another link than it had to.
+    #[inline]
+    pub(super) fn strayed(&mut self, source: Option<SocketAddr>, octets: &[u8]) -> bool {
+        let Some(member) = &mut self.member else { return false };
+        source.is_some_and(|source| member.came_by(source, octets).is_none()) && !member.is_blind()
     }
 
     /// Datagrams that all sockets have dropped so far, where the one that replies come in at says `drops` of itself.

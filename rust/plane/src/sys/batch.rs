@@ -31,6 +31,8 @@ pub struct ReceiveMeta {
     pub drops: Option<u32>,
     /// The datagram was longer than the buffer.
     pub truncated: bool,
+    /// It came by another link than it had to; whoever listens at the links says so.
+    pub strayed: bool,
 }
 
 /// A call that brings no more than this is followed by one that asks for no more than this.
@@ -177,6 +179,7 @@ impl ReceiveBatch {
             stamps: received.stamps,
             drops: received.drops,
             truncated: self.headers[slot].msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            strayed: false,
         }
     }
 

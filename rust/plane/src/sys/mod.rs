@@ -5,7 +5,8 @@
 //! [`SendBatch`]) whose memory is allocated once; control messages are encoded and decoded as plain octets
 //! ([`control`]), without pointers. Transmit stamps and ICMP errors come back over the socket's error queue
 //! ([`error_queue`]). Waiting is epoll over edge-triggered descriptors and one absolute timer ([`poll`]). Whole frames leave by
-//! a [`PacketSocket`]; where to is asked of the routing tables through a [`RouteSocket`].
+//! a [`PacketSocket`]; where to is asked of the routing tables through a [`RouteSocket`]. By which member of a LAG a
+//! datagram comes, a [`PacketTap`] sees.
 //!
 //! Kernel behaviour relied on: `Documentation/networking/timestamping.rst`, ip(7), ipv6(7), udp(7), socket(7).
 #![expect(unsafe_code, reason = "system calls; each block states what keeps it sound")]
@@ -22,6 +23,7 @@ pub mod packet;
 pub mod poll;
 pub mod probe;
 pub mod socket;
+pub mod tap;
 
 pub use address::SocketName;
 pub use batch::{Outgoing, ReceiveBatch, ReceiveMeta, Reply, SendBatch};
@@ -34,6 +36,7 @@ pub use netlink::RouteSocket;
 pub use packet::PacketSocket;
 pub use poll::{Events, Poll, Waker};
 pub use socket::{SocketRequest, TimestampMode, UdpSocket, open_bare};
+pub use tap::{HEAD as TAP_HEAD, PacketTap};
 
 use std::io;
 

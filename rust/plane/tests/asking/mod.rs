@@ -142,6 +142,7 @@ pub(crate) fn meta() -> RequestMeta {
         source: address("198.51.100.9:40000"),
         destination: address("192.0.2.1:862"),
         interface: 2,
+        link: 2,
         ttl: Some(250),
         dscp_ecn: Some(46 << 2 | 0b01),
         received: NOW,

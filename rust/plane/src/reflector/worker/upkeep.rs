@@ -28,6 +28,9 @@ impl Worker {
         if std::mem::replace(&mut self.host_questions, questions) != questions {
             self.read_interfaces();
         }
+        if let Some(members) = &mut self.listener.members {
+            members.tend();
+        }
         let in_vain = self.shared.get(OwnCounter::TransmitStamps) == 0;
         let listener = &mut self.listener;
         // A device without transmit stamps is not asked for ever.

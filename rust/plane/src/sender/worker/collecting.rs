@@ -91,9 +91,11 @@ impl Worker {
         self.check_for_step();
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
         if let Some(session) = &mut self.sessions[at] {
+            session.way.taken(now);
             for slot in 0..count {
                 let mut meta = self.receive.meta(slot);
                 meta.drops = session.way.drops(fd, meta.drops);
+                meta.strayed = session.way.strayed(meta.source, self.receive.octets(slot));
                 session.engine.receive(self.receive.octets(slot), &meta, now, wall);
             }
         }
