@@ -7,6 +7,7 @@ is room for. None: nothing is broken, for programs that read lines.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -52,6 +53,10 @@ MEASUREMENTS = {
 _INDENT = " " * 4
 _NARROWEST = 36
 """Columns that text needs to be worth breaking."""
+_SHORT = 24
+_NO_BREAK = "\u00a0"
+_LABEL = re.compile(r" *\w[\w -]{0,14}: +")
+"""Before what a line says."""
 
 
 def table(
@@ -81,17 +86,28 @@ def _last(text: str, before: int, width: int | None) -> tuple[str, list[str]]:
     if width is None or before + len(text) <= width:
         return text, []
     if width - before >= _NARROWEST:
-        first, *more = textwrap.wrap(text, width - before)
+        first, *more = _wrap(text, width - before)
         return first, [f"{' ' * before}{line}" for line in more]
-    return "", textwrap.wrap(text, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return "", _wrap(text, width, first=_INDENT, others=_INDENT)
+
+
+def _wrap(text: str, width: int, first: str = "", others: str = "") -> list[str]:
+    """Lines of this width, with their indents. No word is broken: an address that is too long is still one."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _sentence(text: str, width: int | None) -> list[str]:
-    """A line, or several of which the others are indented further."""
+    """A line, or several: below what follows its label, or indented further. Short phrases stay together."""
     indent = len(text) - len(text.lstrip())
     if width is None or width - indent < _NARROWEST:
         return [text]
-    return textwrap.wrap(text, width, subsequent_indent=" " * indent + _INDENT, break_on_hyphens=False)
+    label = _LABEL.match(text)
+    hang = label.end() if label and width - label.end() >= _NARROWEST else indent + len(_INDENT)
+    phrases = text[indent:].split(", ")
+    whole = ", ".join(each.replace(" ", _NO_BREAK) if len(each) <= _SHORT else each for each in phrases)
+    return [line.replace(_NO_BREAK, " ") for line in _wrap(whole, width, first=" " * indent, others=" " * hang)]
 
 
 def instant(at_ns: int | None) -> str:
@@ -202,6 +218,8 @@ def results(view: ResultsView, width: int | None) -> list[str]:
     source = f" from {view.source}" if view.source else ""
     protocol = PROTOCOLS.get(view.protocol, view.protocol)
     reasons = f": {'; '.join(view.verdict_reasons)}" if view.verdict_reasons else ""
+    if view.verdict == "unknown":
+        reasons = ": no test has been judged yet"
     disturbed = f", {view.tests_disturbed} disturbed by this host" if view.tests_disturbed else ""
     lines = [
         f"Control name: {view.connection}, test name: {view.session}",
@@ -246,9 +264,10 @@ def _clock(clock: Mapping[str, int | None]) -> str:
 
 def _last_probe(probe: ProbeView) -> list[str]:
     stamps = "/".join(stamp or "-" for stamp in (probe.t1_source, probe.t4_source))
+    came = "no reply" if probe.received_ns is None else f"received {instant(probe.received_ns)[11:]}"
     lines = [
         f"  Last probe: {probe.sequence} (test {probe.test}), {_words(probe.status)}",
-        f"    Sent {instant(probe.sent_ns)}, received {instant(probe.received_ns)} UTC, stamped by {stamps}",
+        f"    Sent {instant(probe.sent_ns)} UTC, {came}, stamped by {stamps}",
     ]
     if probe.rtt_ns is not None:
         jitters = (probe.rtt_jitter_ns, probe.egress_jitter_ns, probe.ingress_jitter_ns)
