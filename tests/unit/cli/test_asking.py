@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ports import free_port
+
 from .terminal import terminal
-from .test_run import PATIENCE_S, configuration, free_port, running
+from .test_run import PATIENCE_S, configuration, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
