@@ -169,6 +169,12 @@ class IntervalSummary:
     def unpack(octets: bytes, /) -> IntervalSummary:
         """What `pack` made. Raises `errors.WireError`."""
     @staticmethod
+    def made(
+        *, start_ns: int, interval_ns: int, round_trips_ns: Sequence[int | None], forward_ns: int, per_summary: int
+    ) -> list[bytes]:
+        """Packed summaries of probes that were never sent, `per_summary` probes each, with these round trips (None:
+        lost), of which `forward_ns` is the way there: for tests and benchmarks of what keeps summaries."""
+    @staticmethod
     def merge_packed(packed: Sequence[bytes], /) -> IntervalSummary:
         """All of them as one, without an object for each. Raises `errors.WireError`. Releases the interpreter lock."""
 
@@ -464,6 +470,13 @@ class Collections:
     def interrupt(self) -> None:
         """Its Session-Sender has ended, or is another from now on, whose sequence numbers begin anew: open tests end
         as they are. `Sender.attach` does this, too."""
+    def keep_rows(self, most: int, /) -> None:
+        """Rows are also kept as they come, at most so many until `take_rows`; 0: they are not."""
+    def take_rows(self) -> SampleBatch:
+        """The rows that came since the last call, in the order in which fates became known."""
+    @property
+    def rows_dropped(self) -> int:
+        """Rows that nobody took before there were too many."""
     def take_finished(self) -> list[Collection]:
         """The tests that ended since the last call, in their order."""
     def collection(self, name: str, /) -> Collection | None:
@@ -546,6 +559,8 @@ class Sender:
         """How each limit of each window stood last: (code of `catalogue()["watch_states"]`, value if known)."""
     def attach(self, collections: Collections, /) -> None:
         """Its samples go there by `Plane.collect`. Tests that an earlier Session-Sender left open are interrupted."""
+    def collect(self) -> None:
+        """Moves what it has by now into its collections. After the end these belong to another, if there is one."""
 
 @final
 class Plane:

@@ -108,6 +108,8 @@ class FakeDaemon:
     loss: Mapping[SessionKey, float] = field(default_factory=dict)
     requests: list[tuple[object, ...]] = field(default_factory=list)
     answer: RequestView = field(default_factory=lambda: RequestView(ok=True, message="done", affected=("core-fra",)))
+    paths: Mapping[SessionKey, str] = field(default_factory=dict)
+    """Of sessions that are one path of several."""
     gone: set[SessionKey] = field(default_factory=set)
     """Listed by `keys`, and not there any more when asked for."""
     failure: Exception | None = None
@@ -282,6 +284,7 @@ class FakeDaemon:
             egress_mean_ns=110_000.0,
             ingress_mean_ns=105_000.0,
             clock=CLOCK,
+            path=self.paths.get(key),
         )
 
     def summary(self, key: SessionKey) -> Summary:

@@ -393,6 +393,11 @@ impl Sender {
         self.0.attach(collections.0.clone());
     }
 
+    /// Moves what it has by now into its collections.
+    fn collect(&self, py: Python<'_>) {
+        py.detach(|| self.0.collect());
+    }
+
     /// Look out for limits, and alert at once of what is notable; `before` sent the probes of the same test-session.
     #[pyo3(signature = (windows, /, *, late_ns, before = None))]
     fn follow(

@@ -12,6 +12,7 @@ pub mod distribution;
 pub mod error;
 pub mod histogram;
 pub mod ledger;
+pub mod made;
 pub mod managed;
 pub mod next_hop;
 pub mod packed;

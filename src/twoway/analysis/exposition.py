@@ -6,8 +6,9 @@ tracked route, or a test-session, of which there may be ten thousand. Those of t
 (`export.prometheus`), its documents, the dashboard's and the rules' tests all iterate this table.
 
 Units are Prometheus' base units: seconds, octets as `bytes`, ratios from 0 to 1. A test-session is two labels,
-`connection` and `session`; all else about it stands in `twoway_session_info`, to be joined, so that a target that
-changes makes no new series of each metric. What cannot be known has no sample.
+`connection` and `session`, and one of several paths a third, `path`, though its session is named `SESSION:PATH`
+already; all else about it stands in `twoway_session_info`, to be joined, so that a target that changes makes no new
+series of each metric. What cannot be known has no sample.
 
 Classic histograms have bounds that are powers of two of a nanosecond: these are boundaries of the exponential histogram
 at each of its scales, so that a bucket's count is exact, and never falls when the histogram has to become coarser,

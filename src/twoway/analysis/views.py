@@ -156,6 +156,12 @@ class ResultsView:
     `far_error_ns`, `one_way_error_bound_ns`."""
     timestamps: str
     """What was obtained, such as `kernel`."""
+    path: str | None = None
+    """Which of its test-session's paths this is, None where there is one."""
+    forward_path: str = "plain"
+    """The way of its probes, as `twoway ping --path` takes it."""
+    return_path: str | None = None
+    """The way that replies are asked to take, as `twoway ping --return-path` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +199,8 @@ class GlanceView:
     egress_mean_ns: float | None
     ingress_mean_ns: float | None
     clock: Mapping[str, int | None]
+    """As in `ResultsView`."""
+    path: str | None = None
     """As in `ResultsView`."""
 
 

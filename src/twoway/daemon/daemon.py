@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from twoway.analysis.notices import Notice, State
 from twoway.analysis.views import HealthView, RequestView
 from twoway.config.plan import Plan
 from twoway.daemon import probes, showing
@@ -36,7 +37,7 @@ from twoway.errors import ConfigError, StoreError, TwowayError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from twoway.analysis.notices import Notice
+    from twoway.analysis.notices import Condition
     from twoway.analysis.result import Summary
     from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, RouteView, TestView
     from twoway.config.plan import ConnectionPlan, SessionKey
@@ -107,12 +108,14 @@ class Daemon:
             Names(),
             self._bulletin,
             self._clocks,
+            self._faults.host,
             kept=dict(await self._kept()),
             follower=self._tracked,
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
         for connection in self.plan.connections:
             self._add(connection)
+        await self._take_up_conditions()
         await self._begin(self.plan.connections)
         self._faults.lag.start()  # what the start took is no fault of any second
         self._task = asyncio.create_task(self._run())
@@ -125,6 +128,33 @@ class Daemon:
             return await self._store.collections()
         except StoreError:
             return {}
+
+    async def _take_up_conditions(self) -> None:
+        """What was raised when the last daemon ended goes on, or is cleared: nothing is raised twice, nor for ever."""
+        try:
+            kept = self._bulletin.take_up(await self._store.conditions())
+        except StoreError:
+            return
+        alarms: defaultdict[SessionKey, list[str]] = defaultdict(list)
+        for condition in kept:
+            name, connection, session, _ = condition
+            if connection is None or session is None:
+                self._take_up_own(condition)
+            elif connection not in self._connections or session not in self._connections[connection].sessions:
+                message = f"{connection} {session}: it is no longer configured"
+                now_ns = self._clocks.wall_ns()
+                self._bulletin.post(Notice(now_ns, name, State.CLEARED, message, connection, session))
+            elif name != "session-failed":  # that ends when it runs
+                alarms[connection, session].append(name)
+        for key, names in alarms.items():
+            self._session(key).take_up(names)
+
+    def _take_up_own(self, condition: Condition) -> None:
+        """A condition of the daemon itself."""
+        if condition.name == "own-fault":
+            self._faults.take_up()
+        elif condition.name in ("store-degraded", "receiver-degraded"):
+            self._bulletin.say(condition.name, "the daemon has started anew", State.CLEARED)
 
     async def close(self) -> None:
         """End every session and role, having saved what survives. Idempotent."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import State
 from twoway.config.defaults import NANOS
+from twoway.drivers.session_plane import OwnFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,11 @@ WORDS: Mapping[str, str] = {
     "cpu_steal": "the hypervisor took processor time",
 }
 """Own fault -> in words."""
+NOTICED_NS = 2 * NANOS
+"""What befell a session is noticed when its worker wakes, which may be in the second after."""
+DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
+DISTURBING |= OwnFault.SAMPLES_DROPPED | OwnFault.CLOCK_STEPS
+"""A send error is the network's, as far as it is known here: it is among the losses."""
 FAULTS = (*WORDS, "internal_errors")
 """All that are counted."""
 SESSION_FAULTS = ("missed_slots", "late_departures", "socket_drops", "samples_dropped", "clock_steps")
@@ -203,6 +209,10 @@ class OwnFaults:
             self._last_fault_ns = None
             self._bulletin.say("own-fault", "this host has disturbed nothing for a minute", State.CLEARED)
         return by_new
+
+    def take_up(self) -> None:
+        """That this host disturbs its measurements was told before the daemon started: a calm minute ends it."""
+        self._last_fault_ns = self._clocks.monotonic_ns()
 
     def glance(self) -> int:
         """Within a second: if what there was of it is polluted already, `host` says so. When it began, by wall time.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from twoway.analysis.notices import Notice
+    from twoway.analysis.notices import Condition, Notice
     from twoway.config.plan import NoticePlan, SessionKey
-    from twoway.drivers.session_plane import PlaneSession
+    from twoway.drivers.session_plane import PlaneSession, SampleBatch
 
 
 class Store(Protocol):
@@ -24,12 +24,18 @@ class Store(Protocol):
     def put_collections(self, key: SessionKey, packed: bytes, /) -> object:
         """The state of a session that survives a restart; the last one counts."""
 
+    def put_history(self, key: SessionKey, rows: SampleBatch, at_ns: int, /) -> object:
+        """Probes of a session that wants every one kept."""
+
     def put_notice(self, notice: Notice, /) -> object: ...
     async def collections(self) -> Mapping[SessionKey, bytes]:
         """What `put_collections` kept. Raises `StoreError`."""
 
     async def notices(self, limit: int, /) -> Sequence[Notice]:
         """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
+
+    async def conditions(self) -> Sequence[Condition]:
+        """What `put_notice` was told to be raised and not to be cleared, the oldest first. Raises `StoreError`."""
 
     async def clear(self, what: str, /) -> None:
         """Forget `events`. Raises `StoreError`."""
@@ -72,6 +78,9 @@ class NoStore:
     def put_collections(self, _key: SessionKey, _packed: bytes, /) -> None:
         """Nothing is kept."""
 
+    def put_history(self, _key: SessionKey, _rows: SampleBatch, _at_ns: int, /) -> None:
+        """Nothing is kept."""
+
     def put_notice(self, _notice: Notice, /) -> None:
         """Nothing is kept."""
 
@@ -80,6 +89,10 @@ class NoStore:
         return {}
 
     async def notices(self, _limit: int, /) -> Sequence[Notice]:
+        """Nothing was kept."""
+        return ()
+
+    async def conditions(self) -> Sequence[Condition]:
         """Nothing was kept."""
         return ()
 

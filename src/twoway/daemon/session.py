@@ -13,8 +13,10 @@ import json
 import struct
 from typing import TYPE_CHECKING
 
-from twoway.analysis.notices import Figures, Notice, State
+from twoway.analysis.notices import Condition, Figures, Notice, State
 from twoway.analysis.thresholds import Alarms, Judge, judge_of
+from twoway.config import defaults
+from twoway.config.defaults import NANOS
 from twoway.daemon import probes
 from twoway.daemon.own_faults import LATE_NS, Spans
 from twoway.drivers.session_plane import collections
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.own_faults import Clocks
     from twoway.daemon.seams import Follower
-    from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession
+    from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession, SampleBatch
 
 _STATE_VERSION = 1
 _STATE_HEAD = struct.Struct("<BI")
@@ -48,6 +50,15 @@ _SILENT_RUN = 3
 """Losses in a row after which the way to the target is looked at again."""
 _SPANS = 64
 """Polluted spans of one session that are remembered: more than tests that wait for their verdict."""
+
+_SAMPLES_S = 10
+"""So long the event loop may be held up before samples are lost."""
+_LEAST_SAMPLES = 256
+
+
+def samples_kept(interval_ns: int) -> int:
+    """Room for the samples of a session until they are taken."""
+    return min(defaults.SAMPLE_CAPACITY, max(_LEAST_SAMPLES, _SAMPLES_S * NANOS // interval_ns))
 
 
 class WatchedSession:
@@ -114,6 +125,11 @@ class WatchedSession:
         self._polluted = Spans(_SPANS)
         self._judge: Judge
         self._take_thresholds()
+        self._keep_rows()
+
+    @property
+    def _failure(self) -> Condition:
+        return Condition("session-failed", *self.plan.key)
 
     @property
     def key(self) -> SessionKey:
@@ -127,6 +143,7 @@ class WatchedSession:
             self.collections.resize(moving_average_size=sizes[0], history_size=sizes[1])
         self.plan = plan
         self._take_thresholds()
+        self._keep_rows()
         self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
     def _take_thresholds(self) -> None:
@@ -139,6 +156,15 @@ class WatchedSession:
             loss_run=min(loss_run, _SILENT_RUN) if loss_run else _SILENT_RUN,
             late_ns=LATE_NS,
         )
+
+    def _keep_rows(self) -> None:
+        spec = self.plan.light or self.plan.managed
+        self.collections.keep_rows(samples_kept(spec.interval_ns) if self.plan.raw and spec is not None else 0)
+
+    def take_rows(self) -> SampleBatch | None:
+        """The probes that came since the last call, None if they are not kept one by one or there is none."""
+        rows = self.collections.take_rows() if self.plan.raw else None
+        return rows if rows is not None and len(rows) else None
 
     # Its Session-Senders.
 
@@ -154,6 +180,7 @@ class WatchedSession:
         """It has no Session-Sender any more; the one it had, whose summary is carried on."""
         sender, self.sender = self.sender, None
         if sender is not None:
+            sender.collect()
             self._follower.ends(self.key)
             self.collections.interrupt()
             summary = sender.summary()
@@ -277,19 +304,25 @@ class WatchedSession:
     def close(self, why: str) -> None:
         """It is no longer watched: nothing of it stays raised."""
         self._tell(self.alarms.forget(), why)
+        self.recovered(why)
 
     def failed(self, reason: str, *, by_network: bool = False) -> None:
         """It could not be started; told once until it is. `by_network`: as no packet could leave."""
         if by_network:
             self._follower.unreachable(self.key, reason)
-        if self.status != "failed":
+        if not self._bulletin.is_raised(self._failure):
             self._post("session-failed", State.RAISED, reason)
         self.be("failed", reason)
 
-    def recovered(self) -> None:
-        """It could be started, after `failed`."""
-        if self.status == "failed":
-            self._post("session-failed", State.CLEARED, "it runs")
+    def recovered(self, how: str = "it runs") -> None:
+        """It could be started after `failed`, or it need not be any more."""
+        if self._bulletin.is_raised(self._failure):
+            self._post("session-failed", State.CLEARED, how)
+
+    def take_up(self, notices: Iterable[str]) -> None:
+        """These alarms were raised before the daemon started, and nobody has been told of their end."""
+        self.alarms.take_up(notices, self.collections.tests)
+        self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
     def _tell(self, changes: Iterable[Transition], cleared: str, test: Collection | None = None) -> None:
         for change in changes:

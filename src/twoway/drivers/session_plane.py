@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twoway._native import HistoryBatch as HistoryBatch
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import Probes as Probes
+    from twoway._native import SampleBatch as SampleBatch
     from twoway._native import Sender, SenderSpec
     from twoway.session import SessionSpec
 
@@ -119,6 +120,10 @@ class PlaneSession:
     def abort(self) -> None:
         """Stop at once: packets still awaited become pending, not lost."""
         self.native.abort()
+
+    def collect(self) -> None:
+        """Move what it has by now into its collections; after its end these belong to another, if there is one."""
+        self.native.collect()
 
     @property
     def finished(self) -> bool:

@@ -174,6 +174,10 @@ def results(view: ResultsView) -> list[str]:
         f"  Result: {view.verdict.upper()}{reasons}",
         f"  Tests:  {view.tests_run} run, {view.tests_passed} passed, {view.tests_failed} failed{disturbed}",
     ]
+    if view.path is not None or view.forward_path != "plain" or view.return_path is not None:
+        name = "" if view.path is None else f"{view.path}, "
+        back = "" if view.return_path is None else f", back {view.return_path}"
+        lines.insert(2, f"  Path:   {name}{view.forward_path}{back}")
     if view.alarms:
         lines.append(f"  Alarms: {', '.join(view.alarms)}")
     if clock := _clock(view.clock):

@@ -116,12 +116,22 @@ class FakeCollections:
         self.cuts: list[int] = []
         self.cleared: list[str] = []
         self.restored = b""
+        self.rows_kept = 0
+        self.fresh: list[str] = []
+        """Rows that came, as a test calls them."""
 
     def watch(self, **limits: int) -> None:
         self.watched = limits
 
     def probes(self) -> FakeProbes:
         return self.seen
+
+    def keep_rows(self, most: int, /) -> None:
+        self.rows_kept = most
+
+    def take_rows(self) -> list[str]:
+        taken, self.fresh = self.fresh, []
+        return taken
 
     def cut(self, wall_ns: int, /) -> None:
         self.cuts.append(wall_ns)
@@ -174,6 +184,8 @@ class FakeSender:
         self.obtained: dict[str, str] = {}
         self.events: list[Event] = []
         self.sent = 0
+        self.at_the_end: Callable[[], object] = lambda: None
+        """What its last samples bring."""
         self.followed: tuple[Window, ...] | None = None
         self.before: FakeSender | None = None
         self.found: list[list[tuple[int, float | None]]] = []
@@ -183,6 +195,9 @@ class FakeSender:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def collect(self) -> None:
+        self.at_the_end()
 
     def summary(self) -> Merging:
         return Merging({"sent": self.sent})

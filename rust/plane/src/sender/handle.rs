@@ -160,15 +160,21 @@ impl Shared {
         let finished = self.is_finished();
         let mut notable = 0;
         let mut note = |what: Notable, when: bool| notable |= u8::from(when) << what as u8;
-        if let Some(collections) = &*lock(&self.collections) {
+        let mut attached = lock(&self.collections);
+        if let Some(collections) = &*attached {
             let samples = self.take_samples();
-            let mut collections = lock(collections);
-            collections.add(&samples, wall_ns);
+            let mut results = lock(collections);
+            results.add(&samples, wall_ns);
             if finished {
-                collections.interrupt();
+                results.interrupt();
             }
-            note(Notable::Tests, collections.has_finished());
-            note(Notable::Probes, collections.has_met());
+            note(Notable::Tests, results.has_finished());
+            note(Notable::Probes, results.has_met());
+            drop(results);
+            if finished {
+                // Another Session-Sender may go on with them.
+                *attached = None;
+            }
         } else {
             note(Notable::Samples, !lock(&self.samples).is_empty());
         }

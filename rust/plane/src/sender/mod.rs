@@ -305,6 +305,11 @@ impl Sender {
         self.shared.attach(collections);
     }
 
+    /// Moves what it has by now into its collections, without waiting for [`Plane::collect`].
+    pub fn collect(&self) {
+        self.shared.collect(SystemClock.wall().0);
+    }
+
     /// What befell it, each kind once.
     pub fn take_events(&self) -> Vec<Event> {
         self.shared.take_events()
