@@ -416,7 +416,7 @@ async def test_a_manual_connection_waits_for_a_request_and_runs_as_often_as_that
 
 async def test_a_connection_that_was_stopped_can_be_started(plane: FakePlane) -> None:
     async with running(plan(connection(light())), plane) as scene:
-        assert (await scene.daemon.stop("near")).message == "stopped: near"
+        assert (await scene.daemon.stop("near")).affected == ["near"]
         assert plane.senders[0].aborted
         assert scene.daemon.client_tests()[0].status == "stopped"
         assert (await scene.daemon.stop(None)).message == "nothing runs"
