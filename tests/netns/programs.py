@@ -182,6 +182,8 @@ class ReflectorProgram(Program):
         super().__init__(namespace.command(*program), folder, name)
         # The namespace's own sockets are counted: nothing else in it binds this port.
         until(lambda: not self.running or port in bound_ports(self.process.pid), f"UDP port {port} is bound")
+        # Before it says so, a signal would end it.
+        until(lambda: not self.running or '"listening"' in self.stdout, "it says that it listens")
         if not self.running:
             raise RuntimeError(f"twoway reflector: exit {self.process.returncode}: {self.stderr}")
 
@@ -197,7 +199,12 @@ class ReflectorProgram(Program):
 
     def ask_counters(self) -> dict[str, int]:
         """Packets by disposition now: SIGUSR1, and the document that it prints."""
-        before = len(self.stdout)
+        before = self._documents()
         self.signal(signal.SIGUSR1)
-        until(lambda: len(self.stdout) > before and self.stdout.endswith("\n"), "the reflector prints its counters")
+        until(lambda: self._documents() > before, "the reflector prints its counters")
         return self.counters()
+
+    def _documents(self) -> int:
+        """Whole documents of counters that it has printed."""
+        whole, _, _ = self.stdout.rpartition("\n")
+        return whole.count('"dispositions"')
