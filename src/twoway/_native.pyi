@@ -518,7 +518,9 @@ class Sender:
     def start_at(self, wall_ns: int, /) -> None:
         """Begin when the wall clock reads that. What has passed means now, but for OWAMP, whose schedule the other end
         follows too: it begins then, and what is late by more than the timeout is skipped."""
-    def start_at_monotonic(self, monotonic_ns: int, /) -> None: ...
+    def start_at_monotonic(self, monotonic_ns: int, /, *, in_step: bool) -> None:
+        """Begin when the monotonic clock reads that. What has passed means now; with `in_step`, a whole number of
+        intervals later."""
     def progress(self) -> tuple[int, list[tuple[int, int]]]:
         """(Next Seqno, Skip Ranges as (first, last)) for Stop-Sessions (RFC 4656 section 3.8): final after `stop` or
         the end. Skip Ranges are of OWAMP alone."""

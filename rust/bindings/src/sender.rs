@@ -338,10 +338,10 @@ impl Sender {
         self.0.start(Moment::Wall(WallNanos(wall_ns)));
     }
 
-    /// Begins its schedule when the monotonic clock reads that.
-    #[pyo3(signature = (monotonic_ns, /))]
-    fn start_at_monotonic(&self, monotonic_ns: i64) {
-        self.0.start(Moment::Monotonic(monotonic_ns));
+    /// Begins its schedule when the monotonic clock reads that; `in_step`: or a whole number of intervals later.
+    #[pyo3(signature = (monotonic_ns, /, *, in_step))]
+    fn start_at_monotonic(&self, monotonic_ns: i64, in_step: bool) {
+        self.0.start(if in_step { Moment::InStep(monotonic_ns) } else { Moment::Monotonic(monotonic_ns) });
     }
 
     /// (Next Seqno, Skip Ranges): how far its schedule got.

@@ -19,15 +19,28 @@ pub enum Moment {
     Wall(WallNanos),
     /// When the monotonic clock reads this.
     Monotonic(i64),
+    /// The same, and if that has passed, a whole number of intervals later: in step with others.
+    InStep(i64),
 }
 
 impl Moment {
+    /// The moment, of something that happens at intervals and has not begun.
+    #[must_use]
+    pub fn in_step(self, now_ns: i64, interval_ns: i64) -> Self {
+        let Self::InStep(at_ns) = self else { return self };
+        let late_ns = now_ns.saturating_sub(at_ns).max(0);
+        let intervals = (late_ns / interval_ns.max(1)).saturating_add(i64::from(late_ns % interval_ns.max(1) > 0));
+        Self::Monotonic(at_ns.saturating_add(intervals.saturating_mul(interval_ns)))
+    }
+
     /// The moment on the monotonic and on the wall clock, which read `now_ns` and `wall` now.
     pub fn on_both_clocks(self, now_ns: i64, wall: WallNanos) -> (i64, WallNanos) {
         match self {
             Self::Now => (now_ns, wall),
             Self::Wall(at) => (now_ns.saturating_add(at.since(wall)), at),
-            Self::Monotonic(at_ns) => (at_ns, WallNanos(wall.0.saturating_add(at_ns.saturating_sub(now_ns)))),
+            Self::Monotonic(at_ns) | Self::InStep(at_ns) => {
+                (at_ns, WallNanos(wall.0.saturating_add(at_ns.saturating_sub(now_ns))))
+            }
         }
     }
 }
@@ -110,5 +123,25 @@ mod tests {
         clock.wall.set(3_000_000_000 - 250_000_000);
         assert_eq!(detector.check(&clock), Some(-250_000_000));
         assert_eq!(detector.check(&clock), None);
+    }
+
+    #[test]
+    fn in_step_is_never_in_the_past_and_always_whole_intervals_later() {
+        for (at, now, interval, begins) in [
+            (100, 50, 10, 100),
+            (100, 100, 10, 100),
+            (100, 101, 10, 110),
+            (100, 110, 10, 110),
+            (100, 1_000_001, 10, 1_000_010),
+            (100, 101, i64::MAX, i64::MAX),
+        ] {
+            let found = Moment::InStep(at).in_step(now, interval);
+            assert!(
+                matches!(found, Moment::Monotonic(at) if at == begins || begins == i64::MAX && at >= 0),
+                "{at} {now} {interval}: {found:?}"
+            );
+        }
+        assert_eq!(Moment::Monotonic(100).in_step(200, 10), Moment::Monotonic(100));
+        assert_eq!(Moment::Now.in_step(200, 10), Moment::Now);
     }
 }

@@ -206,6 +206,11 @@ impl SessionSender {
         }
     }
 
+    /// Between two departures; the mean of random ones.
+    pub fn interval_ns(&self) -> i64 {
+        self.spec.interval_ns
+    }
+
     /// Sends no more. What is outstanding is awaited for its timeout.
     pub fn stop(&mut self, now_ns: i64) {
         self.schedule.end();

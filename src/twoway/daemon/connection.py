@@ -423,7 +423,7 @@ class LightConnection:
         if turns is None:
             sender.start_at_monotonic(now_ns + shared.starts.delay_ns(measurement.interval_ns))
         else:
-            sender.start_at_monotonic(turns.start_ns(plan, measurement.interval_ns, now_ns))
+            sender.start_at_monotonic(turns.start_ns(plan, measurement.interval_ns, now_ns), in_step=True)
 
     def _turns_of(self, session: str, interval_ns: int) -> Turns:
         """Of a test-session's paths; made anew when none of them is measured."""

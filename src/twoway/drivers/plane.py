@@ -212,7 +212,7 @@ class RunningMeasurement:
         self.close()
 
     def start(self, at_monotonic_ns: int | None = None) -> None:
-        """Send the first packet now, or when the monotonic clock reads that."""
+        """Send the first packet now, or when the monotonic clock reads that, in step with others."""
         measurement = self._measurement
         if measurement.duration_ns is not None and measurement.schedule != "periodic":
             # A periodic schedule has its duration in the count; the random one ends by the clock.
@@ -220,7 +220,7 @@ class RunningMeasurement:
         if at_monotonic_ns is None:
             self._sender.start()
         else:
-            self._sender.start_at_monotonic(at_monotonic_ns)
+            self._sender.start_at_monotonic(at_monotonic_ns, in_step=True)
 
     def stop(self) -> None:
         """Send no more, and go on waiting for replies as long as they may be in time."""

@@ -191,7 +191,7 @@ class FakeSender:
         self.before: FakeSender | None = None
         self.found: list[list[tuple[int, float | None]]] = []
 
-    def start_at_monotonic(self, monotonic_ns: int) -> None:
+    def start_at_monotonic(self, monotonic_ns: int, *, in_step: bool = False) -> None:
         self.started_ns = monotonic_ns
 
     def abort(self) -> None:

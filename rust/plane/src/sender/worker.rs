@@ -210,6 +210,7 @@ impl Worker {
                     let (error, synchronized) = (worker.clock_error_ns, worker.clock_synchronized);
                     if let Some(session) = &mut worker.sessions[at] {
                         session.engine.clock_state(error, synchronized);
+                        let when = when.in_step(now, session.engine.interval_ns());
                         let (at_ns, at_wall) = when.on_both_clocks(now, wall);
                         session.engine.start(at_ns, at_wall, now);
                     }
