@@ -340,11 +340,13 @@ class ReflectorSpec:
         sync_source: str | None,
         return_paths_authenticated: bool,
         return_paths_allow: Sequence[tuple[str, int]],
+        reflect_headers: bool,
         micro_sessions: Sequence[tuple[str, int]],
         control: tuple[Sequence[tuple[str, int]], int, int, int, int] | None,
     ) -> ReflectorSpec:
-        """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
-        None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
+        """The same, but STAMP TLVs are processed. `location`: `all`, `addresses`, `ports` or `nothing` is told.
+        `permitted_dscps`: None for all. `sync_source`: None for what the kernel knows.
+        `micro_sessions`: (device, Micro-session ID).
         `control`: (whom several replies are sent to, most of them, octets of each, octets a second, octets in all).
         """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
 """Protocol as a person names it -> packet format without authentication."""
-LOCATIONS = ("all", "ports", "nothing")
+LOCATIONS = ("all", "addresses", "ports", "nothing")
 """What a Location TLV may be told."""
 SYNC_SOURCES = ("ntp", "ptp", "ssu-bits", "gps", "free-running")
 """What a clock may follow (RFC 8972 section 5.4)."""
@@ -151,7 +151,7 @@ class TlvReflectorSpec:
     require_hmac: bool
     """Whether TLVs of unauthenticated packets need an HMAC TLV (RFC 8972 section 4.8)."""
     location: str
-    """What a Location TLV is told: `all`, `ports` or `nothing` (section 4.2.2)."""
+    """What a Location TLV is told: `all`, `addresses`, `ports` or `nothing` (section 4.2.2)."""
     permitted_dscps: tuple[int, ...] | None
     """Code points that a reply may bear because a Class of Service TLV asks for it (section 4.4), None for all."""
     sync_source: str | None
@@ -160,6 +160,8 @@ class TlvReflectorSpec:
     """Whether return paths of authenticated packets are obeyed (RFC 9503 section 4)."""
     return_paths_allow: tuple[tuple[str, int], ...]
     """(network address, prefix length) of sources whose return paths are obeyed in any case."""
+    reflect_headers: bool
+    """Whether headers of the IP packet are reflected (experimental code points)."""
     micro_sessions: tuple[tuple[str, int], ...]
     """(device, Micro-session ID) of the member links of an aggregation (RFC 9534)."""
     control: tuple[tuple[tuple[str, int], ...], int, int, int, int] | None

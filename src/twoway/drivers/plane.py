@@ -544,6 +544,7 @@ def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         sync_source=tlvs.sync_source,
         return_paths_authenticated=tlvs.return_paths_authenticated,
         return_paths_allow=tlvs.return_paths_allow,
+        reflect_headers=tlvs.reflect_headers,
         micro_sessions=tlvs.micro_sessions,
         control=tlvs.control,
     )

@@ -19,7 +19,7 @@ use twoway_wire::tlv::{
     AccessReport, ClassOfService, DirectMeasurement, FollowUpTelemetry, HMAC_TLV_LEN, HmacPlace, LabelStack, Location,
     LocationRequest, MicroSessionId, NodeAddress, ReflectedControl, ReturnPath, SegmentList, TLV_HEADER_LEN,
     TimestampInformation, Tlv, TlvChain, TlvFlags, TlvType, TlvWriter, class_of_service, direct_measurement,
-    follow_up_telemetry, micro_session_id, sign_tlvs, survey, timestamp_information, verify_tlvs,
+    follow_up_telemetry, header_dscp_ecn, micro_session_id, sign_tlvs, survey, timestamp_information, verify_tlvs,
 };
 use twoway_wire::{RawTimestamp, TestKeys, TimestampFormat, WallNanos, WireError};
 
@@ -426,6 +426,9 @@ impl TlvPlan {
             TlvType::ReflectedFixedHeader | TlvType::ReflectedIpv6ExtensionHeader => {
                 let count = if conformant { &mut read.tlvs.headers_reflected } else { &mut read.tlvs.headers_refused };
                 *count = count.saturating_add(1);
+                if kind == TlvType::ReflectedFixedHeader && conformant {
+                    read.far_dscp_ecn = read.far_dscp_ecn.or(header_dscp_ecn(tlv.value));
+                }
             }
             _ => {}
         }
