@@ -226,6 +226,8 @@ class SenderSpec:
         """The same as whole frames, under a label stack (top first) or, by a named interface, under none. They go to
         `gateway`, or as the kernel would route to the target. Opening waits at most `next_hop_patience_ns` for the next
         hop's link-layer address. Raises `ConfigError` for labels that cannot be segments."""
+    def requiring_ssid(self) -> SenderSpec:
+        """The same, but a reply whose SSID is zero ends the session (RFC 8972 section 3)."""
     def with_tlvs(self, requests: TlvRequests, /, *, grow: bool) -> SenderSpec:
         """The same with STAMP TLVs, the rest of the payload filled with Extra Padding. With `grow`, the payload becomes
         as long as they need if it is shorter. Raises `ConfigError`."""

@@ -90,6 +90,8 @@ class SessionSpec:
     """Whether the payload becomes as long as the TLVs need, where they need more."""
     next_hop_patience_ns: int
     """How long opening may wait for the link-layer address of a path's next hop."""
+    require_ssid: bool
+    """Whether a reply whose SSID is zero ends the session (RFC 8972 section 3)."""
 
     def __post_init__(self) -> None:
         _within("target_port", self.target_port, 1, 65535)
@@ -118,6 +120,8 @@ class SessionSpec:
             raise ConfigError("stamp_key", f"the format {self.format} has no use for it")
         if self.ssid and not self.format.startswith("stamp"):
             raise ConfigError("ssid", "only STAMP packets carry one")
+        if self.require_ssid and not self.ssid:
+            raise ConfigError("require_ssid", "it is about the replies to packets with an SSID")
         if self.dscp_ecn_monitoring and not self.format.startswith("twamp"):
             raise ConfigError("dscp_ecn_monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
         if self.tlvs:
