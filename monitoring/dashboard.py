@@ -49,6 +49,7 @@ from promql import (
     share,
     sum_of,
 )
+from tracked_routes import panels as _tracked_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -552,6 +553,7 @@ def _daemon() -> Iterator[Panel]:
 ROWS = {
     "Overview": _overview,
     "$connection $session": _depth,
+    "Tracked routes": _tracked_routes,
     "Daemon": _daemon,
 }
 
@@ -563,7 +565,8 @@ def dashboard() -> Json:
     return {
         "uid": "twoway",
         "title": "twoway",
-        "description": "Network paths as twoway measures them: all at once, one in depth, and the daemon itself.",
+        "description": "Network paths as twoway measures them: all at once, one in depth, the routes that follow "
+        "them, and the daemon itself.",
         "tags": ["twoway", "network"],
         "schemaVersion": 39,
         "timezone": "browser",

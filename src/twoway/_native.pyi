@@ -169,6 +169,12 @@ class IntervalSummary:
     def unpack(octets: bytes, /) -> IntervalSummary:
         """What `pack` made. Raises `errors.WireError`."""
     @staticmethod
+    def made(
+        *, start_ns: int, interval_ns: int, round_trips_ns: Sequence[int | None], forward_ns: int, per_summary: int
+    ) -> list[bytes]:
+        """Packed summaries of probes that were never sent, `per_summary` probes each, with these round trips (None:
+        lost), of which `forward_ns` is the way there: for tests and benchmarks of what keeps summaries."""
+    @staticmethod
     def merge_packed(packed: Sequence[bytes], /) -> IntervalSummary:
         """All of them as one, without an object for each. Raises `errors.WireError`. Releases the interpreter lock."""
 
@@ -468,6 +474,13 @@ class Collections:
     def interrupt(self) -> None:
         """Its Session-Sender has ended, or is another from now on, whose sequence numbers begin anew: open tests end
         as they are. `Sender.attach` does this, too."""
+    def keep_rows(self, most: int, /) -> None:
+        """Rows are also kept as they come, at most so many until `take_rows`; 0: they are not."""
+    def take_rows(self) -> SampleBatch:
+        """The rows that came since the last call, in the order in which fates became known."""
+    @property
+    def rows_dropped(self) -> int:
+        """Rows that nobody took before there were too many."""
     def take_finished(self) -> list[Collection]:
         """The tests that ended since the last call, in their order."""
     def collection(self, name: str, /) -> Collection | None:
@@ -528,8 +541,30 @@ class Sender:
         """What came since the last `take_interval` (or the start)."""
     def take_events(self) -> list[tuple[int, str, int]]:
         """(wall time ns, event name of `catalogue()["events"]`, errno or 0), bounded; repeated events are counted."""
+    def follow(
+        self,
+        windows: Sequence[tuple[int, Sequence[tuple[str, float, float, bool]]]],
+        /,
+        *,
+        late_ns: int,
+        before: Sender | None = None,
+    ) -> None:
+        """Somebody acts on what it shows: from now on its samples go to its collections at once, and the end of a
+        test, a probe that meets a limit of `Collections.watch` and a limit of `windows` that is met, or met no more,
+        are alerts of the plane.
+
+        A window is (length in ns, limits), a limit is (a name of `catalogue()["watch_metrics"]`, value that is met,
+        value below which it is met no more, whether the greatest value is compared and not the mean). Departures later
+        than `late_ns` are this host's fault and say nothing. `before` sent the probes of the same test-session: what
+        it saw of the same windows goes on here. Waits for its worker; releases the interpreter lock."""
+    def follow_no_more(self) -> None:
+        """Nobody acts on what it shows."""
+    def findings(self) -> list[list[tuple[int, float | None]]]:
+        """How each limit of each window stood last: (code of `catalogue()["watch_states"]`, value if known)."""
     def attach(self, collections: Collections, /) -> None:
         """Its samples go there by `Plane.collect`. Tests that an earlier Session-Sender left open are interrupted."""
+    def collect(self) -> None:
+        """Moves what it has by now into its collections. After the end these belong to another, if there is one."""
 
 @final
 class Plane:
@@ -547,6 +582,11 @@ class Plane:
         """`acknowledge`, and all samples go to the `Collections` attached. Returns (id, news) of the Session-Senders
         that somebody should look at: bit n of `news` is the n-th name of `catalogue()["news"]`. Releases the
         interpreter lock."""
+    def alert_fileno(self) -> int:
+        """Readable when there are alerts of Session-Senders that are followed; `take_alerts` clears it."""
+    def take_alerts(self) -> list[tuple[int, int, list[list[tuple[int, float | None]]]]]:
+        """(id, news, findings) of Session-Senders with alerts since the last call: bit n of `news` is the n-th name of
+        `catalogue()["news"]`, `findings` as `Sender.findings`."""
     def take_intervals(self, ids: Sequence[int] | None, /, *, late_ns: int) -> list[tuple[int, bytes, int]]:
         """`take_interval` of these Session-Senders, or of all that have been started, packed: (id, octets, own
         faults). Bit n of the faults is the n-th name of `catalogue()["own_faults"]`; departures later than `late_ns`

@@ -124,8 +124,13 @@ class SessionSpec:
             raise ConfigError("require_ssid", "it is about the replies to packets with an SSID")
         if self.dscp_ecn_monitoring and not self.format.startswith("twamp"):
             raise ConfigError("dscp_ecn_monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
+        self._check_path("path", self.path.kind)
         if self.tlvs:
             self._check_tlvs()
+
+    def _check_path(self, field: str, kind: str) -> None:
+        if kind == "srv6" and ":" not in self.target:
+            raise ConfigError(field, f"srv6 leads IPv6 packets, and {self.target} is an IPv4 address")
 
     def _check_tlvs(self) -> None:
         if not self.format.startswith("stamp"):
@@ -134,6 +139,11 @@ class SessionSpec:
             raise ConfigError("tlv_hmac", "an HMAC over the TLVs needs a key")
         if self.tlvs.destination_node is not None and not self.ssid:
             raise ConfigError("ssid", "a destination node address goes with an SSID (RFC 9503 section 3)")
+        back = self.tlvs.return_path
+        if back is not None:
+            self._check_path("return_path", back.kind)
+            if back.address is not None and (":" in back.address) != (":" in self.target):
+                raise ConfigError("return_path", f"{back.address} and {self.target} are not of the same address family")
         control = self.tlvs.control
         if control is not None and control.lasts_ns > self.interval_ns:
             raise ConfigError(

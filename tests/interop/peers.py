@@ -7,7 +7,6 @@ counts as a peer's only if it says so itself.
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -16,6 +15,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pytest
+
+from ports import LOOPBACK, free_port
 
 from .relay import TWOWAY
 
@@ -67,17 +68,6 @@ def documents(text: str) -> list[dict[str, Any]]:
         document, at = decoder.raw_decode(text, at)
         found.append(document)
     return found
-
-
-def free_port(family: int) -> int:
-    """A TCP port of loopback that nobody listens on just now."""
-    inet = socket.AF_INET6 if family == 6 else socket.AF_INET
-    with socket.socket(inet, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK[family], 0))
-        return int(probe.getsockname()[1])
-
-
-LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 
 
 def at(family: int, port: int) -> str:

@@ -11,9 +11,11 @@ import shutil
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
+
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,17 +58,6 @@ def program(name: str, package: str) -> str:
     if found is None:
         pytest.skip(f"the program {name} is not installed (Debian package {package})")
     return found
-
-
-def free_port() -> int:
-    """A port that neither UDP nor TCP has on 127.0.0.1: the kernel chooses for TCP, and UDP may have it already."""
-    for _ in range(100):
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            stream.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                datagram.bind(stream.getsockname())
-                return cast("int", stream.getsockname()[1])
-    raise OSError("no port is free on 127.0.0.1")
 
 
 async def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:

@@ -12,16 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
 
+from ports import free_port
+
 TWOWAY: Final = str(Path(sys.executable).with_name("twoway"))
 _BOUND_S: Final = 20.0
 LOOPBACK: Final = "127.0.0.1"
-
-
-def free_port() -> int:
-    """A UDP port of loopback that nobody has bound just now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

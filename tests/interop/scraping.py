@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ports import free_port
 from twoway.cli.api_client import Api
 
-from .receiving import PATIENCE_S, free_port, program, running
+from .receiving import PATIENCE_S, program, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

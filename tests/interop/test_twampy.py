@@ -5,9 +5,10 @@ from typing import Final
 
 import pytest
 
+from ports import free_port
+
 from .peers import Running, documents, run, twampy
 from .relay import LOOPBACK, TWOWAY, ReflectorProcess
-from .relay import free_port as free_udp_port
 
 COUNT: Final = 5
 FAST: Final = ("-c", str(COUNT), "-i", "100")
@@ -40,13 +41,13 @@ def test_its_controller_and_our_server(options: tuple[str, ...], tmp_path: Path)
 def test_its_sender_and_our_light_reflector() -> None:
     program = twampy()
     with ReflectorProcess() as reflector:
-        text = run(program, "sender", *FAST, f"{LOOPBACK}:{reflector.port}", f"{LOOPBACK}:{free_udp_port()}")
+        text = run(program, "sender", *FAST, f"{LOOPBACK}:{reflector.port}", f"{LOOPBACK}:{free_port()}")
     assert no_loss(text), text
 
 
 @pytest.mark.parametrize("protocol", ["stamp", "light"])
 def test_our_sender_and_its_responder(protocol: str, tmp_path: Path) -> None:
-    program, port = twampy(), free_udp_port()
+    program, port = twampy(), free_port()
     with Running([program, "responder", f"{LOOPBACK}:{port}"], tmp_path / "log", port, "udp"):
         command = [TWOWAY, "ping", "--protocol", protocol, "-c", str(COUNT), "-i", "10ms", "-W", "1s", "--json"]
         (result,) = documents(run(*command, f"{LOOPBACK}:{port}"))

@@ -12,16 +12,19 @@ from twoway.analysis.views import (
     GlanceView,
     HealthView,
     MeasurementView,
+    NextHopView,
     ProbeView,
     RequestView,
     ResultsView,
+    RoutesView,
+    RouteView,
     TestView,
 )
 
 from .measured import MS, START_NS, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from twoway.analysis.result import Summary
     from twoway.config.plan import SessionKey
@@ -41,6 +44,55 @@ def keys_of(connections: Sequence[str], sessions: Sequence[str]) -> list[Session
     return [(connection, session) for connection in connections for session in sessions]
 
 
+def next_hop_view(name: str, *, up: bool = True) -> NextHopView:
+    """One that core-fra voice decides about; one that is down is about to come up."""
+    return NextHopView(
+        next_hop=name,
+        sla_source="stamp",
+        tests=("core-fra/voice",),
+        require=1,
+        use_when="pass",
+        state="up" if up else "down",
+        used=up,
+        active=up,
+        dead=False,
+        refused=None,
+        preference=1,
+        weight=1,
+        reason="core-fra/voice: loss 0% over 10s, limit 10%" if up else "core-fra/voice: loss 34% over 10s, limit 10%",
+        changed_ns=START_NS,
+        flaps=int(not up),
+        penalty=0 if up else 1000,
+        turning=None if up else "up",
+        turns_in_ns=None if up else 12_345_678_901,
+        votes={"core-fra/voice": "loss 0% over 10s, limit 10%" if up else "loss 34% over 10s, limit 10%"},
+    )
+
+
+def route_view(destination: str, instance: str, next_hops: Sequence[NextHopView]) -> RouteView:
+    """One that the kernel has as it was decided."""
+    used = [hop.next_hop for hop in next_hops if hop.used]
+    return RouteView(
+        destination=destination,
+        instance=instance,
+        table="blue" if instance else "main",
+        metric=1,
+        preference=1,
+        tag=7,
+        priority=1,
+        state="active" if used else "inactive",
+        held=bool(instance),
+        dry_run=False,
+        no_preempt=bool(instance),
+        kernel=used or None,
+        refused=None,
+        reason=next_hops[-1].reason,
+        changed_ns=START_NS,
+        changes=2,
+        next_hops=next_hops,
+    )
+
+
 @dataclass
 class FakeDaemon:
     """`analysis.views.Watched`. What is asked of it is written down in `requests`."""
@@ -56,6 +108,8 @@ class FakeDaemon:
     loss: Mapping[SessionKey, float] = field(default_factory=dict)
     requests: list[tuple[object, ...]] = field(default_factory=list)
     answer: RequestView = field(default_factory=lambda: RequestView(ok=True, message="done", affected=("core-fra",)))
+    paths: Mapping[SessionKey, str] = field(default_factory=dict)
+    """Of sessions that are one path of several."""
     gone: set[SessionKey] = field(default_factory=set)
     """Listed by `keys`, and not there any more when asked for."""
     failure: Exception | None = None
@@ -230,6 +284,7 @@ class FakeDaemon:
             egress_mean_ns=110_000.0,
             ingress_mean_ns=105_000.0,
             clock=CLOCK,
+            path=self.paths.get(key),
         )
 
     def summary(self, key: SessionKey) -> Summary:
@@ -298,7 +353,30 @@ class FakeDaemon:
                     "last_error": "",
                 }
             ],
+            routes=RoutesView(
+                protocol=94,
+                changes=3,
+                requests=9,
+                refused=1,
+                foreign_changes=1,
+                overruns=0,
+                hook_runs=3,
+                hook_failures=0,
+                hook_dropped=0,
+            ),
         )
+
+    def routes(self) -> Iterator[RouteView]:
+        yield route_view("203.0.113.0/24", "", (next_hop_view("192.0.2.1"), next_hop_view("192.0.2.2", up=False)))
+        yield route_view("2001:db8::/32", "blue", (next_hop_view("fe80::1%wan0", up=False),))
+
+    async def hold(self, prefix: str, instance: str, next_hops: Sequence[str] | None) -> RequestView:
+        self.requests.append(("hold", prefix, instance, next_hops))
+        return self.answer
+
+    async def release(self, prefix: str, instance: str) -> RequestView:
+        self.requests.append(("release", prefix, instance))
+        return self.answer
 
     async def start(self, connection: str | None, repeat: int | None) -> RequestView:
         self.requests.append(("start", connection, repeat))

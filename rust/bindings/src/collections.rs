@@ -253,6 +253,24 @@ impl Collections {
         HistoryBatch::new(py, &last)
     }
 
+    /// Rows are also kept as they come.
+    #[pyo3(signature = (most, /))]
+    fn keep_rows(&self, most: usize) {
+        self.state().keep_rows(most);
+    }
+
+    /// The rows that came since the last call.
+    fn take_rows(&self, py: Python<'_>) -> PyResult<SampleBatch> {
+        let rows = self.state().take_rows();
+        SampleBatch::new(py, rows)
+    }
+
+    /// Rows that nobody took in time.
+    #[getter]
+    fn rows_dropped(&self) -> u64 {
+        self.state().rows_dropped()
+    }
+
     /// Other sizes from now on.
     #[pyo3(signature = (*, moving_average_size, history_size))]
     fn resize(&self, moving_average_size: usize, history_size: usize) -> PyResult<()> {

@@ -17,6 +17,7 @@ use twoway_plane::sender::event::EventKind;
 use twoway_plane::sender::handle::Notable;
 use twoway_plane::session_receiver::Outcome;
 use twoway_plane::summary::Summary;
+use twoway_plane::watch::{Metric, State};
 use twoway_wire::{PacketFormat, TlvType};
 
 use crate::errors;
@@ -76,6 +77,8 @@ pub(crate) fn catalogue(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     catalogue.set_item("departure_source", DepartureSource::NAMES)?;
     catalogue.set_item("events", EventKind::NAMES)?;
     catalogue.set_item("news", Notable::NAMES)?;
+    catalogue.set_item("watch_metrics", Metric::NAMES)?;
+    catalogue.set_item("watch_states", State::NAMES)?;
     catalogue.set_item("own_faults", OwnFault::NAMES)?;
     catalogue.set_item("capabilities", twoway_plane::capabilities::NAMES)?;
     catalogue.set_item("compared", Compared::NAMES)?;

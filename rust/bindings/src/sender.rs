@@ -16,6 +16,7 @@ use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spe
 use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::sys::{SocketRequest, TimestampMode};
+use twoway_plane::watch::{Finding, Limit, Metric};
 use twoway_wire::{TimestampFormat, WallNanos};
 
 use crate::collections::Collections;
@@ -400,10 +401,63 @@ impl Sender {
         self.0.attach(collections.0.clone());
     }
 
+    /// Moves what it has by now into its collections.
+    fn collect(&self, py: Python<'_>) {
+        py.detach(|| self.0.collect());
+    }
+
+    /// Look out for limits, and alert at once of what is notable; `before` sent the probes of the same test-session.
+    #[pyo3(signature = (windows, /, *, late_ns, before = None))]
+    fn follow(
+        &self,
+        py: Python<'_>,
+        windows: Vec<Window>,
+        late_ns: i64,
+        before: Option<&Bound<'_, Self>>,
+    ) -> PyResult<()> {
+        let asked = windows.into_iter().map(limits).collect::<PyResult<Vec<_>>>()?;
+        let before = before.map(|before| &before.get().0);
+        py.detach(|| self.0.follow(asked, late_ns, before));
+        Ok(())
+    }
+
+    /// Look out for nothing any more.
+    fn follow_no_more(&self) {
+        self.0.follow_no_more();
+    }
+
+    /// How the limits stood last.
+    fn findings(&self) -> Found {
+        found(self.0.findings())
+    }
+
     /// What befell it: (wall time, event, errno), each kind once.
     fn take_events(&self) -> Vec<(i64, &'static str, i32)> {
         self.0.take_events().into_iter().map(|event| (event.at.0, event.kind.name(), event.errno)).collect()
     }
+}
+
+/// A window in ns, and its limits: metric, limit, recover, whether the greatest value is compared.
+type Window = (i64, Vec<(String, f64, f64, bool)>);
+
+fn limits((length_ns, limits): Window) -> PyResult<(i64, Vec<Limit>)> {
+    if length_ns <= 0 {
+        return Err(errors::field("window", "must be positive"));
+    }
+    let limit = |(name, limit, recover, maximum): (String, f64, f64, bool)| {
+        let metric = Metric::from_name(&name)
+            .ok_or_else(|| errors::field("metric", format!("{name:?} cannot be looked out for")))?;
+        Ok(Limit { metric, limit, recover, maximum })
+    };
+    Ok((length_ns, limits.into_iter().map(limit).collect::<PyResult<_>>()?))
+}
+
+/// How the limits of each window stand: a code of `State`, and the value.
+type Found = Vec<Vec<(u8, Option<f64>)>>;
+
+fn found(findings: Vec<Vec<Finding>>) -> Found {
+    let window = |limits: Vec<Finding>| limits.into_iter().map(|one| (one.state as u8, one.value)).collect();
+    findings.into_iter().map(window).collect()
 }
 
 /// Worker threads that own Session-Senders.
@@ -444,6 +498,15 @@ impl Plane {
     /// All samples to their collections; (id, bits of what is notable) of the Session-Senders to look at.
     fn collect(&self, py: Python<'_>) -> Vec<(u64, u8)> {
         py.detach(|| self.0.collect())
+    }
+
+    fn alert_fileno(&self) -> i32 {
+        self.0.alert_fd()
+    }
+
+    /// Alerts since the last call: (id, bits of what is notable, how the limits stand).
+    fn take_alerts(&self) -> Vec<(u64, u8, Found)> {
+        self.0.take_alerts().into_iter().map(|(id, notable, findings)| (id, notable, found(findings))).collect()
     }
 
     /// What came since the last of these, packed: (id, octets, bits of own faults).

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use twoway_plane::distribution::Distribution as Values;
+use twoway_plane::made::Made;
 use twoway_plane::packed;
 use twoway_plane::summary::{OctetCounts, SeenBy, Summary};
 
@@ -217,6 +218,23 @@ impl IntervalSummary {
     /// All of it in few octets.
     fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &packed::pack_summary(&self.0))
+    }
+
+    /// Packed summaries of probes that were never sent.
+    #[staticmethod]
+    #[pyo3(signature = (*, start_ns, interval_ns, round_trips_ns, forward_ns, per_summary))]
+    #[expect(clippy::needless_pass_by_value, reason = "as PyO3 hands arguments over")]
+    fn made(
+        py: Python<'_>,
+        start_ns: i64,
+        interval_ns: i64,
+        round_trips_ns: Vec<Option<i64>>,
+        forward_ns: i64,
+        per_summary: usize,
+    ) -> Vec<Bound<'_, PyBytes>> {
+        let made = Made { start_ns, interval_ns, forward_ns, per_summary };
+        let packed = py.detach(|| made.summaries(&round_trips_ns));
+        packed.iter().map(|octets| PyBytes::new(py, octets)).collect()
     }
 
     /// What `pack` made.

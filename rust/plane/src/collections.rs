@@ -26,6 +26,7 @@
 
 mod collection;
 mod probe;
+mod rows;
 mod saved;
 
 use std::collections::VecDeque;
@@ -34,6 +35,7 @@ pub use self::collection::{Collection, PATHS, Quantity, Tally};
 pub use self::probe::Probe;
 
 use self::collection::Run;
+use self::rows::Rows;
 use self::saved::VERSION;
 use crate::packed::{Reader, Writer};
 use crate::sample::{MISSING, Sample, SampleStatus, named};
@@ -152,6 +154,7 @@ pub struct Collections {
     /// Greatest sequence number that was not lost.
     answered: Option<u32>,
     run: Run,
+    rows: Rows,
 }
 
 impl Collections {
@@ -181,6 +184,7 @@ impl Collections {
             head: 0,
             answered: None,
             run: Run::default(),
+            rows: Rows::default(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Collections {
 
     /// Takes rows in the order in which they were made; it is `wall_ns` now.
     pub fn add(&mut self, rows: &[Sample], wall_ns: i64) {
+        self.rows.add(rows);
         for row in rows {
             self.note(row, wall_ns);
         }
@@ -514,6 +519,21 @@ impl Collections {
         self.in_history = 0;
     }
 
+    /// Rows are also kept as they come, at most so many until [`Self::take_rows`]; 0: they are not.
+    pub fn keep_rows(&mut self, most: usize) {
+        self.rows.keep(most);
+    }
+
+    /// The rows that came since the last call, in the order in which fates became known.
+    pub fn take_rows(&mut self) -> Vec<Sample> {
+        self.rows.take()
+    }
+
+    /// Rows that nobody took before there were too many.
+    pub fn rows_dropped(&self) -> u64 {
+        self.rows.dropped()
+    }
+
     /// Octets that it occupies, itself included.
     pub fn memory_bytes(&self) -> usize {
         let open = self.open.capacity() * size_of::<Open>();
@@ -521,6 +541,7 @@ impl Collections {
         let last = self.last.as_ref().map_or(0, |last| last.len());
         let collections = self.open.iter().map(|open| &open.collection).chain(&self.finished).chain([&self.all]);
         let heap: usize = collections.map(Collection::memory_bytes).sum();
-        size_of::<Self>() + open + finished + last + heap + self.probes.capacity() * size_of::<Probe>()
+        let rows = self.rows.memory_bytes();
+        size_of::<Self>() + open + finished + last + heap + rows + self.probes.capacity() * size_of::<Probe>()
     }
 }

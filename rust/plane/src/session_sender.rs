@@ -13,6 +13,7 @@
 //! section 4.1.
 
 pub mod extensions;
+mod following;
 mod padding;
 mod stamps;
 
@@ -34,6 +35,7 @@ use crate::sender::handle::Shared;
 use crate::slots::SkipRange;
 use crate::summary::{Counter, Summary};
 use crate::sys::{ReceiveMeta, TimestampMode};
+use crate::watch::Watch;
 
 /// Stamps come back within this time or are not waited for.
 const STAMP_DELAY_NS: i64 = 10_000_000;
@@ -174,7 +176,7 @@ impl SessionSender {
             clock_synchronized: false,
             error_estimate: ErrorEstimate::new(false, spec.timestamp_format, None),
             ledger: Ledger::new(spec.ledger),
-            samples: Sink { rows: Vec::new(), wanted: spec.samples },
+            samples: Sink { rows: Vec::new(), wanted: spec.samples, watch: None },
             drops_seen: None,
             unanswered: spec.one_way || spec.tlvs.asks_for_no_reply(),
             spec,
@@ -249,7 +251,8 @@ impl SessionSender {
 
     /// When something is due next, on the monotonic clock: a packet, or the end of a wait for a reply.
     pub fn next_event(&self) -> Option<i64> {
-        let expiry = self.ledger.next_expiry();
+        let watched = self.samples.watch.as_ref().and_then(|watch| watch.next_event());
+        let expiry = earliest(self.ledger.next_expiry(), watched);
         match self.state {
             State::Waiting | State::Finished => None,
             State::Sending => earliest(self.schedule.next(), expiry),
@@ -269,6 +272,9 @@ impl SessionSender {
             return;
         }
         let (ledger, sink) = self.split();
+        if let Some(watch) = &mut sink.watch {
+            watch.expire(now_ns);
+        }
         ledger.expire(now_ns, sink);
         if self.schedule.next().is_some() {
             return;
@@ -400,6 +406,9 @@ impl SessionSender {
             self.ledger.sent_one_way(built.sequence, built.lateness_ns);
         } else {
             self.ledger.sent(built.sequence, built.monotonic_ns, built.written, built.lateness_ns);
+            if let Some(watch) = &mut self.samples.watch {
+                watch.sent(built.sequence, built.monotonic_ns, built.lateness_ns);
+            }
         }
         match self.spec.tlvs.departed(built.monotonic_ns, built.access_report) {
             Some(AccessProgress::Sent) => self.ledger.add(Counter::AccessReportsSent, 1),
@@ -444,8 +453,16 @@ impl SessionSender {
     /// A datagram came in on the session's socket, whose peer is the Session-Reflector.
     pub fn receive(&mut self, octets: &mut [u8], meta: &ReceiveMeta, now_ns: i64, wall: WallNanos) {
         if let Some(drops) = meta.drops {
-            let before = self.drops_seen.replace(drops).unwrap_or(0);
-            self.ledger.add(Counter::SocketDrops, u64::from(drops.wrapping_sub(before)));
+            let fresh = drops.wrapping_sub(self.drops_seen.replace(drops).unwrap_or(0));
+            self.ledger.add(Counter::SocketDrops, fresh.into());
+            if fresh > 0
+                && let Some(watch) = &mut self.samples.watch
+            {
+                watch.restart();
+            }
+        }
+        if let Some(watch) = &mut self.samples.watch {
+            watch.at(now_ns);
         }
         if self.state == State::Waiting {
             return;
@@ -549,6 +566,9 @@ impl SessionSender {
         self.error_estimate = ErrorEstimate::new(synchronized, self.spec.timestamp_format, error_ns);
         (self.clock_synchronized, self.clock_error_ns) = (synchronized, error_ns);
         self.ledger.local_clock(synchronized, error_ns);
+        if let Some(watch) = &mut self.samples.watch {
+            watch.local_clock(synchronized);
+        }
     }
 
     /// Whether there is something to hand over.
@@ -591,10 +611,14 @@ fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 struct Sink {
     rows: Vec<Sample>,
     wanted: bool,
+    watch: Option<Box<Watch>>,
 }
 
 impl SampleSink for Sink {
     fn sample(&mut self, sample: &Sample) {
+        if let Some(watch) = &mut self.watch {
+            watch.row(sample);
+        }
         if self.wanted {
             self.rows.push(*sample);
         }

@@ -439,6 +439,25 @@ fn a_missed_slot_is_this_host_s_fault_and_what_the_kernel_refused_is_not() {
 }
 
 #[test]
+fn rows_are_kept_as_they_come_as_far_as_there_is_room_also_over_a_restart() {
+    let rows = |numbers: std::ops::Range<u32>| numbers.map(|n| received(n, i64::from(n), 5)).collect::<Vec<_>>();
+    let mut collections = Collections::new(2, 0, 0);
+    collections.add(&rows(0..3), 0);
+    assert!(collections.take_rows().is_empty());
+    collections.keep_rows(4);
+    collections.restore(&Collections::new(2, 0, 0).pack()).unwrap();
+    collections.add(&rows(3..6), 0);
+    collections.add(&rows(6..9), 0);
+    assert_eq!((collections.take_rows(), collections.rows_dropped()), (rows(3..7), 2));
+    collections.add(&rows(9..10), 0);
+    assert_eq!(collections.take_rows(), rows(9..10));
+    collections.keep_rows(0);
+    collections.add(&rows(10..11), 0);
+    assert!(collections.take_rows().is_empty());
+    assert_eq!(collections.rows_dropped(), 2);
+}
+
+#[test]
 fn an_aborted_probe_leaves_its_test_incomplete() {
     let mut collections = Collections::new(2, 0, 0);
     collections.add(&[received(0, 0, 5), sample(1, SampleStatus::Pending, 10)], 0);

@@ -1,13 +1,14 @@
 """THE table of what Prometheus can scrape: every metric family by name, with its labels, meaning and how it is read.
 
-Theory of operation. A family belongs to one scope: the daemon, its light Session-Reflectors, a control connection, or a
-test-session, of which there may be ten thousand. Those of test-sessions are read either from a `GlanceView` or from the
-`Summary` of everything since the daemon started, whose counters only grow. The exposition (`export.prometheus`), its
-documents, the dashboard's and the rules' tests all iterate this table.
+Theory of operation. A family belongs to one scope: the daemon, its light Session-Reflectors, a control connection, a
+tracked route, or a test-session, of which there may be ten thousand. Those of test-sessions are read either from a
+`GlanceView` or from the `Summary` of everything since the daemon started, whose counters only grow. The exposition
+(`export.prometheus`), its documents, the dashboard's and the rules' tests all iterate this table.
 
 Units are Prometheus' base units: seconds, octets as `bytes`, ratios from 0 to 1. A test-session is two labels,
-`connection` and `session`; all else about it stands in `twoway_session_info`, to be joined, so that a target that
-changes makes no new series of each metric. What cannot be known has no sample.
+`connection` and `session`, and one of several paths a third, `path`, though its session is named `SESSION:PATH`
+already; all else about it stands in `twoway_session_info`, to be joined, so that a target that changes makes no new
+series of each metric. What cannot be known has no sample.
 
 Classic histograms have bounds that are powers of two of a nanosecond: these are boundaries of the exponential histogram
 at each of its scales, so that a bucket's count is exact, and never falls when the histogram has to become coarser,
@@ -16,7 +17,7 @@ which a scraper would take for a restart. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from twoway.analysis.result import Distribution, Summary
-    from twoway.analysis.views import ControlView, GlanceView, HealthView, Watched
+    from twoway.analysis.views import ControlView, GlanceView, HealthView, NextHopView, RouteView, Watched
 
 NANOS = 1_000_000_000
 _ANSWERED = next(iter(STATUS))
@@ -103,6 +104,13 @@ class ConnectionFamily(Family):
     """Of each control connection of the client: label `connection`."""
 
     read: Callable[[ControlView], Iterable[Sample]] = lambda _view: ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFamily(Family):
+    """Of each tracked route: labels `prefix` and `routing_instance`."""
+
+    read: Callable[[RouteView], Iterable[Sample]] = lambda _view: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +325,30 @@ def _receivers(_watched: Watched, health: HealthView) -> Iterator[Sample]:
                 yield (str(receiver.get("receiver", "")), name), value
 
 
+def _routes(_watched: Watched, health: HealthView) -> Iterator[Sample]:
+    if health.routes is not None:
+        yield from _mapping({name: count for name, count in asdict(health.routes).items() if name != "protocol"})
+
+
+def _next_hops(read: Callable[[NextHopView], int | None]) -> Callable[[RouteView], Iterator[Sample]]:
+    """A value of each next hop; None: it has none."""
+
+    def samples(view: RouteView) -> Iterator[Sample]:
+        for hop in view.next_hops:
+            if (value := read(hop)) is not None:
+                yield (hop.next_hop,), value
+
+    return samples
+
+
+def _unavailable(view: RouteView) -> bool:
+    return not any(hop.used for hop in view.next_hops) and any(hop.use_when == "pass" for hop in view.next_hops)
+
+
+def _up(hop: NextHopView) -> int | None:
+    return None if hop.state in ("unknown", "untracked") else int(hop.state == "up")
+
+
 def _mapping(counts: Mapping[str, int]) -> Iterator[Sample]:
     for name, count in counts.items():
         yield (name,), count
@@ -374,6 +406,9 @@ DAEMON: tuple[DaemonFamily, ...] = (
         ("reflector",), read=_reflector_state("sessions")),
     DaemonFamily("twoway_reflector_workers", _G, "Threads of light Session-Reflectors that run.", ("reflector",),
         read=_reflector_state("workers_running")),
+    DaemonFamily("twoway_route_tracking", _C,
+        "What tracking routes came to: changes, requests to the kernel and those that it refused, changes by others, "
+        "overruns, and runs of the hook, those that failed and those that were dropped.", ("event",), read=_routes),
     DaemonFamily("twoway_server_connections", _G, "Control connections of the Server.",
         read=lambda watched, _: _only(len(watched.server_connections()))),
     DaemonFamily("twoway_server_sessions", _G, "Test-sessions of the Server.",
@@ -390,6 +425,29 @@ CONNECTION: tuple[ConnectionFamily, ...] = (
     ConnectionFamily("twoway_control_connection_retries", _G,
         "Attempts to connect that failed since the last that succeeded.",
         read=lambda view: _only(view.retries)),
+)
+
+ROUTE: tuple[RouteFamily, ...] = (
+    RouteFamily("twoway_route_active", _G, "Whether the kernel's table has the tracked route.",
+        read=lambda view: _only(int(view.kernel is not None))),
+    RouteFamily("twoway_route_unavailable", _G, "Whether no next hop is good of a route that is no mere backup.",
+        read=lambda view: _only(int(_unavailable(view)))),
+    RouteFamily("twoway_route_degraded", _G, "Whether the kernel's table has other next hops than was decided.",
+        read=lambda view: _only(int(view.state == "degraded" and not view.dry_run))),
+    RouteFamily("twoway_route_held", _G, "Whether the route is held for maintenance.",
+        read=lambda view: _only(int(view.held))),
+    RouteFamily("twoway_route_changes", _C, "Decisions that changed the next hops in use.",
+        read=lambda view: _only(view.changes)),
+    RouteFamily("twoway_route_last_change_timestamp_seconds", _G, "When the last of them was made, since the epoch.",
+        read=lambda view: _only(_seconds(view.changed_ns))),
+    RouteFamily("twoway_route_next_hop_up", _G, "Whether the tests of a next hop say that it may be used.",
+        ("next_hop",), read=_next_hops(_up)),
+    RouteFamily("twoway_route_next_hop_active", _G, "Whether the kernel's table has the next hop.", ("next_hop",),
+        read=_next_hops(lambda hop: int(hop.active))),
+    RouteFamily("twoway_route_next_hop_flaps", _C, "How often the next hop went down.", ("next_hop",),
+        read=_next_hops(lambda hop: None if hop.state == "untracked" else hop.flaps)),
+    RouteFamily("twoway_route_next_hop_penalty", _G, "Penalty of a next hop that flaps.", ("next_hop",),
+        read=_next_hops(lambda hop: None if hop.state == "untracked" else hop.penalty)),
 )
 
 GLANCE: tuple[GlanceFamily, ...] = (
@@ -446,6 +504,7 @@ SUMMARY: tuple[SummaryFamily, ...] = (
 SCOPES: Mapping[str, tuple[tuple[str, ...], tuple[Family, ...]]] = {
     "The daemon": ((), DAEMON),
     "Each control connection of the client": (("connection",), CONNECTION),
+    "Each tracked route": (("prefix", "routing_instance"), ROUTE),
     "Each test-session, as it is now": (("connection", "session"), GLANCE),
     "Each test-session, since the daemon started": (("connection", "session"), SUMMARY),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003  (the API makes its models of these annotations)
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 
 class Severity(IntEnum):
@@ -101,6 +102,15 @@ NOTICES: Mapping[str, Kind] = {row.name: row for row in (
 # fmt: on
 
 
+class Condition(NamedTuple):
+    """What a notice that is raised or cleared is about: it lasts from the one to the other."""
+
+    name: str
+    connection: str | None = None
+    session: str | None = None
+    route: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The current numbers of a test-session, for those who want them beside a notice: RFC 4560's results.
@@ -166,6 +176,11 @@ class Notice:
     figures: Figures | None = None
     trap: bool = False
     """Whether its session or connection wants it sent as an SNMP notification, too."""
+
+    @property
+    def condition(self) -> Condition:
+        """What it begins or ends."""
+        return Condition(self.name, self.connection, self.session, self.route)
 
     @property
     def kind(self) -> Kind:

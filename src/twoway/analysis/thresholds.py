@@ -286,6 +286,10 @@ class Alarms:
         """Notices that are raised now, by name."""
         return tuple(sorted(self._raised))
 
+    def take_up(self, notices: Iterable[str], last_test: int) -> None:
+        """These were raised before the daemon started: the first test after this one that met none of it clears it."""
+        self._raised.update(dict.fromkeys(notices, last_test))
+
     def probes_seen(self, newest_test: int, met: Iterable[Crossing]) -> list[Transition]:
         """Single undisturbed probes met these, in this test or in one before it."""
         return [change for crossing in met for change in self._met(crossing, newest_test)]

@@ -6,7 +6,7 @@ times are ns since the epoch, delays ns; None where a value cannot be known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
+from collections.abc import Iterator, Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -156,6 +156,12 @@ class ResultsView:
     `far_error_ns`, `one_way_error_bound_ns`."""
     timestamps: str
     """What was obtained, such as `kernel`."""
+    path: str | None = None
+    """Which of its test-session's paths this is, None where there is one."""
+    forward_path: str = "plain"
+    """The way of its probes, as `twoway ping --path` takes it."""
+    return_path: str | None = None
+    """The way that replies are asked to take, as `twoway ping --return-path` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,101 @@ class GlanceView:
     ingress_mean_ns: float | None
     clock: Mapping[str, int | None]
     """As in `ResultsView`."""
+    path: str | None = None
+    """As in `ResultsView`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopView:
+    """One next hop of a tracked route."""
+
+    next_hop: str
+    """As configured: an address, ADDRESS%INTERFACE, an interface, or `discard`."""
+    sla_source: str
+    """How its tests measure: `twamp`, `stamp` or `light`; empty if no test decides about it."""
+    tests: Sequence[str]
+    """Test-sessions that decide about it, as CONTROL-CONNECTION/TEST-SESSION."""
+    require: int
+    """So many of them must be good."""
+    use_when: str
+    """`pass`; `fail` for one that is used while they are not."""
+    state: str
+    """What was decided: `up`, `down`, `suppressed` (damping), `unknown` before the first result, or `untracked`."""
+    used: bool
+    """Whether the route is to use it."""
+    active: bool
+    """Whether the kernel's table has it."""
+    dead: bool
+    """Whether the kernel does not send there, as its link is down."""
+    refused: str | None
+    """Why the kernel does not take it."""
+    preference: int
+    weight: int
+    reason: str
+    """Why it is in its state."""
+    changed_ns: int | None
+    """When its state last changed."""
+    flaps: int
+    """How often it went down since the daemon started."""
+    penalty: int
+    """Of damping."""
+    turning: str | None
+    """`up` or `down` if its state is about to change, when a delay has passed."""
+    turns_in_ns: int | None
+    votes: Mapping[str, str]
+    """Test -> what it says, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """One tracked route."""
+
+    destination: str
+    instance: str
+    """Routing-instance, empty for the main one."""
+    table: str
+    """Routing table: `main`, a number, or a VRF; before it the network namespace, if that is another."""
+    metric: int
+    preference: int
+    tag: int
+    priority: int
+    """The kernel's metric."""
+    state: str
+    """`active` if the kernel has it as decided, `inactive` if it has not and should not, `degraded` if it should have
+    more than it has, or less."""
+    held: bool
+    dry_run: bool
+    no_preempt: bool
+    kernel: Sequence[str] | None
+    """Next hops that the kernel's table has; null if it has no route of ours."""
+    refused: str | None
+    """Why the kernel does not take the route at all."""
+    reason: str
+    """Of the last decision."""
+    changed_ns: int | None
+    """When it was made."""
+    changes: int
+    """Decisions that changed the next hops in use, since the daemon started."""
+    next_hops: Sequence[NextHopView]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesView:
+    """What tracking routes has cost and met with, since the daemon started."""
+
+    protocol: int
+    changes: int
+    """Decisions that changed the next hops in use."""
+    requests: int
+    """Requests to the kernel."""
+    refused: int
+    """Of those, refused."""
+    foreign_changes: int
+    overruns: int
+    """Times that the kernel could not tell of all changes."""
+    hook_runs: int
+    hook_failures: int
+    hook_dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +321,8 @@ class HealthView:
     """Each receiver of notices: what was sent, dropped, failed, and the last error."""
     api: Mapping[str, int] = field(default_factory=dict)
     """What the management API counts of itself; it fills this in."""
+    routes: RoutesView | None = None
+    """Of tracked routes; null without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +361,13 @@ class Watched(Protocol):
 
     def server_counters(self) -> Mapping[str, int]: ...
     def health(self) -> HealthView: ...
+    def routes(self) -> Iterator[RouteView]:
+        """The tracked routes, in the order of the configuration, each looked at when it is asked for."""
+
+    async def hold(self, prefix: str, instance: str, next_hops: Sequence[str] | None) -> RequestView:
+        """Keep a tracked route as it is, or in use with these next hops, until it is released."""
+
+    async def release(self, prefix: str, instance: str) -> RequestView: ...
     async def start(self, connection: str | None, repeat: int | None) -> RequestView: ...
     async def stop(self, connection: str | None) -> RequestView: ...
     async def clear(self, what: str, name: str | None) -> RequestView:

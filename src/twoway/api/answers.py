@@ -12,6 +12,7 @@ from twoway.analysis.views import (
     ProbeView,
     RequestView,
     ResultsView,
+    RouteView,
     TestView,
 )
 
@@ -103,6 +104,13 @@ class Events:
     """Notices, the oldest first."""
 
     events: Sequence[EventView]
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Tracked routes."""
+
+    routes: Sequence[RouteView]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +216,7 @@ __all__ = [
     "ProbeResults",
     "ProblemView",
     "RequestView",
+    "Routes",
     "Series",
     "SessionRow",
     "Sessions",

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from twoway.analysis.views import ControlView, HealthView, RequestView, ResultsView, TestView
+from twoway.analysis.views import ControlView, HealthView, RequestView, ResultsView, RouteView, TestView
 from twoway.api import answers, selection
 from twoway.api.guard import PROBLEM, Problem, failure, problem_document
 from twoway.api.openapi import API_VERSION, describe
@@ -29,8 +29,11 @@ from twoway.api.queries import (
     ConnectionQuery,
     EventsQuery,
     HistoryQuery,
+    HoldBody,
     KeptEventsQuery,
+    ReleaseBody,
     ResultsQuery,
+    RoutesQuery,
     SeriesQuery,
     SessionQuery,
     SessionsQuery,
@@ -274,6 +277,12 @@ def _add_daemon(app: FastAPI, asked: Asked) -> None:
         ]
         return _json(answers.Events(found[-query.limit :]))
 
+    @app.get("/v1/routes", tags=["daemon"], **_answering(answers.Routes, 404))
+    async def routes(query: Annotated[RoutesQuery, Query()]) -> Response:
+        """Tracked routes: what is decided, why, and what the kernel's table has."""
+        selection.keys_of(asked.watched, query.control_connection, query.test_session)
+        return _list(asked.pace, "routes", RouteView, selection.routes(asked.watched, query))
+
     @app.get("/v1/health", tags=["daemon"], **_answering(HealthView))
     async def health() -> Response:
         """The daemon's own state."""
@@ -358,6 +367,16 @@ def _add_actions(app: FastAPI, watched: Watched) -> None:
     async def stop(body: Annotated[StopBody | None, Body()] = None) -> Response:
         """Stop the tests of control connections."""
         return await _done(watched.stop((body or StopBody()).control_connection))
+
+    @app.post("/v1/request/routes/hold", tags=["actions"], **_answering(RequestView, 404, 409, 413, 504))
+    async def hold_route(body: HoldBody) -> Response:
+        """Keep a tracked route as it is, or in use with these next hops, until it is released."""
+        return await _done(watched.hold(body.prefix, body.routing_instance or "", body.next_hops))
+
+    @app.post("/v1/request/routes/release", tags=["actions"], **_answering(RequestView, 404, 409, 413, 504))
+    async def release_route(body: ReleaseBody) -> Response:
+        """End a hold: the best next hops are used again, and penalties are forgiven."""
+        return await _done(watched.release(body.prefix, body.routing_instance or ""))
 
     @app.post("/v1/clear/{what}", tags=["actions"], **_answering(RequestView, 404, 409, 413, 504))
     async def clear(

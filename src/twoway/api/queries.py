@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -38,9 +39,31 @@ def _time(text: str) -> str:
     return text
 
 
+def prefix(text: str) -> str:
+    """A prefix as it is known by. Raises `ValueError`."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}: a prefix is wanted, as 203.0.113.0/24 or 2001:db8::/32") from None
+
+
+def destination(text: str) -> str:
+    """A prefix, or an address, as it is known by. Raises `ValueError`."""
+    try:
+        return prefix(text) if "/" in text else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a prefix as 203.0.113.0/24") from None
+
+
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Moment = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": _MOMENT}), AfterValidator(_time)]
 """See `time_ns`."""
+
+
+_ADDRESS = {"pattern": "^[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?$"}
+Prefix = Annotated[str, Field(max_length=49, json_schema_extra=_ADDRESS), AfterValidator(prefix)]
+Destination = Annotated[str, Field(max_length=49, json_schema_extra=_ADDRESS), AfterValidator(destination)]
+_INSTANCE = "Its routing-instance; the one without a name if not given."
 
 
 class _Query(BaseModel):
@@ -115,6 +138,31 @@ class WindowQuery(_Query):
         list[Annotated[float, Field(ge=0, le=100)]],
         Field(max_length=16, description="Percentiles wanted, from 0 to 100; repeatable."),
     ] = [50, 95, 99, 99.9]
+
+
+class RoutesQuery(SessionQuery):
+    """Of tracked routes."""
+
+    destination: Annotated[
+        Destination | None, Field(description="The prefix of a route, or an address that routes contain.")
+    ] = None
+    routing_instance: Annotated[Name | None, Field(alias="routing-instance", description="Of this instance.")] = None
+
+
+class ReleaseBody(_Query):
+    """Which tracked route to release."""
+
+    prefix: Annotated[Prefix, Field(description="Its prefix.")]
+    routing_instance: Annotated[Name | None, Field(alias="routing-instance", description=_INSTANCE)] = None
+
+
+class HoldBody(ReleaseBody):
+    """Which tracked route to hold, and how."""
+
+    next_hops: Annotated[
+        list[Name] | None,
+        Field(alias="next-hops", max_length=16, description="Those to use; those in use if not given; none if empty."),
+    ] = None
 
 
 RESOLUTIONS_S = {"1s": 1, "1min": 60, "1h": 3600, "1d": 86_400}

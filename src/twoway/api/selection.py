@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
     from twoway.analysis.notices import Notice
-    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, TestView, Watched
+    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, RouteView, TestView, Watched
     from twoway.api.pace import Pace
-    from twoway.api.queries import HistoryQuery, ResultsQuery, SessionsQuery
+    from twoway.api.queries import HistoryQuery, ResultsQuery, RoutesQuery, SessionsQuery
     from twoway.config.plan import SessionKey
 
 _SHOWN_NAMES = 8
@@ -89,6 +90,30 @@ def results(watched: Watched, query: ResultsQuery) -> Iterator[ResultsView | Non
             yield None if view is None else watched.results((view.connection, view.session))
         except KeyError:
             yield None
+
+
+def routes(watched: Watched, query: RoutesQuery) -> Iterator[RouteView | None]:
+    """Tracked routes one by one, None in the place of what is left out."""
+    connection, session = query.control_connection, query.test_session
+    for view in watched.routes():
+        wanted = (
+            query.routing_instance in (None, view.instance)
+            and _leads_to(view, query.destination)
+            and (connection is session is None or _decides(view, connection, session))
+        )
+        yield view if wanted else None
+
+
+def _leads_to(view: RouteView, destination: str | None) -> bool:
+    if destination is None or "/" in destination:
+        return destination in (None, view.destination)
+    return ipaddress.ip_address(destination) in ipaddress.ip_network(view.destination)
+
+
+def _decides(view: RouteView, connection: str | None, session: str | None) -> bool:
+    """Whether a test-session of these names decides about a next hop. No name has a slash."""
+    tests = (test.partition("/") for hop in view.next_hops for test in hop.tests)
+    return any(connection in (None, test[0]) and session in (None, test[2]) for test in tests)
 
 
 def histories(watched: Watched, query: HistoryQuery, since_ns: int | None) -> Iterator[History | None]:

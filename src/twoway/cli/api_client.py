@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
-from twoway.analysis.views import CollectionView, MeasurementView, ProbeView, ResultsView
+from twoway.analysis.views import CollectionView, MeasurementView, NextHopView, ProbeView, ResultsView, RouteView
 from twoway.errors import ApiError, ConfigError
 
 if TYPE_CHECKING:
@@ -184,3 +184,8 @@ def results_view(body: Json) -> ResultsView:
         for item in body["collections"]
     ]
     return view(ResultsView, {**body, "last_probe": probe and view(ProbeView, probe), "collections": collections})
+
+
+def route_view(body: Json) -> RouteView:
+    """`view` of `RouteView`, with what is inside."""
+    return view(RouteView, {**body, "next_hops": [view(NextHopView, item) for item in body["next_hops"]]})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from twoway.cli.arguments import abandon_output
 from twoway.cli.live import Live
 from twoway.cli.ping import check_plot, conditions_of, exit_code, live_of, show
-from twoway.cli.ping_arguments import sending_from
+from twoway.cli.ping_arguments import paths_of, sending_from
 from twoway.config import defaults
 from twoway.config.managed import ControlOptions, SessionRequest
 from twoway.drivers.managed_measurement import ManagedMeasurement
@@ -65,11 +65,13 @@ def _check(options: PingArguments) -> None:
     ):
         if given:
             raise ConfigError(option, f"it is STAMP's: {options.protocol.upper()} has --key-file")
-    for option, given in (("--path", bool(options.path)), ("--return-path", bool(options.return_path))):
-        if given:
-            protocol = options.protocol.upper()
-            raise ConfigError(option, f"{protocol} packets go as they are routed: paths are for STAMP and light")
     one_way = options.protocol == "owamp"
+    if options.return_path:
+        raise ConfigError("--return-path", f"it is STAMP's: {options.protocol.upper()} packets cannot ask for one")
+    if options.path and one_way:
+        raise ConfigError("--path", "OWAMP packets go as they are routed")
+    if len(options.path) > 1:
+        raise ConfigError("--path", "several paths at once are for STAMP and light")
     sessions = options.sessions * (2 if one_way and options.direction == "both" else 1)
     if sessions > 1 and (options.output in ("ndjson", "csv") or options.plot is not None):
         raise ConfigError("--sessions", "several sessions have no common --ndjson, --csv or --plot: use --json")
@@ -149,6 +151,7 @@ def _requests(options: PingArguments) -> list[SessionRequest]:
         timestamps=options.timestamps,
         clock_format=options.clock_format,
         reflector_mode=options.reflector_mode,
+        path=paths_of(options)[0].path,
         receive_buffer=options.receive_buffer,
         percentiles=options.percentiles,
     )

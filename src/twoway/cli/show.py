@@ -9,12 +9,12 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from twoway.analysis.views import ControlView, HealthView, ProbeView, TestView
-from twoway.cli.api_client import Api, Json, add_api_options, results_view, view
+from twoway.analysis.views import ControlView, HealthView, ProbeView, RoutesView, TestView
+from twoway.cli.api_client import Api, Json, add_api_options, results_view, route_view, view
 from twoway.cli.arguments import Parser, value_of
 from twoway.config import units
 from twoway.errors import ConfigError
-from twoway.export import show_text
+from twoway.export import show_routes, show_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,8 @@ Show what the daemon measures and how it is.
   client window              any window of time from the store: counters, ratios, percentiles
   server control-info        control connections of the Server
   server test-info           its test-sessions
+  routes [DESTINATION]       tracked routes: what was decided, why, and what the kernel has;
+                             also as `route sla-tracking`
   capabilities               what the daemon can measure with, in its sandbox
   events                     notices: alarms raised and cleared, and what happened
   notices                    every notice that there is, and what it means
@@ -37,7 +39,8 @@ Show what the daemon measures and how it is.
 _EPILOG = """\
 TIME is as Junos has it, 2026-01-02.03:04:05 in local time, or 2026-01-02T03:04:05Z, or a
 duration before now, as 15min. The words of Junos work as well as options: `show client
-probe-results control-connection core-fra status FAIL`.
+probe-results control-connection core-fra status FAIL`. DESTINATION is a prefix, or an address
+that routes contain.
 
 Exit code: 0; 2 if the daemon cannot be asked, or has no such name.
 
@@ -45,6 +48,8 @@ examples:
   twoway show client probe-results brief
   twoway show client history-results --control-connection core-fra --since 15min
   twoway show client window --control-connection core-fra --test-session voice --since 1h
+  twoway show routes brief
+  twoway show route sla-tracking 203.0.113.0/24 --json
   twoway show events --json
 """
 _FILTERS = (
@@ -58,6 +63,8 @@ _FILTERS = (
     "limit",
     "name",
     "percentile",
+    "routing-instance",
+    "destination",
 )
 _ACCEPTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("client", "control-info"): ("control-connection",),
@@ -74,12 +81,15 @@ _ACCEPTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("client", "window"): ("control-connection", "test-session", "since", "until", "percentile"),
     ("server", "control-info"): ("control-connection",),
     ("server", "test-info"): ("control-connection", "test-session"),
+    ("routes",): ("destination", "control-connection", "test-session", "routing-instance"),
     ("capabilities",): (),
     ("events",): ("since", "limit", "name", "control-connection"),
     ("notices",): (),
     ("health",): (),
 }
 """What can be shown -> its filters."""
+_STYLED = (("client", "probe-results"), ("client", "history-results"), ("routes",))
+"""What can be shown brief or in detail."""
 
 
 class _Arguments(argparse.Namespace):
@@ -99,6 +109,8 @@ class _Arguments(argparse.Namespace):
     limit: int | None
     name: str | None
     percentile: list[str] | None
+    routing_instance: str | None
+    destination: str | None
 
 
 def show_parser() -> Parser:
@@ -115,6 +127,8 @@ def show_parser() -> Parser:
     add("--limit", type=value_of(units.parse_integer, 1, 100_000), metavar="N", help="the latest so many")
     add("--name", metavar="NOTICE", help="events of this name")
     add("--percentile", action="append", metavar="P", help="of a window: percentile wanted; repeatable (50 95 99 99.9)")
+    add("--destination", metavar="DESTINATION", help="tracked routes of this prefix, or that contain this address")
+    add("--routing-instance", metavar="NAME", help="tracked routes of this routing-instance")
     parser.add_argument_group("output").add_argument("--json", action="store_true", help="the API's JSON document")
     add_api_options(parser)
     return parser
@@ -123,14 +137,15 @@ def show_parser() -> Parser:
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
     parser = show_parser()
-    options = parser.parse_args(junos_words(arguments), _Arguments())
+    options = parser.parse_args(junos_words(_source_words(arguments)), _Arguments())
     what = tuple(options.what)
     style = what[-1] if what[-1] in ("brief", "detail") else None
-    what = what[:-1] if style else what
+    what, destination = _routes_words(what[:-1] if style else what)
+    options.destination = options.destination if destination is None else destination
     if what not in _ACCEPTS:
         known = ", ".join(" ".join(words) for words in _ACCEPTS)
         parser.error(f"there is no {' '.join(what)!r} to show: there are {known}")
-    if style and what not in (("client", "probe-results"), ("client", "history-results")):
+    if style and what not in _STYLED:
         parser.error(f"{' '.join(what)} is neither brief nor detail")
     given = {name: getattr(options, name.replace("-", "_")) for name in _FILTERS}
     for name, value in given.items():
@@ -146,6 +161,27 @@ def run(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
         return 0
     return _print(_LISTINGS[what](body, style))
+
+
+def _source_words(arguments: Sequence[str]) -> list[str]:
+    """Of `show route sla-tracking`: which test, as Junos says it."""
+    words, result = list(arguments), []
+    while words:
+        match words:
+            case ["twamp", "control-connection", connection, "test-session", session, *words]:
+                result += ["--control-connection", connection, "--test-session", session]
+            case ["rpm", "owner", connection, "test", session, *words]:
+                result += ["--control-connection", connection, "--test-session", session]
+            case [word, *words]:
+                result.append(word)
+    return result
+
+
+def _routes_words(what: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """`route sla-tracking DESTINATION` as `routes`, and the destination."""
+    if what[:2] == ("route", "sla-tracking"):
+        what = ("routes", *what[2:])
+    return (("routes",), what[1]) if what[:1] == ("routes",) and len(what) == 2 else (what, None)
 
 
 def junos_words(arguments: Sequence[str]) -> list[str]:
@@ -224,6 +260,11 @@ def _window(body: Json, _style: str | None) -> list[str]:
     return show_text.window(body["connection"], body["session"], body["start_ns"], body["end_ns"], body["metrics"])
 
 
+def _routes(body: Json, style: str | None) -> list[str]:
+    views = [route_view(item) for item in body["routes"]]
+    return show_routes.brief(views) if style == "brief" else show_routes.detail(views)
+
+
 def _capabilities(body: Json, _style: str | None) -> list[str]:
     from twoway.cli.capabilities import ordered, table
 
@@ -235,7 +276,9 @@ def _events(body: Json, _style: str | None) -> list[str]:
 
 
 def _health(body: Json, _style: str | None) -> list[str]:
-    return show_text.health(view(HealthView, body), time.time_ns())
+    routes = body.get("routes")
+    health = view(HealthView, {**body, "routes": None if routes is None else view(RoutesView, routes)})
+    return show_text.health(health, time.time_ns())
 
 
 _LISTINGS: dict[tuple[str, ...], Callable[[Json, str | None], list[str]]] = {
@@ -246,6 +289,7 @@ _LISTINGS: dict[tuple[str, ...], Callable[[Json, str | None], list[str]]] = {
     ("client", "window"): _window,
     ("server", "control-info"): _control_info,
     ("server", "test-info"): _test_info,
+    ("routes",): _routes,
     ("capabilities",): _capabilities,
     ("events",): _events,
     ("health",): _health,

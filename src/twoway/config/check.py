@@ -137,8 +137,7 @@ class _Findings:
 def _rehearse(plan: Plan, rehearsal: Rehearsal, findings: _Findings) -> None:
     for connection in plan.connections:
         for session in connection.sessions:
-            place: Place = ("client", "control-connection", connection.name, "test-session", session.name)
-            _attempt(place, findings, partial(rehearsal.session, connection, session))
+            _attempt(session.place, findings, partial(rehearsal.session, connection, session))
     for reflection in plan.reflections:
         _attempt(("server", "light"), findings, partial(rehearsal.reflection, reflection))
 

@@ -47,8 +47,12 @@ def doubt(configuration: Configuration, plan: Plan, warn: Callable[[Place, str],
             trapped = trapped or (*place, "traps")
         if connection.persistent_results and connection.written("persistent_results") and configuration.store is None:
             warn((*place, "persistent-results"), "nothing survives a restart: there is no store")
+        if connection.raw_history:
+            _raw(configuration, plan, (*place, "raw-history"), warn)
         for session_name, session in connection.test_session.items():
             inside: Place = (*place, "test-session", session_name)
+            if session.raw_history:
+                _raw(configuration, plan, (*inside, "raw-history"), warn)
             if session.traps:
                 trapped = trapped or (*inside, "traps")
             _session(session, inside, warn, light=connection.control_type == "light")
@@ -61,6 +65,13 @@ def doubt(configuration: Configuration, plan: Plan, warn: Callable[[Place, str],
         if listen is not None and not ip_address(listen[0]).is_loopback:
             what = "token and results cross the network in the clear" if statement == "listen" else "anyone may read it"
             warn(("api", statement), f"{listen[0]} is not loopback, so {what}: a proxy with TLS before it would help")
+
+
+def _raw(configuration: Configuration, plan: Plan, place: Place, warn: Callable[[Place, str], None]) -> None:
+    if configuration.store is None:
+        warn(place, "no probe is kept: there is no store")
+    elif not plan.store.history_age_s:
+        warn(place, "no probe is kept: store.retention.history is 0")
 
 
 def _session(session: TestSession, place: Place, warn: Callable[[Place, str], None], *, light: bool) -> None:

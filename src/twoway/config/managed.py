@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twoway.config import defaults
 from twoway.errors import ConfigError
+from twoway.path import PLAIN, ForwardPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +156,8 @@ class SessionRequest:
     """`ntp` or `ptp` timestamps in what we send."""
     reflector_mode: str = defaults.REFLECTOR_MODE
     receive_buffer: int = defaults.SENDER_RECEIVE_BUFFER
+    path: ForwardPath = PLAIN
+    """TWAMP: how packets get to the Session-Reflector."""
     sample_capacity: int = defaults.SAMPLE_CAPACITY
     """Samples kept until taken."""
     percentiles: tuple[float, ...] = defaults.PERCENTILES

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from twoway.config.model.statements import Statements
 
 INSTEAD = {
-    "source-routing": "segment-routed probes are not supported yet",
+    "paths": "write path",
     "target-address": "write target",
     "authentication-mode": "write authentication: {mode: …, key-file: …}",
     "authentication-key-chain": "secrets stand in a file: write key-file",

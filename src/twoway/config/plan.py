@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from twoway.path import PLAIN
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from twoway.config.reflection import Reflection
     from twoway.config.route_plan import RoutesPlan
     from twoway.config.server import ServerOptions
+    from twoway.path import ForwardPath, ReturnPath
 
 SessionKey = tuple[str, str]
 """Control-connection and test-session, by name."""
@@ -65,6 +68,19 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """One path of a test-session that measures several at the same moments."""
+
+    session: str
+    """The test-session as it is written."""
+    path: str
+    place: int
+    """Among the paths, from 0."""
+    of: int
+    """Paths of the test-session."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPlan:
     """One test-session of the client."""
 
@@ -89,11 +105,32 @@ class SessionPlan:
     """Names of `analysis.notices.NOTICES` that are also sent as SNMP notifications."""
     persistent: bool
     """Whether its collections and history survive a restart."""
+    raw: bool = False
+    """Whether every probe is kept in the store."""
+    lane: Lane | None = None
+    """None: its probes take one path."""
 
     @property
     def key(self) -> SessionKey:
         """What it is known by."""
         return (self.connection, self.name)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where the test-session is written."""
+        name = self.name if self.lane is None else self.lane.session
+        return ("client", "control-connection", self.connection, "test-session", name)
+
+    @property
+    def forward_path(self) -> ForwardPath:
+        """The way of its probes."""
+        sending = self.light or self.managed
+        return PLAIN if sending is None else sending.path
+
+    @property
+    def return_path(self) -> ReturnPath | None:
+        """The way that replies are asked to take."""
+        return None if self.light is None else self.light.tlvs.return_path
 
 
 @dataclass(frozen=True, slots=True)

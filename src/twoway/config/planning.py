@@ -7,7 +7,7 @@ Nothing stops at the first mistake: a part that cannot be planned is left out, a
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from twoway.config.measurement import Measurement
 from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.client import Limit as LimitModel
 from twoway.config.model.file_values import Credential
+from twoway.config.planning_paths import Way, Ways
 from twoway.config.secret import SecretOf
 from twoway.errors import ConfigError, KeyFileError
 
@@ -59,6 +60,12 @@ _STATEMENTS = {
     "reflector_mode": "reflector-mode",
     "key": "key-file",
     "stamp_key": "key-file",
+    "path": "source-routing",
+    "return_path": "source-routing",
+    "segments": "source-routing",
+    "labels": "source-routing",
+    "gateway": "source-routing",
+    "tlvs": "source-routing",
     "scope_id": "target",
     "interface": "routing-instance",
     "netns": "routing-instance",
@@ -180,8 +187,7 @@ def _refuse_collisions(connections: list[plan.ConnectionPlan], planner: Planner)
             name = f"{connection.name}.{session.name}"
             other = taken.setdefault((port, *bound), name)
             if other != name:
-                place = ("client", "control-connection", connection.name, "test-session", session.name, "source-port")
-                planner.refuse(place, f"{port} is that of {other} already")
+                planner.refuse((*session.place, "source-port"), f"{port} is that of {other} already")
 
 
 def _bound(connection: plan.ConnectionPlan, session: plan.SessionPlan) -> tuple[int, tuple[str | None, ...]]:
@@ -225,6 +231,15 @@ def _endpoint(target: Target, port: int | None) -> Endpoint:
     return Endpoint(written.host, port, scope)
 
 
+def _refuse_names_of_two(sessions: tuple[plan.SessionPlan, ...], planner: Planner) -> None:
+    """The name that a path's results get may be that of another test-session."""
+    names = {session.name for session in sessions if session.lane is None}
+    for session in sessions:
+        if session.lane is not None and session.name in names:
+            place = (*session.place, "path", session.lane.path)
+            planner.refuse(place, f"{session.name} would be its name, and is that of a test-session")
+
+
 class _Connection:
     """One control-connection on its way into the plan."""
 
@@ -248,8 +263,12 @@ class _Connection:
             self._check_light()
         if not model.test_session:
             self.refuse("test-session", "there is none: a control-connection needs at least one (V4)")
-        made = [_Session(self, name, session).plan(control, server) for name, session in model.test_session.items()]
-        sessions = tuple(session for session in made if session is not None)
+        sessions = tuple(
+            made
+            for name, session in model.test_session.items()
+            for made in _Session(self, name, session).plans(control, server)
+        )
+        _refuse_names_of_two(sessions, self.planner)
         if not sessions or (not self.light and (control is None or server is None)):
             return None
         return plan.ConnectionPlan(
@@ -330,16 +349,32 @@ class _Session:
     def refuse(self, statement: str, message: str) -> None:
         self.planner.refuse((*self.place, statement), message)
 
-    def plan(self, control: ControlOptions | None, server: Endpoint | None) -> plan.SessionPlan | None:
-        """The plan, None if nothing can be made of it."""
+    def plans(self, control: ControlOptions | None, server: Endpoint | None) -> list[plan.SessionPlan]:
+        """A plan for each path, none if nothing can be made of it."""
+        if not self.connection.light:
+            self._check_managed()
+        history_size = self._history_size()
+        return self._ways(server).plans(
+            lambda way: self._plan(control, server, way, history_size), light=self.connection.light
+        )
+
+    def _ways(self, server: Endpoint | None) -> Ways:
+        target, model = None if server is None else server.host, self.model
+        if model.target is not None and model.target.address is not None:
+            with suppress(ConfigError):  # it is looked at again, and then reported
+                target = parse_endpoint(model.target.address).host
+        stamp = self.connection.light and model.protocol != "light"
+        return Ways(self.place, model, target, stamp=stamp, refuse=self.planner.refuse)
+
+    def _plan(
+        self, control: ControlOptions | None, server: Endpoint | None, way: Way, history_size: int
+    ) -> plan.SessionPlan | None:
         connection, model = self.connection.model, self.model
         light = managed = None
-        history_size = self._history_size()
         if self.connection.light:
-            light = self._light()
-        else:
-            self._check_managed()
-            managed = self._managed(control, server) if server is not None and control is not None else None
+            light = self._light(way)
+        elif server is not None and control is not None:
+            managed = self._managed(control, server, way)
         if light is None and managed is None:
             return None
         return plan.SessionPlan(
@@ -358,6 +393,7 @@ class _Session:
             thresholds=_thresholds(model.thresholds),
             traps=frozenset(model.traps),
             persistent=connection.persistent_results,
+            raw=connection.raw_history if model.raw_history is None else model.raw_history,
         )
 
     def _shown_target(self, server: Endpoint | None) -> str:
@@ -419,7 +455,7 @@ class _Session:
             raise ConfigError("fill", "random contradicts data-fill-with-zeros")
         return model.data_fill
 
-    def _light(self) -> Measurement | None:
+    def _light(self, way: Way) -> Measurement | None:
         model, connection = self.model, self.connection
         if model.target is None:
             self.refuse("target", "a light test-session needs the address of its Session-Reflector")
@@ -452,6 +488,8 @@ class _Session:
                 timestamps=TIMESTAMPS[model.offload_type],
                 clock_format=model.clock_format,
                 reflector_mode=model.reflector_mode,
+                path=way.forward,
+                tlvs=way.tlvs,
             )
             if model.data_size:
                 wanted = replace(wanted, payload_len=wanted.packet_size + model.data_size)
@@ -472,7 +510,7 @@ class _Session:
         keys = self.planner.surroundings.keys(path, secrets=False)
         return keyfile.choose_key(keys, model.key_id, model.ssid or None, str(path))
 
-    def _managed(self, control: ControlOptions, server: Endpoint) -> SessionRequest | None:
+    def _managed(self, control: ControlOptions, server: Endpoint, way: Way) -> SessionRequest | None:
         model = self.model
         with self.planner.refusing(self.place):
             source = model.source_address
@@ -492,6 +530,7 @@ class _Session:
                 timestamps=TIMESTAMPS[model.offload_type],
                 clock_format=model.clock_format,
                 reflector_mode=model.reflector_mode,
+                path=way.forward,
             )
         return None
 

@@ -120,6 +120,19 @@ def _each_route(routes: Routes) -> Iterator[tuple[Path, Route]]:
             yield ("routes", "routing-instance", name, "route", prefix), route
 
 
+def _frames(configuration: Configuration) -> Iterator[str]:
+    for name, connection in configuration.client.control_connection.items():
+        for session, statements in connection.test_session.items():
+            place = _client(name, "test-session", session)
+            ways = [((*place, "source-routing"), statements.source_routing)]
+            ways += [((*place, "path", path), way) for path, way in statements.path.items()]
+            for where, way in ways:
+                if way.forward.srmpls_nodes:
+                    yield path_text((*where, "forward", "srmpls-nodes"))
+                elif way.forward.interface is not None:
+                    yield path_text((*where, "forward", "interface"))
+
+
 def _nothing(_configuration: Configuration) -> Iterator[str]:
     """No statement does."""
     return iter(())
@@ -158,9 +171,9 @@ PRIVILEGES = (
     Privilege(
         "packet_socket",
         "CAP_NET_RAW",
-        "sending whole frames (AF_PACKET), as SR-MPLS paths need",
-        "no statement needs it",
-        _nothing,
+        "sending whole frames (AF_PACKET), as SR-MPLS paths and members of a LAG need",
+        "use SRv6 paths, or routing-instance with an interface",
+        _frames,
     ),
     Privilege(
         "xdp",

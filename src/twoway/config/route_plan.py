@@ -52,7 +52,7 @@ class WindowPlan:
 
 @dataclass(frozen=True, slots=True)
 class DampingPlan:
-    """Penalties for a next hop that goes up and down (after RFC 2439); the figures are multiples of nothing."""
+    """Penalties for a next hop that goes up and down (after RFC 2439): 1000 each time that it goes down."""
 
     half_life_ns: int
     reuse: int

@@ -148,6 +148,12 @@ class _Writer:
     def _untold(self, statement: Statement, depth: int) -> Iterator[str]:
         """A statement that is only shown, as a comment; what it holds, too."""
         indent, model = "  " * depth, statement.model
+        example = statement.example if statement.shape is Shape.NAMED else None
+        if isinstance(example, dict) and model is not None and model not in self._explained:
+            yield f"{indent}# {statement.name}:"
+            yield f"{indent}#   {next(iter(example))}:"
+            yield from self._commented(model, indent, "    ")
+            return
         if statement.example is not None:
             yield f"{indent}# {statement.name}: {written(statement.example)}"
         if model is None or model in self._explained:
@@ -157,9 +163,13 @@ class _Writer:
         else:
             yield f"{indent}## or, with statements of its own:"
             yield f"{indent}# {statement.name}:"
+        yield from self._commented(model, indent, "  ")
+
+    def _commented(self, model: type[Statements], indent: str, inner: str) -> Iterator[str]:
+        """The statements of a model, all within one comment."""
         for line in self.statements(model, {}, 1):
             text = line.lstrip()
-            yield f"{indent}#   {text}" if text.startswith("##") else f"{indent}#   {text.removeprefix('# ')}"
+            yield f"{indent}# {inner}{text if text.startswith('##') else text.removeprefix('# ')}"
 
     def _explanation(self, statement: Statement, depth: int) -> Iterator[str]:
         indent = "  " * depth

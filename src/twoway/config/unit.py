@@ -44,6 +44,9 @@ _WATCHDOG_S = 30
 _STOP_S = 30
 """Results are saved and notices told within a few seconds; a disk may be slow."""
 
+_PACKETS = "CAP_NET_RAW"
+"""What frames and AF_XDP need."""
+
 _HEAD = """\
 # `twoway run` as a service: hardened, with the privileges that {of} needs.
 # Made by `twoway unit`; make it again when the configuration changes what it listens on or where it writes.
@@ -63,8 +66,9 @@ ProtectKernelLogs=yes
 ProtectControlGroups=yes
 # No ProcSubset=pid: /proc/stat tells how much processor time the hypervisor took.
 ProtectProc=invisible
-# AF_NETLINK: the C library asks which address families there are before it resolves a name.
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+# AF_NETLINK: the C library asks which address families there are before it resolves a name, and paths that are told ask
+# for their next hop.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK{packet}
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -147,7 +151,9 @@ def unit(
         # A user namespace of its own knows no other group, and its capabilities count for nothing on the host's ports.
         *([] if capabilities or group is not None else ["PrivateUsers=yes"]),
         "",
-        _ALWAYS.format(chown="" if group is None else " @chown"),
+        _ALWAYS.format(
+            chown="" if group is None else " @chown", packet=" AF_PACKET" if _PACKETS in capabilities else ""
+        ),
         "[Install]",
         "WantedBy=multi-user.target",
     ]

@@ -6,10 +6,10 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from twoway.analysis.notices import Notice, State
+from twoway.analysis.notices import Condition, Notice, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twoway.daemon.seams import Store, Teller
 
@@ -25,10 +25,15 @@ class Bulletin:
         self._teller = teller
         self._last: deque[Notice] = deque(maxlen=REMEMBERED)
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._raised: dict[Condition, None] = {}
 
     def post(self, notice: Notice) -> None:
         """It has happened."""
         self._counts[notice.name, notice.state.value] += 1
+        if notice.state is State.RAISED:
+            self._raised[notice.condition] = None
+        elif notice.state is State.CLEARED:
+            self._raised.pop(notice.condition, None)
         self._last.append(notice)
         self._store.put_notice(notice)
         self._teller.post(notice)
@@ -54,6 +59,16 @@ class Bulletin:
     def remember(self, kept: Sequence[Notice]) -> None:
         """Notices of before the daemon started, oldest first, which are shown and not told again."""
         self._last.extendleft(reversed(kept[-(REMEMBERED - len(self._last)) :]))
+
+    def take_up(self, kept: Iterable[Condition]) -> list[Condition]:
+        """Conditions of before the daemon started; those of them that have not been raised anew already."""
+        open_still = [condition for condition in kept if condition not in self._raised]
+        self._raised.update(dict.fromkeys(open_still))
+        return open_still
+
+    def is_raised(self, condition: Condition) -> bool:
+        """Whether it has been told that this began, and not that it ended."""
+        return condition in self._raised
 
     def clear(self) -> int:
         """Forget those remembered; how many they were. What counts goes on."""

@@ -6,6 +6,9 @@ are moved first and intervals taken second, so that whatever a test is judged by
 known. A session costs Python a look-up and an entry in a list, unless a test of it ended, a probe met a limit, or
 something befell it.
 
+Sessions on which somebody acts are looked at as soon as there is something to see (`at_once`), with what is known of
+the second that is under way.
+
 What should survive a restart is saved for sessions whose tests have ended, a bounded number each second, the longest
 unsaved first: few sessions are saved at each test end, ten thousand every other minute.
 """
@@ -17,24 +20,23 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from twoway.config.defaults import NANOS
-from twoway.daemon.own_faults import LATE_NS
+from twoway.daemon.own_faults import DISTURBING, LATE_NS
 from twoway.drivers.session_plane import News, OwnFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from twoway.config.plan import SessionKey
     from twoway.daemon.connection import Connection, Shared
     from twoway.daemon.own_faults import OwnFaults
     from twoway.daemon.seams import Store
     from twoway.daemon.session import WatchedSession
+    from twoway.drivers.session_plane import PlaneSession
 
 _AT_ONCE = 500
 """Sessions that are looked at before others get a turn on the event loop."""
 _SAVES = 100
 """Sessions saved in one second at most."""
-_DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
-_DISTURBING |= OwnFault.SAMPLES_DROPPED | OwnFault.CLOCK_STEPS
-"""A send error is the network's, as far as it is known here: it is among the losses."""
 _FAULT_NAMES: Mapping[OwnFault, str] = {fault: str(fault.name).lower() for fault in OwnFault}
 
 
@@ -66,6 +68,7 @@ class Collector:
         news = plane.collect()
         intervals = await asyncio.to_thread(plane.take_intervals, None, late_ns=LATE_NS)
         self._keep(intervals, start_ns, end_ns)
+        self._keep_rows()
         host_disturbed = self._faults.host.overlap(start_ns, end_ns)
         for number, (sender, what) in enumerate(news, 1):
             if number % _AT_ONCE == 0:
@@ -73,14 +76,38 @@ class Collector:
             known = self._shared.running.get(sender.number)
             if known is not None and known[1].sender is sender:
                 self._look(*known, what, host_disturbed)
+        self._look_at_ended()
         for connection in list(self._connections.values()):
             connection.look()
         self.save(_SAVES)
 
+    def at_once(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:
+        """Look at these sessions now: tests of them ended, or a probe met a limit."""
+        start_ns = self._faults.glance()
+        ended = [sender for sender, what in alerts if what & News.TESTS]
+        if ended:
+            early = self._shared.plane.take_intervals(ended, late_ns=LATE_NS)
+            self._shared.last_words += self._note(early, start_ns, self._shared.clocks.wall_ns())
+        host_disturbed = self._faults.host.overlap(start_ns, self._shared.clocks.wall_ns())
+        for sender, what in alerts:
+            known = self._shared.running.get(sender.number)
+            if known is not None and known[1].sender is sender:
+                self._look(*known, what & (News.TESTS | News.PROBES), host_disturbed)
+
     def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
-        """What each session saw goes to the store; own faults are noted."""
-        running, now_ns = self._shared.running, self._shared.clocks.wall_ns()
+        """What each session saw goes to the store."""
         seen, self._shared.last_words = self._shared.last_words, []
+        seen += self._note(intervals, start_ns, end_ns)
+        if seen:
+            # The span ends in this second of the clock; most of it was in the one before.
+            self._store.put_second(max(0, end_ns // NANOS - 1), seen)
+
+    def _note(
+        self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int
+    ) -> list[tuple[SessionKey, bytes]]:
+        """What each session saw, and its own faults; returned by key."""
+        running, now_ns = self._shared.running, self._shared.clocks.wall_ns()
+        seen: list[tuple[SessionKey, bytes]] = []
         faults: Counter[str] = Counter()
         for number, octets, bits in intervals:
             known = running.get(number)
@@ -89,18 +116,33 @@ class Collector:
             session = known[1]
             session.saw(octets)
             seen.append((session.key, octets))
-            if bits & _DISTURBING:
+            if bits & DISTURBING:
                 # What befell it is noticed when its worker wakes, which may be in the next second; and up to now, as
                 # this host may have stood still since the second was over.
                 session.pollute(start_ns - NANOS, max(end_ns, now_ns))
                 for fault, name in _FAULT_NAMES.items():
-                    if bits & fault & _DISTURBING:
+                    if bits & fault & DISTURBING:
                         faults[name] += 1
         if faults:
             self._faults.of_sessions(faults)
-        if seen:
-            # The span ends in this second of the clock; most of it was in the one before.
-            self._store.put_second(max(0, end_ns // NANOS - 1), seen)
+        return seen
+
+    def _keep_rows(self) -> None:
+        """Every probe of the sessions that want that goes to the store."""
+        kept, self._shared.last_rows = self._shared.last_rows, []
+        for _, session in self._shared.running.values():
+            rows = session.take_rows()
+            if rows is not None:
+                kept.append((session.key, rows))
+        for key, rows in kept:
+            self._store.put_history(key, rows, self._shared.clocks.wall_ns())
+
+    def _look_at_ended(self) -> None:
+        """What a Session-Sender had seen until it was ended may have completed tests, which were judged then."""
+        ended, self._shared.ended = self._shared.ended, {}
+        for session, connection in ended.items():
+            if self._connections.get(connection.plan.name) is connection:
+                self._judged(connection, session)
 
     def _look(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
         if what & News.EVENTS:
@@ -117,10 +159,15 @@ class Collector:
     def take_tests(self, connection: Connection, session: WatchedSession) -> None:
         """Judge the tests of a session that have ended."""
         if session.take_tests(self._faults.host):
-            self._completed(connection, session)
-            if session.plan.persistent and not session.dirty:
-                session.dirty = True
-                self._unsaved.append(session)
+            self._judged(connection, session)
+
+    def _judged(self, connection: Connection, session: WatchedSession) -> None:
+        if connection.sessions.get(session.plan.name) is not session:
+            return  # a reload has ended it
+        self._completed(connection, session)
+        if session.plan.persistent and not session.dirty:
+            session.dirty = True
+            self._unsaved.append(session)
 
     def _cut(self) -> None:
         """End the tests of continuous sessions whose time is over."""
@@ -140,6 +187,8 @@ class Collector:
         """Every session has stopped: keep what they saw last, and save all that should survive."""
         if self._shared.last_words:
             self._keep([], *self._faults.look())
+        self._keep_rows()
+        self._look_at_ended()
         for connection in self._connections.values():
             for session in connection.sessions.values():
                 self.take_tests(connection, session)

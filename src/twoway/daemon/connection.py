@@ -5,12 +5,14 @@ done in Python is done when it is opened, when its tests end, and when nothing c
 threads of their own (`names`). What cannot be opened is tried again after a pause; a target that is silent is looked up
 again, and its session opened anew only if that changes where packets go, or if the kernel does not let them out.
 
-Many sessions do not send at the same moment: each start is put off by its part of the interval (`Starts`).
+Many sessions do not send at the same moment: each start is put off by its part of the interval (`Starts`). The paths of
+one test-session see the same moments instead: they take turns within each interval (`Turns`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -20,10 +22,12 @@ from twoway.analysis.views import STATUSES, ControlView, TestView
 from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.config.endpoint import parse_endpoint
-from twoway.daemon.session import WatchedSession
+from twoway.daemon.own_faults import DISTURBING, LATE_NS, NOTICED_NS, Spans
+from twoway.daemon.seams import NoFollower
+from twoway.daemon.session import NETWORK_ERRNOS, WatchedSession, samples_kept
 from twoway.drivers.plane import session_spec
 from twoway.drivers.resolve import numeric_family
-from twoway.errors import TwowayError
+from twoway.errors import PlaneError, TwowayError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -32,9 +36,10 @@ if TYPE_CHECKING:
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.names import Names
     from twoway.daemon.own_faults import Clocks
+    from twoway.daemon.seams import Follower
     from twoway.drivers.plane import IntervalSummary as IntervalSummary
     from twoway.drivers.resolve import Address
-    from twoway.drivers.session_plane import PlaneSession, SessionPlane
+    from twoway.drivers.session_plane import PlaneSession, SampleBatch, SessionPlane
 
 ATTEMPTS = 128
 """Control connections that are being made at once: a thousand peers that come back do not come at once for us."""
@@ -42,9 +47,10 @@ _RETRY_S = 5.0
 _LONGEST_RETRY_S = 60.0
 _LOOK_AGAIN_NS = 30 * NANOS
 """Between two looks at the way to a silent target."""
-_SAMPLES_S = 10
-"""So long the event loop may be held up before samples are lost."""
-_LEAST_SAMPLES = 256
+_OPENING_NS = NANOS // 20
+"""For all paths of a test-session to be opened before the first one begins."""
+_LONGEST_TURN_NS = 60 * NANOS
+"""A path waits no longer than this for the next test of the others."""
 _AT_ONCE = 200
 """Sessions that are opened before others get a turn on the event loop: some 10 ms."""
 
@@ -62,6 +68,29 @@ class Starts:
         return delay
 
 
+class Turns:
+    """When the paths of one test-session send: one after the other within each interval, test by test.
+
+    A path that begins later than the others, as its interface was not there, joins them at their next test, or at the
+    next interval where a test takes long.
+    """
+
+    def __init__(self, begins_ns: int) -> None:
+        self._begins_ns = begins_ns
+        self.seed = int.from_bytes(os.urandom(8), "big")
+        """For random departures at the same moments."""
+
+    def start_ns(self, plan: SessionPlan, interval_ns: int, now_ns: int) -> int:
+        """When the path of this plan is to begin."""
+        if plan.lane is None:
+            raise ValueError("a session with one path takes no turns")
+        step_ns = (plan.probe_count - 1) * interval_ns + plan.test_interval_ns if plan.probe_count else interval_ns
+        if step_ns > _LONGEST_TURN_NS:
+            step_ns = interval_ns
+        first_ns = self._begins_ns + interval_ns * plan.lane.place // plan.lane.of
+        return first_ns + max(0, -(-(now_ns - first_ns) // step_ns)) * step_ns
+
+
 @dataclass(slots=True)
 class Shared:
     """What all connections of the daemon share."""
@@ -70,14 +99,21 @@ class Shared:
     names: Names
     bulletin: Bulletin
     clocks: Clocks
+    host: Spans = field(default_factory=Spans)
+    """When this host disturbed every session."""
     kept: dict[SessionKey, bytes] = field(default_factory=dict)
     """States of sessions that do not run: as the store kept them, or as a reload left them."""
     running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
     """Number of a Session-Sender -> whose it is."""
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
     """What sessions that have ended saw since the last second was taken, packed."""
+    last_rows: list[tuple[SessionKey, SampleBatch]] = field(default_factory=list)
+    """The last probes of those of them that keep every one."""
+    ended: dict[WatchedSession, Connection] = field(default_factory=dict)
+    """Those of them of which a test was judged at their end."""
     starts: Starts = field(default_factory=Starts)
     attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS))
+    follower: Follower = field(default_factory=NoFollower)
 
     def begin(self, connection: Connection, session: WatchedSession, sender: PlaneSession, to: tuple[str, int]) -> None:
         """A Session-Sender runs for a session."""
@@ -90,15 +126,23 @@ class Shared:
         if sender is None:
             return
         sender.abort()
-        for _, octets, _ in self.plane.take_intervals([sender]):
+        for _, octets, bits in self.plane.take_intervals([sender], late_ns=LATE_NS):
             self.last_words.append((session.key, octets))
+            if bits & DISTURBING:
+                now_ns = self.clocks.wall_ns()
+                session.pollute(now_ns - NOTICED_NS, now_ns)
         session.end()
-        self.running.pop(sender.number, None)
+        rows = session.take_rows()
+        if rows is not None:
+            self.last_rows.append((session.key, rows))
+        connection, _ = self.running.pop(sender.number)
+        if session.take_tests(self.host):
+            self.ended[session] = connection
         self.plane.forget(sender)
 
     def session(self, plan: SessionPlan) -> WatchedSession:
         """A session that has not begun, with what survived of it."""
-        session = WatchedSession(plan, self.bulletin, self.clocks)
+        session = WatchedSession(plan, self.bulletin, self.clocks, self.follower)
         kept = self.kept.pop(plan.key, None)
         if kept is not None and plan.persistent:
             session.restore(kept)
@@ -177,11 +221,6 @@ def group_of(session: SessionPlan) -> tuple[int, int] | None:
     return (session.probe_count, session.test_interval_ns) if session.probe_count else None
 
 
-def samples_kept(interval_ns: int) -> int:
-    """Room for the samples of a session until they are taken."""
-    return min(defaults.SAMPLE_CAPACITY, max(_LEAST_SAMPLES, _SAMPLES_S * NANOS // interval_ns))
-
-
 def joint_status(sessions: Iterable[WatchedSession]) -> str:
     """What a connection does whose sessions do this."""
     statuses = {session.status for session in sessions}
@@ -226,6 +265,8 @@ class LightConnection:
         self._retry: dict[str, asyncio.TimerHandle] = {}
         self._pause_s: dict[str, float] = {}
         self._look_after_ns: dict[str, int] = {}
+        self._turns: dict[str, Turns] = {}
+        """Of test-sessions with several paths."""
         self._later: asyncio.Handle | None = None
 
     @property
@@ -253,7 +294,7 @@ class LightConnection:
         self._open_no_more()
         for session in self.sessions.values():
             self._halt(session)
-            session.recovered()
+            session.recovered(reason)
             session.be("stopped", reason)
 
     async def close(self, why: str) -> None:
@@ -338,7 +379,7 @@ class LightConnection:
                 self._begin(session, address)
                 return
         except TwowayError as error:
-            self._failed(session, str(error))
+            self._failed(session, error)
             return
         if session.status != "failed":
             session.be("connecting", f"resolving {endpoint.host}")
@@ -355,7 +396,7 @@ class LightConnection:
                 self._begin(session, address)
         except TwowayError as error:
             if self.sessions.get(session.plan.name) is session and session.status != "stopped":
-                self._failed(session, str(error))
+                self._failed(session, error)
 
     def _begin(self, session: WatchedSession, address: Address) -> None:
         """Open its Session-Sender. Raises `ConfigError` and `PlaneError`."""
@@ -369,18 +410,36 @@ class LightConnection:
             sample_capacity=samples_kept(plan.light.interval_ns),
         )
         shared = self._shared
+        turns = None if plan.lane is None else self._turns_of(plan.lane.session, measurement.interval_ns)
+        if turns is not None:
+            measurement = replace(measurement, seed=turns.seed)
         shared.end(session)
         sender = shared.plane.open(session_spec(measurement, address), group=group_of(plan), into=session.collections)
         session.recovered()
         shared.begin(self, session, sender, (address.host, address.port))
         self._pause_s.pop(plan.name, None)
         self._look_after_ns[plan.name] = shared.clocks.monotonic_ns() + _LOOK_AGAIN_NS
-        delay_ns = shared.starts.delay_ns(measurement.interval_ns)
-        sender.start_at_monotonic(shared.clocks.monotonic_ns() + delay_ns)
+        now_ns = shared.clocks.monotonic_ns()
+        if turns is None:
+            sender.start_at_monotonic(now_ns + shared.starts.delay_ns(measurement.interval_ns))
+        else:
+            sender.start_at_monotonic(turns.start_ns(plan, measurement.interval_ns, now_ns))
 
-    def _failed(self, session: WatchedSession, reason: str) -> None:
+    def _turns_of(self, session: str, interval_ns: int) -> Turns:
+        """Of a test-session's paths; made anew when none of them is measured."""
+        if not any(
+            other.sender is not None and other.plan.lane is not None and other.plan.lane.session == session
+            for other in self.sessions.values()
+        ):
+            self._turns.pop(session, None)
+        if session not in self._turns:
+            now_ns = self._shared.clocks.monotonic_ns() + _OPENING_NS
+            self._turns[session] = Turns(now_ns + self._shared.starts.delay_ns(interval_ns))
+        return self._turns[session]
+
+    def _failed(self, session: WatchedSession, reason: str | TwowayError) -> None:
         """Try again later, each time after a longer pause."""
-        session.failed(reason)
+        session.failed(str(reason), by_network=isinstance(reason, PlaneError) and reason.errno in NETWORK_ERRNOS)
         self.retries += 1
         name = session.plan.name
         pause_s = self._pause_s.get(name, _RETRY_S)
@@ -406,7 +465,7 @@ class LightConnection:
             try:
                 self._begin(session, address)
             except TwowayError as error:
-                self._failed(session, str(error))
+                self._failed(session, error)
 
     def _halt(self, session: WatchedSession) -> None:
         self._forget_retry(session)

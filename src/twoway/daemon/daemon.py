@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from twoway.analysis.notices import Notice, State
 from twoway.analysis.views import HealthView, RequestView
 from twoway.config.plan import Plan
 from twoway.daemon import probes, showing
@@ -28,22 +29,24 @@ from twoway.daemon.own_faults import FAULTS, OwnFaults, SystemClocks, resident_o
 from twoway.daemon.reload import difference
 from twoway.daemon.roles import Roles, RolesError
 from twoway.daemon.seams import NoStore, NoTeller
+from twoway.daemon.tracked import TrackedRoutes
 from twoway.drivers.plane import version
 from twoway.drivers.session_plane import SessionPlane, merge_packed
-from twoway.errors import ConfigError, StoreError
+from twoway.errors import ConfigError, StoreError, TwowayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from twoway.analysis.notices import Notice
+    from twoway.analysis.notices import Condition
     from twoway.analysis.result import Summary
-    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, TestView
+    from twoway.analysis.views import ControlView, GlanceView, ProbeView, ResultsView, RouteView, TestView
     from twoway.config.plan import ConnectionPlan, SessionKey
     from twoway.daemon.connection import Connection
     from twoway.daemon.own_faults import Clocks
     from twoway.daemon.reload import Difference
     from twoway.daemon.seams import Store, Teller
     from twoway.daemon.session import WatchedSession
+    from twoway.drivers.session_plane import News, PlaneSession
 
 _SECOND_S = 1.0
 _CHUNK = 100
@@ -80,6 +83,7 @@ class Daemon:
         self._connections: dict[str, Connection] = {}
         self._iterations: dict[str, Iterations] = {}
         self._faults = OwnFaults(self._bulletin, self._clocks)
+        self._tracked = TrackedRoutes(self._bulletin, self._clocks, self._faults, self._look_at)
         self._started_ns = self._loaded_ns = self._clocks.wall_ns()
         self._reload_errors: tuple[str, ...] = ()
         self._changing = asyncio.Lock()
@@ -92,16 +96,26 @@ class Daemon:
     async def open(self) -> None:
         """Open every role and start every test-session that starts by itself. Raises `RolesError`."""
         await self._roles.open(self.plan)
+        plane = SessionPlane(workers=self.plan.workers)
+        try:
+            await self._tracked.open(self.plan, plane)
+        except TwowayError as error:
+            plane.close()
+            await self._roles.close()
+            raise RolesError((f"routes: {error}",)) from None
         self._shared = Shared(
-            SessionPlane(workers=self.plan.workers),
+            plane,
             Names(),
             self._bulletin,
             self._clocks,
+            self._faults.host,
             kept=dict(await self._kept()),
+            follower=self._tracked,
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
         for connection in self.plan.connections:
             self._add(connection)
+        await self._take_up_conditions()
         await self._begin(self.plan.connections)
         self._faults.lag.start()  # what the start took is no fault of any second
         self._task = asyncio.create_task(self._run())
@@ -114,6 +128,33 @@ class Daemon:
             return await self._store.collections()
         except StoreError:
             return {}
+
+    async def _take_up_conditions(self) -> None:
+        """What was raised when the last daemon ended goes on, or is cleared: nothing is raised twice, nor for ever."""
+        try:
+            kept = self._bulletin.take_up(await self._store.conditions())
+        except StoreError:
+            return
+        alarms: defaultdict[SessionKey, list[str]] = defaultdict(list)
+        for condition in kept:
+            name, connection, session, _ = condition
+            if connection is None or session is None:
+                self._take_up_own(condition)
+            elif connection not in self._connections or session not in self._connections[connection].sessions:
+                message = f"{connection} {session}: it is no longer configured"
+                now_ns = self._clocks.wall_ns()
+                self._bulletin.post(Notice(now_ns, name, State.CLEARED, message, connection, session))
+            elif name != "session-failed":  # that ends when it runs
+                alarms[connection, session].append(name)
+        for key, names in alarms.items():
+            self._session(key).take_up(names)
+
+    def _take_up_own(self, condition: Condition) -> None:
+        """A condition of the daemon itself."""
+        if condition.name == "own-fault":
+            self._faults.take_up()
+        elif condition.name in ("store-degraded", "receiver-degraded"):
+            self._bulletin.say(condition.name, "the daemon has started anew", State.CLEARED)
 
     async def close(self) -> None:
         """End every session and role, having saved what survives. Idempotent."""
@@ -128,6 +169,7 @@ class Daemon:
             await self._second(self._collector)  # what it has seen so far is kept, too
             await asyncio.gather(*(connection.stop("the daemon ends") for connection in self._connections.values()))
             self._collector.last()
+            await self._tracked.close()
             shared.plane.close()
             shared.names.close()
         self._faults.lag.stop()
@@ -148,7 +190,15 @@ class Daemon:
     async def _second(self, collector: Collector) -> None:
         try:
             await collector.second()
+            self._tracked.second()
         except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
+            self._faults.internal(error)
+
+    def _look_at(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:
+        try:
+            if self._collector is not None:
+                self._collector.at_once(alerts)
+        except Exception as error:  # noqa: BLE001  (measuring goes on whatever one alert held)
             self._faults.internal(error)
 
     def _add(self, plan: ConnectionPlan) -> None:
@@ -198,7 +248,7 @@ class Daemon:
             except ConfigError as error:
                 return self._refuse((str(error),))
             try:
-                await self._roles.change(self.plan, read)
+                await self._change_roles(read)
             except RolesError as error:
                 self._teller.reconfigure(self.plan.notices)
                 return self._refuse(error.reasons)
@@ -207,6 +257,18 @@ class Daemon:
             self._loaded_ns = self._clocks.wall_ns()
             self._bulletin.say("configuration-reloaded", f"{self._configuration}: {change.describe()}")
             return RequestView(ok=True, message=change.describe())
+
+    async def _change_roles(self, plan: Plan) -> None:
+        """Open what another plan needs to be open. Raises `RolesError`, and then nothing has changed."""
+        try:
+            await self._tracked.prepare(plan)
+        except TwowayError as error:
+            raise RolesError((f"routes: {error}",)) from None
+        try:
+            await self._roles.change(self.plan, plan)
+        except RolesError:
+            await self._tracked.abandon()
+            raise
 
     def _refuse(self, errors: Sequence[str]) -> RequestView:
         self._reload_errors = tuple(errors)
@@ -229,6 +291,7 @@ class Daemon:
         for name in order:
             self._connections[name] = self._connections.pop(name)
         await self._begin(change.start)
+        await self._tracked.change(plan)
         self.plan = plan
 
     # Requests.
@@ -282,6 +345,16 @@ class Daemon:
         if what == "server-control":
             return self._close_server_connections(name)
         raise KeyError(what)
+
+    async def hold(self, prefix: str, instance: str, next_hops: Sequence[str] | None) -> RequestView:
+        """Keep a tracked route as it is, or in use with these next hops. Raises `KeyError`."""
+        async with self._changing:
+            return self._tracked.hold(prefix, instance, next_hops)
+
+    async def release(self, prefix: str, instance: str) -> RequestView:
+        """End a hold. Raises `KeyError`."""
+        async with self._changing:
+            return self._tracked.release(prefix, instance)
 
     def _close_server_connections(self, name: str | None) -> RequestView:
         closed = self._roles.close_connections(name)
@@ -338,6 +411,10 @@ class Daemon:
         """Everything since the daemon started. Raises `KeyError`."""
         return self._session(key).summary() or merge_packed(())
 
+    def routes(self) -> Iterator[RouteView]:
+        """Every tracked route, in the order of the configuration."""
+        return self._tracked.views()
+
     def notices(self, since_ns: int | None, limit: int) -> Sequence[Notice]:
         """The last notices, oldest first."""
         return self._bulletin.newest(since_ns, limit)
@@ -377,4 +454,5 @@ class Daemon:
             rss_octets=resident_octets(),
             store=self._store.state(),
             receivers=self._teller.state(),
+            routes=self._tracked.view(),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twoway.analysis.notices import NOTICES, Figures, Notice, State
+from twoway.analysis.notices import NOTICES, Condition, Figures, Notice, State
 from twoway.api.answers import KeptEvent
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class DaemonStore:
         self._store = store
         self.put_second = store.put_second
         self.put_collections = store.put_collections
+        self.put_history = store.put_history
         self.put_notice = store.put_notice
         self.state = store.state
 
@@ -34,6 +35,10 @@ class DaemonStore:
         """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
         kept = await self._store.events(limit=limit)
         return [notice for event in kept if (notice := _notice(event.fields)) is not None]
+
+    async def conditions(self) -> Sequence[Condition]:
+        """What was raised and not cleared, the oldest first. Raises `StoreError`."""
+        return [kept.condition for kept in await self._store.conditions()]
 
     async def clear(self, what: str) -> None:
         """Forget `events`. Raises `StoreError`."""

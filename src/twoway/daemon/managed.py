@@ -30,8 +30,8 @@ from twoway.daemon.connection import (
     group_of,
     joint_status,
     probes_to_send,
-    samples_kept,
 )
+from twoway.daemon.session import samples_kept
 from twoway.drivers.control_client import ControlClient
 from twoway.drivers.managed_senders import ManagedSenders
 from twoway.errors import ControlConnectionError, SessionRefusedError, TwowayError
@@ -102,7 +102,7 @@ class Link:
             await self.task
         for session in self.sessions.values():
             self._shared.end(session)
-            session.recovered()
+            session.recovered(reason)
             session.be("stopped", reason)
 
     async def remove(self, name: str) -> None:

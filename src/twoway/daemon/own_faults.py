@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import State
 from twoway.config.defaults import NANOS
+from twoway.drivers.session_plane import OwnFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,8 @@ STEAL_RATIO = 0.1
 """Of one second of all processors: so much of it pauses test packets where no stamp shows it."""
 STEP_NS = 10_000_000
 """A wall clock that is off by more than this against the monotonic one was set; slewing is slower."""
+_ENOUGH_NS = NANOS // 5
+"""So much of a second says how much of it was stolen: ticks are 10 ms."""
 _CALM_NS = 60 * NANOS
 _HEARTBEAT_S = 0.1
 _SPANS = 3600
@@ -51,6 +54,11 @@ WORDS: Mapping[str, str] = {
     "cpu_steal": "the hypervisor took processor time",
 }
 """Own fault -> in words."""
+NOTICED_NS = 2 * NANOS
+"""What befell a session is noticed when its worker wakes, which may be in the second after."""
+DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
+DISTURBING |= OwnFault.SAMPLES_DROPPED | OwnFault.CLOCK_STEPS
+"""A send error is the network's, as far as it is known here: it is among the losses."""
 FAULTS = (*WORDS, "internal_errors")
 """All that are counted."""
 SESSION_FAULTS = ("missed_slots", "late_departures", "socket_drops", "samples_dropped", "clock_steps")
@@ -119,15 +127,24 @@ class LoopLag:
         self._worst_ns = 0
         self._minute: deque[int] = deque(maxlen=60)
         self._handle: asyncio.TimerHandle | None = None
+        self._due: float | None = None
 
     def start(self) -> None:
         """Look, on the running loop, ten times a second from now on."""
-        loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(_HEARTBEAT_S, self._beat, loop, loop.time() + _HEARTBEAT_S)
+        self._await(asyncio.get_running_loop())
 
-    def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self._worst_ns = max(self._worst_ns, round((loop.time() - due) * NANOS))
-        self._handle = loop.call_later(_HEARTBEAT_S, self._beat, loop, loop.time() + _HEARTBEAT_S)
+    def _await(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + _HEARTBEAT_S
+        self._handle = loop.call_later(_HEARTBEAT_S, self._beat, loop)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._worst_ns = self.now(loop)
+        self._await(loop)
+
+    def now(self, loop: asyncio.AbstractEventLoop) -> int:
+        """The greatest lag since the last `take`, what is due and has not run yet included."""
+        late_s = 0.0 if self._due is None else loop.time() - self._due
+        return max(self._worst_ns, round(late_s * NANOS))
 
     def take(self) -> int:
         """The greatest lag since the last call."""
@@ -144,6 +161,7 @@ class LoopLag:
         """Look no more."""
         if self._handle is not None:
             self._handle.cancel()
+            self._due = None
 
 
 class OwnFaults:
@@ -192,6 +210,25 @@ class OwnFaults:
             self._bulletin.say("own-fault", "this host has disturbed nothing for a minute", State.CLEARED)
         return by_new
 
+    def take_up(self) -> None:
+        """That this host disturbs its measurements was told before the daemon started: a calm minute ends it."""
+        self._last_fault_ns = self._clocks.monotonic_ns()
+
+    def glance(self) -> int:
+        """Within a second: if what there was of it is polluted already, `host` says so. When it began, by wall time.
+
+        `look` judges the whole of it later, and counts."""
+        wall_ns, passed_ns = self._clocks.wall_ns(), self._clocks.monotonic_ns() - self._monotonic_ns
+        polluted = self.lag.now(asyncio.get_running_loop()) >= LAG_NS
+        polluted |= abs(wall_ns - self._wall_ns - passed_ns) >= STEP_NS
+        if passed_ns >= _ENOUGH_NS and not polluted:
+            ratio = _steal_ratio(self._times, self._read())
+            polluted = ratio is not None and ratio >= STEAL_RATIO
+        if polluted:
+            self.host.add(self._wall_ns, self._wall_ns + passed_ns)
+            self.host.add(wall_ns - passed_ns, wall_ns)
+        return wall_ns - passed_ns
+
     def of_sessions(self, faults: Mapping[str, int]) -> None:
         """The packet plane saw these in so many sessions, in the second that was looked at last."""
         for name, sessions in faults.items():
@@ -210,16 +247,19 @@ class OwnFaults:
 
     def _steal(self) -> None:
         before, self._times = self._times, self._read()
-        if before is None or self._times is None or self._times.total <= before.total:
-            self.steal_ratio = None
-        else:
-            self.steal_ratio = (self._times.steal - before.steal) / (self._times.total - before.total)
+        self.steal_ratio = _steal_ratio(before, self._times)
 
     def _read(self) -> CpuTimes | None:
         try:
             return cpu_times(self._stat.read_text())
         except (OSError, ValueError):
             return None
+
+
+def _steal_ratio(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
+    if before is None or after is None or after.total <= before.total:
+        return None
+    return (after.steal - before.steal) / (after.total - before.total)
 
 
 def resident_octets() -> int:

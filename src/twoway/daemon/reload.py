@@ -48,6 +48,8 @@ class Difference:
     start_reflections: tuple[Reflection, ...]
     server: bool
     """Whether the Server differs."""
+    routes: bool
+    """Whether tracked routes differ."""
     next_start: tuple[str, ...]
     """Parts that differ and wait for the next start."""
 
@@ -63,6 +65,8 @@ class Difference:
             words += f"; {len(self.start_reflections)} reflectors started, {len(self.stop_reflections)} stopped"
         if self.server:
             words += "; the server differs"
+        if self.routes:
+            words += "; tracked routes differ"
         if self.next_start:
             words += f"; taken over at the next start: {', '.join(self.next_start)}"
         return words
@@ -110,6 +114,7 @@ def difference(old: Plan, new: Plan) -> Difference:
         stop_reflections=tuple(one for one in old.reflections if one not in new.reflections),
         start_reflections=tuple(one for one in new.reflections if one not in old.reflections),
         server=old.server != new.server,
+        routes=old.routes != new.routes,
         next_start=tuple(part for part in NEXT_START if getattr(old, part) != getattr(new, part)),
     )
 

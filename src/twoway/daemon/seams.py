@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from twoway.analysis.notices import Notice
+    from twoway.analysis.notices import Condition, Notice
     from twoway.config.plan import NoticePlan, SessionKey
+    from twoway.drivers.session_plane import PlaneSession, SampleBatch
 
 
 class Store(Protocol):
@@ -23,12 +24,18 @@ class Store(Protocol):
     def put_collections(self, key: SessionKey, packed: bytes, /) -> object:
         """The state of a session that survives a restart; the last one counts."""
 
+    def put_history(self, key: SessionKey, rows: SampleBatch, at_ns: int, /) -> object:
+        """Probes of a session that wants every one kept."""
+
     def put_notice(self, notice: Notice, /) -> object: ...
     async def collections(self) -> Mapping[SessionKey, bytes]:
         """What `put_collections` kept. Raises `StoreError`."""
 
     async def notices(self, limit: int, /) -> Sequence[Notice]:
         """The newest of what `put_notice` kept, oldest first. Raises `StoreError`."""
+
+    async def conditions(self) -> Sequence[Condition]:
+        """What `put_notice` was told to be raised and not to be cleared, the oldest first. Raises `StoreError`."""
 
     async def clear(self, what: str, /) -> None:
         """Forget `events`. Raises `StoreError`."""
@@ -46,6 +53,22 @@ class Teller(Protocol):
     def state(self) -> Sequence[Mapping[str, int | str]]: ...
 
 
+class Follower(Protocol):
+    """Who acts on what test-sessions come to: `twoway.daemon.tracked.TrackedRoutes`. Nothing here waits or raises."""
+
+    def begins(self, key: SessionKey, sender: PlaneSession, /) -> None:
+        """A Session-Sender sends its probes from now on."""
+
+    def ends(self, key: SessionKey, /) -> None:
+        """Nobody sends its probes any more, for now."""
+
+    def verdict(self, key: SessionKey, passed: bool | None, reason: str, /) -> None:
+        """A test has ended; None: this host disturbed it, and it counts for nothing."""
+
+    def unreachable(self, key: SessionKey, reason: str, /) -> None:
+        """A whole test could not be negotiated, or no packet can leave, and that counts as failed."""
+
+
 class NoStore:
     """Nothing survives a restart."""
 
@@ -53,6 +76,9 @@ class NoStore:
         """Nothing is kept."""
 
     def put_collections(self, _key: SessionKey, _packed: bytes, /) -> None:
+        """Nothing is kept."""
+
+    def put_history(self, _key: SessionKey, _rows: SampleBatch, _at_ns: int, /) -> None:
         """Nothing is kept."""
 
     def put_notice(self, _notice: Notice, /) -> None:
@@ -63,6 +89,10 @@ class NoStore:
         return {}
 
     async def notices(self, _limit: int, /) -> Sequence[Notice]:
+        """Nothing was kept."""
+        return ()
+
+    async def conditions(self) -> Sequence[Condition]:
         """Nothing was kept."""
         return ()
 
@@ -86,3 +116,19 @@ class NoTeller:
     def state(self) -> Sequence[Mapping[str, int | str]]:
         """There are no receivers."""
         return ()
+
+
+class NoFollower:
+    """Nobody acts."""
+
+    def begins(self, _key: SessionKey, _sender: PlaneSession, /) -> None:
+        """Nobody acts."""
+
+    def ends(self, _key: SessionKey, /) -> None:
+        """Nobody acts."""
+
+    def verdict(self, _key: SessionKey, _passed: bool | None, _reason: str, /) -> None:
+        """Nobody acts."""
+
+    def unreachable(self, _key: SessionKey, _reason: str, /) -> None:
+        """Nobody acts."""

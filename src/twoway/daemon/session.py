@@ -13,8 +13,10 @@ import json
 import struct
 from typing import TYPE_CHECKING
 
-from twoway.analysis.notices import Figures, Notice, State
+from twoway.analysis.notices import Condition, Figures, Notice, State
 from twoway.analysis.thresholds import Alarms, Judge, judge_of
+from twoway.config import defaults
+from twoway.config.defaults import NANOS
 from twoway.daemon import probes
 from twoway.daemon.own_faults import LATE_NS, Spans
 from twoway.drivers.session_plane import collections
@@ -27,17 +29,36 @@ if TYPE_CHECKING:
     from twoway.config.plan import SessionKey, SessionPlan
     from twoway.daemon.bulletin import Bulletin
     from twoway.daemon.own_faults import Clocks
-    from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession
+    from twoway.daemon.seams import Follower
+    from twoway.drivers.session_plane import Collection, IntervalSummary, PlaneSession, SampleBatch
 
 _STATE_VERSION = 1
 _STATE_HEAD = struct.Struct("<BI")
 """Version, octets of the JSON that follows; the collections' own state is the rest."""
 _DISTURBED = ("missed_slots", "late_departures", "clock_steps")
 """Counters of a test that say that this host disturbed it."""
+NETWORK_ERRNOS = (
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENODEV,
+    errno.EADDRNOTAVAIL,
+    errno.EINVAL,
+)
+"""The kernel has no way for a packet: an interface, an address or a route is gone."""
 _SILENT_RUN = 3
 """Losses in a row after which the way to the target is looked at again."""
 _SPANS = 64
 """Polluted spans of one session that are remembered: more than tests that wait for their verdict."""
+
+_SAMPLES_S = 10
+"""So long the event loop may be held up before samples are lost."""
+_LEAST_SAMPLES = 256
+
+
+def samples_kept(interval_ns: int) -> int:
+    """Room for the samples of a session until they are taken."""
+    return min(defaults.SAMPLE_CAPACITY, max(_LEAST_SAMPLES, _SAMPLES_S * NANOS // interval_ns))
 
 
 class WatchedSession:
@@ -47,6 +68,7 @@ class WatchedSession:
         "_bulletin",
         "_carried",
         "_clocks",
+        "_follower",
         "_judge",
         "_last_event",
         "_last_packed",
@@ -69,10 +91,11 @@ class WatchedSession:
         "unnegotiated",
     )
 
-    def __init__(self, plan: SessionPlan, bulletin: Bulletin, clocks: Clocks) -> None:
+    def __init__(self, plan: SessionPlan, bulletin: Bulletin, clocks: Clocks, follower: Follower) -> None:
         self.plan = plan
         self._bulletin = bulletin
         self._clocks = clocks
+        self._follower = follower
         self.collections = collections(
             probe_count=plan.probe_count,
             moving_average_size=plan.moving_average_size,
@@ -102,6 +125,11 @@ class WatchedSession:
         self._polluted = Spans(_SPANS)
         self._judge: Judge
         self._take_thresholds()
+        self._keep_rows()
+
+    @property
+    def _failure(self) -> Condition:
+        return Condition("session-failed", *self.plan.key)
 
     @property
     def key(self) -> SessionKey:
@@ -115,6 +143,7 @@ class WatchedSession:
             self.collections.resize(moving_average_size=sizes[0], history_size=sizes[1])
         self.plan = plan
         self._take_thresholds()
+        self._keep_rows()
         self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
     def _take_thresholds(self) -> None:
@@ -128,6 +157,15 @@ class WatchedSession:
             late_ns=LATE_NS,
         )
 
+    def _keep_rows(self) -> None:
+        spec = self.plan.light or self.plan.managed
+        self.collections.keep_rows(samples_kept(spec.interval_ns) if self.plan.raw and spec is not None else 0)
+
+    def take_rows(self) -> SampleBatch | None:
+        """The probes that came since the last call, None if they are not kept one by one or there is none."""
+        rows = self.collections.take_rows() if self.plan.raw else None
+        return rows if rows is not None and len(rows) else None
+
     # Its Session-Senders.
 
     def begin(self, sender: PlaneSession, address: tuple[str, int]) -> None:
@@ -135,12 +173,15 @@ class WatchedSession:
         self.sender = sender
         self.target_address = address
         self.silent = False
+        self._follower.begins(self.key, sender)
         self.be("testing")
 
     def end(self) -> PlaneSession | None:
         """It has no Session-Sender any more; the one it had, whose summary is carried on."""
         sender, self.sender = self.sender, None
         if sender is not None:
+            sender.collect()
+            self._follower.ends(self.key)
             self.collections.interrupt()
             summary = sender.summary()
             self._carried = summary if self._carried is None else self._carried.merge(summary)
@@ -195,8 +236,11 @@ class WatchedSession:
         if self._disturbed(test, host):
             self.tests_disturbed += 1
             if not self._judge.own_faults:
+                self._follower.verdict(self.key, None, f"test {test.test} was disturbed by this host")
                 self._completed(test)
                 return
+        words = f"failed: {'; '.join(self.last_reasons)}" if met else "passed"
+        self._follower.verdict(self.key, not met, f"test {test.test} {words}")
         changes = self.alarms.test_finished(test.test, met)
         if changes:
             self._tell(changes, f"test {test.test} is below", test)
@@ -235,6 +279,7 @@ class WatchedSession:
         self.unnegotiated += 1
         self.tests_failed += 1
         self.last_verdict, self.last_reasons = "fail", (met.reason,)
+        self._follower.unreachable(self.key, met.reason)
         self._tell(self.alarms.not_negotiated(self.collections.tests, met), "")
 
     def take_events(self) -> None:
@@ -259,17 +304,25 @@ class WatchedSession:
     def close(self, why: str) -> None:
         """It is no longer watched: nothing of it stays raised."""
         self._tell(self.alarms.forget(), why)
+        self.recovered(why)
 
-    def failed(self, reason: str) -> None:
-        """It could not be started; told once until it is."""
-        if self.status != "failed":
+    def failed(self, reason: str, *, by_network: bool = False) -> None:
+        """It could not be started; told once until it is. `by_network`: as no packet could leave."""
+        if by_network:
+            self._follower.unreachable(self.key, reason)
+        if not self._bulletin.is_raised(self._failure):
             self._post("session-failed", State.RAISED, reason)
         self.be("failed", reason)
 
-    def recovered(self) -> None:
-        """It could be started, after `failed`."""
-        if self.status == "failed":
-            self._post("session-failed", State.CLEARED, "it runs")
+    def recovered(self, how: str = "it runs") -> None:
+        """It could be started after `failed`, or it need not be any more."""
+        if self._bulletin.is_raised(self._failure):
+            self._post("session-failed", State.CLEARED, how)
+
+    def take_up(self, notices: Iterable[str]) -> None:
+        """These alarms were raised before the daemon started, and nobody has been told of their end."""
+        self.alarms.take_up(notices, self.collections.tests)
+        self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
     def _tell(self, changes: Iterable[Transition], cleared: str, test: Collection | None = None) -> None:
         for change in changes:
@@ -375,4 +428,4 @@ class WatchedSession:
     @property
     def no_packet_leaves(self) -> bool:
         """Whether the kernel refuses its packets: an interface or a route is gone, perhaps for a new one."""
-        return self.last_errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENODEV, errno.EINVAL)
+        return self.last_errno in NETWORK_ERRNOS

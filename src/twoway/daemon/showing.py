@@ -131,6 +131,9 @@ def results_view(session: WatchedSession) -> ResultsView:
         collections=collections,
         clock=clock_of(session),
         timestamps=timestamps_of(session),
+        path=None if session.plan.lane is None else session.plan.lane.path,
+        forward_path=str(session.plan.forward_path),
+        return_path=None if session.plan.return_path is None else str(session.plan.return_path),
     )
 
 
@@ -165,6 +168,7 @@ def glance_view(session: WatchedSession) -> GlanceView:
         egress_mean_ns=_mean(test, "egress"),
         ingress_mean_ns=_mean(test, "ingress"),
         clock=clock_of(session),
+        path=None if session.plan.lane is None else session.plan.lane.path,
     )
 
 

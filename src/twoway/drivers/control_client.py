@@ -52,6 +52,7 @@ from twoway.drivers.managed_session import TestSession
 from twoway.drivers.resolve import resolve_async
 from twoway.drivers.sockets import open_socket, reserve_port
 from twoway.errors import ConfigError, ControlConnectionError, SessionRefusedError
+from twoway.path import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -454,6 +455,8 @@ class ControlClient:
             raise ConfigError("count", "OWAMP needs a number of packets (RFC 4656 section 3.5)")
         slots: tuple[ScheduleSlot, ...] = ()
         if self._one_way:
+            if request.path != PLAIN:
+                raise ConfigError("path", "OWAMP packets go as they are routed")
             kind = "exponential" if request.schedule == "poisson" else "fixed"
             slots = tuple(
                 ScheduleSlot(_SLOTS[name], interval_from_ns(time_ns))

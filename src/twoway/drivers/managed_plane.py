@@ -268,7 +268,7 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, place: Pla
         dscp_ecn_monitoring=session.dscp_ecn_monitoring,
         sample_capacity=request.sample_capacity,
         receive_buffer=request.receive_buffer,
-        path=PLAIN,
+        path=PLAIN if one_way else request.path,
         tlvs=NO_TLVS,
         tlv_key=None,
         payload_grows=False,

@@ -64,7 +64,6 @@ def local_clock() -> dict[str, int | None]:
 
 def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
     """The complete test-session for what was asked. Raises `ConfigError`."""
-    _check_family(measurement, address)
     if measurement.source is not None and numeric_family(measurement.source) is None:
         raise ConfigError("source", f"{measurement.source!r} is no numeric address")
     if measurement.source is not None and numeric_family(measurement.source) != address.family:
@@ -104,16 +103,6 @@ def session_spec(measurement: Measurement, address: Address, next_hop_patience_n
         next_hop_patience_ns=next_hop_patience_ns,
         require_ssid=measurement.require_ssid,
     )
-
-
-def _check_family(measurement: Measurement, address: Address) -> None:
-    """Refuse paths that packets of this family cannot take. Raises `ConfigError`."""
-    back = measurement.tlvs.return_path
-    for field, kind in (("path", measurement.path.kind), ("return_path", None if back is None else back.kind)):
-        if kind == "srv6" and address.family != 6:
-            raise ConfigError(field, f"srv6 leads IPv6 packets, and {address.host} is an IPv4 address")
-    if back is not None and back.address is not None and numeric_family(back.address) != address.family:
-        raise ConfigError("return_path", f"{back.address} and {address.host} are not of the same address family")
 
 
 def sender_spec(spec: SessionSpec) -> _native.SenderSpec:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twoway._native import HistoryBatch as HistoryBatch
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import Probes as Probes
+    from twoway._native import SampleBatch as SampleBatch
     from twoway._native import Sender, SenderSpec
     from twoway.session import SessionSpec
 
@@ -48,6 +49,8 @@ class News(IntFlag):
     """Its last probe is decided, and everything is in its collections."""
     SAMPLES = 16
     """It has samples and no collections to put them into."""
+    LIMITS = 32
+    """A limit that is looked out for stands otherwise (`PlaneSession.follow`)."""
 
 
 class OwnFault(IntFlag):
@@ -63,6 +66,14 @@ class OwnFault(IntFlag):
 
 PackedInterval = tuple[int, bytes, int]
 """What one session saw in a span: its number, the packed summary (`unpack_summary` opens it), `OwnFault` bits."""
+
+
+Limit = tuple[str, float, float, bool]
+"""Name of a metric, value that is met, value below which it is met no more, whether the greatest value counts."""
+Window = tuple[int, tuple[Limit, ...]]
+"""Length in ns, and limits for what became known within it."""
+Finding = tuple[int, float | None]
+"""How a limit stands (0 not known, 1 not met, 2 met), and the value that says so."""
 
 
 def collections(*, probe_count: int, moving_average_size: int, history_size: int) -> Collections:
@@ -110,6 +121,10 @@ class PlaneSession:
         """Stop at once: packets still awaited become pending, not lost."""
         self.native.abort()
 
+    def collect(self) -> None:
+        """Move what it has by now into its collections; after its end these belong to another, if there is one."""
+        self.native.collect()
+
     @property
     def finished(self) -> bool:
         """Whether its last packet is decided."""
@@ -129,6 +144,19 @@ class PlaneSession:
         """Everything since it began. Waits for its worker."""
         return self.native.summary()
 
+    def follow(self, windows: Sequence[Window], *, late_ns: int, before: PlaneSession | None = None) -> None:
+        """Have tests that end, and limits of these windows that are met or met no more, told at once
+        (`SessionPlane.watch_alerts`). `before` sent the probes of the same test-session: what it saw goes on here."""
+        self.native.follow(windows, late_ns=late_ns, before=None if before is None else before.native)
+
+    def follow_no_more(self) -> None:
+        """Nobody acts on it any more."""
+        self.native.follow_no_more()
+
+    def findings(self) -> list[list[Finding]]:
+        """How the limits stood last, window by window."""
+        return self.native.findings()
+
     def take_events(self) -> list[Event]:
         """What befell it since the last call, each kind once."""
         return [Event(*event) for event in self.native.take_events()]
@@ -141,6 +169,7 @@ class SessionPlane:
         self._plane = _native.Plane(workers=workers, busy_poll=busy_poll)
         self._sessions: dict[int, PlaneSession] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._alerts_loop: asyncio.AbstractEventLoop | None = None
 
     def open(
         self, spec: SessionSpec, *, group: tuple[int, int] | None = None, into: Collections | None = None
@@ -174,6 +203,22 @@ class SessionPlane:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._plane.fileno(), callback)
 
+    def watch_alerts(self, callback: Callable[[], object]) -> None:
+        """Call `callback` on the running loop when there are alerts; it should `take_alerts`, which ends them."""
+        self._alerts_loop = asyncio.get_running_loop()
+        self._alerts_loop.add_reader(self._plane.alert_fileno(), callback)
+
+    def watch_alerts_no_more(self) -> None:
+        """Idempotent."""
+        if self._alerts_loop is not None:
+            self._alerts_loop.remove_reader(self._plane.alert_fileno())
+            self._alerts_loop = None
+
+    def take_alerts(self) -> list[tuple[PlaneSession, News, list[list[Finding]]]]:
+        """What followed sessions have to tell since the last call, with how their limits stand."""
+        alerts = ((self._sessions.get(id_), News(news), found) for id_, news, found in self._plane.take_alerts())
+        return [(session, news, found) for session, news, found in alerts if session is not None]
+
     def collect(self) -> list[tuple[PlaneSession, News]]:
         """Move all samples into collections; the sessions that somebody should look at, and why."""
         looked = ((self._sessions.get(number), News(news)) for number, news in self._plane.collect())
@@ -195,5 +240,6 @@ class SessionPlane:
         if self._loop is not None:
             self._loop.remove_reader(self._plane.fileno())
             self._loop = None
+        self.watch_alerts_no_more()
         self._sessions.clear()
         self._plane.close()

@@ -18,6 +18,7 @@ from twoway.analysis.exposition import (
     CONNECTION,
     DAEMON,
     GLANCE,
+    ROUTE,
     SUMMARY,
     Delays,
     Family,
@@ -29,11 +30,13 @@ from twoway.export.prometheus_buckets import at_bounds, count_and_sum
 from twoway.export.prometheus_protobuf import ProtobufRenderer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from twoway.analysis.exposition import Value
     from twoway.analysis.views import HealthView, Watched
     from twoway.config.plan import SessionKey
+
+    _Labels = tuple[tuple[str, str], ...]
 
 
 class Exposition(Enum):
@@ -99,11 +102,13 @@ def expose(watched: Watched, exposition: Exposition, health: HealthView | None =
             renderer = TextRenderer(openmetrics=False)
     yield from _daemon(watched, health or watched.health(), renderer)
     yield from _connections(watched, renderer)
+    yield from _routes(watched, renderer)
     keys = watched.keys()
-    yield from _glances(watched, keys, renderer)
+    own: dict[SessionKey, _Labels] = {}
+    yield from _glances(watched, keys, renderer, own)
     for family in SUMMARY:
         yield renderer.begin(family)
-        yield from _summaries(watched, keys, family, renderer)
+        yield from _summaries(watched, own, family, renderer)
         yield renderer.end()
     yield renderer.close()
 
@@ -127,34 +132,55 @@ def _connections(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
         yield renderer.end()
 
 
-def _glances(watched: Watched, keys: Sequence[SessionKey], renderer: Renderer) -> Iterator[bytes]:
+def _routes(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
+    views = []
+    for view in watched.routes():
+        views.append(view)
+        yield b""
+    for family in ROUTE:
+        yield renderer.begin(family)
+        for view in views:
+            head = (("prefix", view.destination), ("routing_instance", view.instance))
+            pieces = (
+                renderer.sample((*head, *zip(family.labels, values, strict=True)), value)
+                for values, value in family.read(view)
+            )
+            yield b"".join(pieces)
+        yield renderer.end()
+
+
+def _glances(
+    watched: Watched, keys: Sequence[SessionKey], renderer: Renderer, own: dict[SessionKey, _Labels]
+) -> Iterator[bytes]:
+    """`own`: takes in the labels of each test-session that is there."""
     views = []
     for key in keys:
         try:
-            views.append(watched.glance(key))
+            view = watched.glance(key)
         except KeyError:
             continue
+        path = () if view.path is None else (("path", view.path),)
+        own[key] = (("connection", view.connection), ("session", view.session), *path)
+        views.append((own[key], view))
         yield b""
     for family in GLANCE:
         yield renderer.begin(family)
-        for view in views:
-            own = (("connection", view.connection), ("session", view.session))
+        for labels, view in views:
             for values, value in family.read(view):
-                yield renderer.sample((*own, *zip(family.labels, values, strict=True)), value)
+                yield renderer.sample((*labels, *zip(family.labels, values, strict=True)), value)
         yield renderer.end()
 
 
 def _summaries(
-    watched: Watched, keys: Sequence[SessionKey], family: SummaryFamily, renderer: Renderer
+    watched: Watched, own: Mapping[SessionKey, _Labels], family: SummaryFamily, renderer: Renderer
 ) -> Iterator[bytes]:
-    for connection, session in keys:
+    for key, labels in own.items():
         try:
-            summary = watched.summary((connection, session))
+            summary = watched.summary(key)
         except KeyError:
             continue
-        own = (("connection", connection), ("session", session))
         for values, value in family.read(summary):
-            yield renderer.sample((*own, *zip(family.labels, values, strict=True)), value)
+            yield renderer.sample((*labels, *zip(family.labels, values, strict=True)), value)
 
 
 class TextRenderer:

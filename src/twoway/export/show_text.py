@@ -5,6 +5,7 @@ Delays choose their unit by row, wall times are UTC. A value that cannot be know
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         MeasurementView,
         ProbeView,
         ResultsView,
+        RoutesView,
         TestView,
     )
 
@@ -172,6 +174,10 @@ def results(view: ResultsView) -> list[str]:
         f"  Result: {view.verdict.upper()}{reasons}",
         f"  Tests:  {view.tests_run} run, {view.tests_passed} passed, {view.tests_failed} failed{disturbed}",
     ]
+    if view.path is not None or view.forward_path != "plain" or view.return_path is not None:
+        name = "" if view.path is None else f"{view.path}, "
+        back = "" if view.return_path is None else f", back {view.return_path}"
+        lines.insert(2, f"  Path:   {name}{view.forward_path}{back}")
     if view.alarms:
         lines.append(f"  Alarms: {', '.join(view.alarms)}")
     if clock := _clock(view.clock):
@@ -357,9 +363,18 @@ def health(view: HealthView, now_ns: int) -> list[str]:
         words = [f"{name} {receiver[name]}" for name in ("sent", "queued", "suppressed", "dropped") if name in receiver]
         error = f": {receiver['last_error']}" if receiver.get("last_error") else ""
         lines.append(f"  {receiver.get('receiver', '?')} {receiver.get('state', '')}: {', '.join(words)}{error}")
+    if view.routes is not None:
+        lines.append(f"Routes:         {_routes(view.routes)}")
     refused = {name: count for name, count in view.api.items() if count and name != "requests"}
     lines.append(f"API:            {plural(view.api.get('requests', 0), 'request')}{_after(_counts(refused))}")
     return [line.rstrip() for line in lines]
+
+
+def _routes(view: RoutesView) -> str:
+    counts = asdict(view)
+    protocol = counts.pop("protocol")
+    said = {name: count for name, count in counts.items() if count or name in ("changes", "requests")}
+    return f"protocol {protocol}, {_counts(said)}"
 
 
 def _after(words: str) -> str:

@@ -17,11 +17,9 @@ from twoway.analysis.notices import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from twoway.analysis.notices import Notice
+    from twoway.analysis.notices import Condition, Notice
 
 MINUTE_NS = 60_000_000_000
-
-_Condition = tuple[str, str | None, str | None]
 
 
 class RateLimit:
@@ -33,14 +31,14 @@ class RateLimit:
         self.suppressed = 0
         """Notices left out since the start."""
         self._let_through: deque[int] = deque()
-        self._told: set[_Condition] = set()
-        self._untold: set[_Condition] = set()
+        self._told: set[Condition] = set()
+        self._untold: set[Condition] = set()
         self._left_out: Counter[str] = Counter()
         self._since_ns = 0
 
     def admit(self, notice: Notice, now_ns: int) -> bool:
         """Whether the receiver gets this notice. What it does not get is counted here."""
-        condition = (notice.name, notice.connection, notice.session)
+        condition = notice.condition
         if notice.state is State.CLEARED and condition in self._untold:
             self._untold.discard(condition)
             return self._leave_out(notice, now_ns)
@@ -60,7 +58,7 @@ class RateLimit:
 
     def lost(self, notice: Notice) -> None:
         """A notice that was let through never reached the receiver: its end is no longer owed."""
-        self._told.discard((notice.name, notice.connection, notice.session))
+        self._told.discard(notice.condition)
 
     def summary_due_ns(self) -> int | None:
         """When `take_summary` has something to say; None: nothing was left out."""

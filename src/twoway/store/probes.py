@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from twoway.store.blocks import UnreadableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twoway.analysis.samples import Batch, Column
 
 _HEAD = struct.Struct("<BI")
@@ -114,6 +116,17 @@ def unpack(data: bytes) -> Probes:
         # Before there was Follow-Up Telemetry, T3 was the reply's own.
         columns["t3_source"] = array("B", (t3_ns != Probes.MISSING for t3_ns in columns["t3_ns"]))
     return Probes(columns, count)
+
+
+def join(parts: Sequence[Probes]) -> bytes:
+    """The rows of several, one after the other, packed as one."""
+    columns = {}
+    for name in COLUMNS[_VERSION]:
+        joined = array(getattr(parts[0], name).typecode)
+        for part in parts:
+            joined.extend(getattr(part, name))
+        columns[name] = joined
+    return pack(Probes(columns, sum(map(len, parts))))
 
 
 def span_ns(batch: Batch) -> tuple[int, int] | None:

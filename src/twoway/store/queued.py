@@ -14,17 +14,23 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from twoway.store.probes import pack
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
+    from twoway.analysis.notices import State
+    from twoway.analysis.samples import Batch
     from twoway.config.plan import SessionKey
 
 MAX_OCTETS = 32 << 20
 """Most that waits: a minute of 10,000 test-sessions, hours of a hundred."""
 _OVERHEAD = 150
 """Octets of a tuple, a key and an octet string, roughly."""
+_PROBE = 240
+"""Octets of a row before it is packed: twice the native one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +45,26 @@ class Second:
         return sum(len(packed) for _, packed in self.summaries) + _OVERHEAD * (1 + len(self.summaries))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class History:
-    """Per-probe rows of one test-session."""
+    """Per-probe rows of one test-session, which the writer packs: that takes too long for who puts them."""
 
     key: SessionKey
     start_ns: int
     end_ns: int
+    rows: Batch | None
     probes: int
-    data: bytes
+    _data: bytes = b""
 
     @property
     def octets(self) -> int:
-        return len(self.data) + _OVERHEAD
+        return _PROBE * self.probes + _OVERHEAD
+
+    def data(self) -> bytes:
+        """The rows packed; from the first call on nothing else is held."""
+        if self.rows is not None:
+            self._data, self.rows = pack(self.rows), None
+        return self._data
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +73,15 @@ class Event:
 
     at_ns: int
     name: str
-    data: str
+    data: str | None
+    """None: it is not kept as an event, but the condition that it begins or ends is."""
+    state: State
+    about: str
+    """The condition, as JSON."""
 
     @property
     def octets(self) -> int:
-        return len(self.data) + _OVERHEAD
+        return len(self.data or "") + _OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)

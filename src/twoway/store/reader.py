@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twoway.analysis.notices import Condition
 from twoway.store import blocks, probes
 from twoway.store.schema import CHUNK_BITS, SESSION_BITS, block_key
 from twoway.store.summaries import merge_readable
@@ -67,6 +68,14 @@ class KeptEvent:
     name: str
     fields: dict[str, object]
     """Those of `analysis.notices.Notice`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCondition:
+    """What was raised and has not been cleared."""
+
+    condition: Condition
+    raised_ns: int
 
 
 class Reader:
@@ -247,6 +256,17 @@ class Reader:
             else:
                 events.append(KeptEvent(number, at_ns, name, fields))
         return events
+
+    def conditions(self) -> list[KeptCondition]:
+        """What was raised and has not been cleared, the oldest first."""
+        kept = []
+        query = "SELECT about, raised_ns FROM condition ORDER BY raised_ns, id"
+        for about, raised_ns in self._connection.execute(query):
+            try:
+                kept.append(KeptCondition(Condition(*json.loads(about)), raised_ns))
+            except (ValueError, TypeError):
+                self.unreadable += 1
+        return kept
 
 
 def _seconds(start_ns: int, end_ns: int) -> tuple[int, int]:

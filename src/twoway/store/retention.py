@@ -98,7 +98,7 @@ def expire(connection: sqlite3.Connection, plan: StorePlan, now_ns: int) -> int:
     for table, column, age_s in limits:
         deleted += connection.execute(
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column} < ? ORDER BY id LIMIT {_ROWS})",
-            (now_ns - age_s * NANOS,),
+            (max(0, now_ns - age_s * NANOS),),
         ).rowcount
     statement = "DELETE FROM collections WHERE saved_s < ?"
     return deleted + connection.execute(statement, (now_s - max(ages_s(plan)),)).rowcount

@@ -7,6 +7,7 @@
     collections     the state of a test-session's collections and history, as it last was
     history         per-probe rows of the test-sessions that keep them
     event           notices
+    condition       what was raised and has not been cleared, so that a start does not raise it again
 
 `PRAGMA user_version` counts migrations; `MIGRATIONS[n]` makes version n + 1 of version n. Each runs in a transaction of
 its own with the new version.
@@ -62,11 +63,18 @@ MIGRATIONS = (
     CREATE TABLE event (id INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, name TEXT NOT NULL, data TEXT NOT NULL);
     CREATE INDEX event_at ON event (at_ns);
     """,
+    """
+    CREATE TABLE condition (
+        id INTEGER PRIMARY KEY, about TEXT NOT NULL UNIQUE, raised_ns INTEGER NOT NULL);
+    """,
 )
 
 VERSION = len(MIGRATIONS)
 
-SMALL = ("sqlite_schema", "session", "tier", "collections", "event", *(f"{tier.word}_journal" for tier in TIERS))
+SMALL = (
+    *("sqlite_schema", "session", "tier", "collections", "event", "condition"),
+    *(f"{tier.word}_journal" for tier in TIERS),
+)
 """Tables that are quick to check. Those not here have their rows checked as they are read."""
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.samples import Batch
     from twoway.config.plan import SessionKey, StorePlan
-    from twoway.store.reader import KeptEvent, Point, Window
+    from twoway.store.reader import KeptCondition, KeptEvent, Point, Window
     from twoway.store.summaries import Summaries
 
 _T = TypeVar("_T")
@@ -93,20 +93,25 @@ class Store:
         """Keep the state of a test-session's collections, in place of what was kept before."""
         self._queue.put_collections(key, packed)
 
-    def put_history(self, key: SessionKey, batch: Batch) -> bool:
-        """Keep the rows of a batch, for a test-session that wants every probe kept. False if there was no room."""
-        span = probes.span_ns(batch)
-        if span is None or not self._plan.history_age_s:
+    def put_history(self, key: SessionKey, batch: Batch, at_ns: int) -> bool:
+        """Keep the rows of a batch, for a test-session that wants every probe kept. False if there was no room.
+
+        `at_ns`: when that is, by the wall clock, should none of the probes have left.
+        """
+        if not len(batch) or not self._plan.history_age_s:
             return True
-        return self._queue.put(queued.History(key, *span, len(batch), probes.pack(batch)))
+        return self._queue.put(queued.History(key, *(probes.span_ns(batch) or (at_ns, at_ns)), batch, len(batch)))
 
     def put_notice(self, notice: Notice) -> bool:
-        """Keep what happened. False if there was no room."""
-        if not self._plan.events_age_s:
+        """Keep what happened, and if it is a condition that it goes on, or no longer. False if there was no room."""
+        data = None
+        if self._plan.events_age_s:
+            fields = {name: value for name, value in dataclasses.asdict(notice).items() if value is not None}
+            data = json.dumps(fields, separators=(",", ":"))
+        elif notice.state is State.ONCE:
             return True
-        fields = {name: value for name, value in dataclasses.asdict(notice).items() if value is not None}
-        data = json.dumps(fields, separators=(",", ":"))
-        return self._queue.put(queued.Event(notice.at_ns, notice.name, data))
+        about = json.dumps(notice.condition)
+        return self._queue.put(queued.Event(notice.at_ns, notice.name, data, notice.state, about))
 
     async def flush(self) -> None:
         """Return once everything put before is on the disk. Raises `StoreError` if it cannot be written now."""
@@ -161,6 +166,10 @@ class Store:
     ) -> list[KeptEvent]:
         """The newest `limit` notices that were kept, oldest of them first."""
         return await self._ask(lambda reader: reader.events(since_ns, until_ns, limit, names))
+
+    async def conditions(self) -> list[KeptCondition]:
+        """What was raised and not cleared, also before the last restart."""
+        return await self._ask(lambda reader: reader.conditions())
 
     async def keys(self) -> list[SessionKey]:
         """All test-sessions that the store has heard of."""

@@ -21,8 +21,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from twoway.analysis.notices import State
 from twoway.errors import StoreError
-from twoway.store import compaction, file, retention, schema
+from twoway.store import compaction, file, history, retention, schema
 from twoway.store.queued import KINDS, Call, Event, History, Second
 from twoway.store.tiers import NANOS, TIERS
 
@@ -62,6 +63,8 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._sessions: dict[SessionKey, int] = {}
         self._pending: dict[Tier, set[tuple[int, int]]] = {tier: set() for tier in TIERS}
+        self._loose: dict[int, list[int]] = {}
+        """Test-session -> rows of its history that are to be joined."""
         self._newest_s = 0
         """The second that was put last: its minute, hour and day are not complete."""
         self._highest_s = 0
@@ -160,7 +163,7 @@ class Writer:
             connection.close()
             raise
         self._connection = connection
-        self._sessions = {}
+        self._sessions, self._loose = {}, {}
         self._answer(None)
         return connection
 
@@ -248,21 +251,26 @@ class Writer:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
-            units = self._write_items(connection, items)
+            loose: list[tuple[int, int]] = []
+            units = self._write_items(connection, items, loose)
             self._write_collections(connection, collections)
             connection.execute("COMMIT")
         except BaseException:
             self._queue.return_collections(collections)
             raise
         self._queue.drop(len(items))
-        for call in calls:
-            call.done.set_result(None)
         self._pending[TIERS[0]] |= units
+        for session, row in loose:
+            self._loose.setdefault(session, []).append(row)
         self._count(items, collections)
+        for call in calls:  # now whoever waited finds it all done
+            call.done.set_result(None)
         return True
 
-    def _write_items(self, connection: sqlite3.Connection, items: list[Item]) -> set[tuple[int, int]]:
-        """Returns (span, chunk) of what went into the journal."""
+    def _write_items(
+        self, connection: sqlite3.Connection, items: list[Item], loose: list[tuple[int, int]]
+    ) -> set[tuple[int, int]]:
+        """Returns (span, chunk) of what went into the journal; `loose` gets (test-session, row) of its small rows."""
         units: set[tuple[int, int]] = set()
         for item in items:
             match item:
@@ -274,12 +282,12 @@ class Writer:
                     self._newest_s = item.second
                     self._highest_s = max(self._highest_s, item.second)
                 case History():
-                    row = (self._number(connection, item.key), item.start_ns, item.end_ns, item.probes, item.data)
-                    statement = "INSERT INTO history (session, start_ns, end_ns, probes, data) VALUES (?, ?, ?, ?, ?)"
-                    connection.execute(statement, row)
+                    session = self._number(connection, item.key)
+                    row = history.write(connection, session, item)
+                    if row is not None:
+                        loose.append((session, row))
                 case Event():
-                    statement = "INSERT INTO event (at_ns, name, data) VALUES (?, ?, ?)"
-                    connection.execute(statement, (item.at_ns, item.name, item.data))
+                    _write_event(connection, item)
                 case Call():
                     item.act(connection)
         return units
@@ -305,7 +313,7 @@ class Writer:
     def _count(self, items: list[Item], collections: Mapping[SessionKey, bytes]) -> None:
         self.written["collections"] += len(collections)
         for item in items:
-            if not isinstance(item, Call):
+            if not isinstance(item, Call) and not (isinstance(item, Event) and item.data is None):
                 self.written[KINDS[type(item)]] += 1
             if isinstance(item, Second):
                 self.written["summaries"] += len(item.summaries)
@@ -354,7 +362,12 @@ class Writer:
         self._trimming = retention.too_large(connection, self._plan.max_octets, trimming=self._trimming)
         if self._trimming:
             return self._trim(connection)
-        return self._roll_up(connection) or self._expire(connection, now) or self._shrink(connection)
+        return (
+            self._roll_up(connection)
+            or self._join(connection)
+            or self._expire(connection, now)
+            or self._shrink(connection)
+        )
 
     def _roll_up(self, connection: sqlite3.Connection) -> bool:
         """What is complete by now: every span in a journal but the one of the newest second."""
@@ -372,6 +385,16 @@ class Writer:
                 self._pending[coarser].add((due[0] // coarser.units, due[1]))
             return True
         return False
+
+    def _join(self, connection: sqlite3.Connection) -> bool:
+        session = next((session for session, rows in self._loose.items() if len(rows) >= history.MANY), None)
+        if session is None:
+            return False
+        with _transaction(connection):
+            unreadable = history.join(connection, session, self._loose[session][: history.MANY])
+        del self._loose[session][: history.MANY]
+        self.lost["unreadable"] += unreadable
+        return True
 
     def _expire(self, connection: sqlite3.Connection, now: float) -> bool:
         if now < self._next_housekeeping:
@@ -404,6 +427,18 @@ class Writer:
         self.log_octets = log.stat().st_size if log.exists() else 0
         system = os.statvfs(self._path)
         self.free_octets = system.f_bavail * system.f_frsize
+
+
+def _write_event(connection: sqlite3.Connection, event: Event) -> None:
+    """The event, and in the same transaction the condition that it begins or ends."""
+    if event.data is not None:
+        statement = "INSERT INTO event (at_ns, name, data) VALUES (?, ?, ?)"
+        connection.execute(statement, (event.at_ns, event.name, event.data))
+    if event.state is State.RAISED:
+        statement = "INSERT OR IGNORE INTO condition (about, raised_ns) VALUES (?, ?)"
+        connection.execute(statement, (event.about, event.at_ns))
+    elif event.state is State.CLEARED:
+        connection.execute("DELETE FROM condition WHERE about = ?", (event.about,))
 
 
 @contextlib.contextmanager

@@ -26,8 +26,10 @@ LIKELY: Mapping[str, SearchStrategy[str]] = {
     "test-session": st.sampled_from(["voice", "bulk"]),
     "since": MOMENTS,
     "until": MOMENTS,
+    "destination": st.sampled_from(["203.0.113.0/24", "203.0.113.9", "2001:db8::/32"]) | st.ip_addresses().map(str),
+    "prefix": st.sampled_from(["203.0.113.0/24", "2001:db8::/32"]),
 }
-"""Names that the made daemon has, and times that there are: a pattern alone seldom makes them."""
+"""Names that the made daemon has, times and prefixes that there are: a pattern alone seldom makes them."""
 
 
 def closed(schema: Any) -> Any:  # noqa: ANN401  (JSON)
@@ -113,12 +115,14 @@ class Operation:
 
     def allowed(self) -> SearchStrategy[bytes]:
         """Requests as the document has them."""
-        body = self.described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+        content = self.described.get("requestBody", {})
+        body = content.get("content", {}).get("application/json", {}).get("schema")
+        without = st.nothing() if content.get("required") else st.none()
         return st.builds(
             self._request,
             self.values(self._parameters("path")),
             self.values(self._parameters("query")),
-            st.none() if body is None else st.none() | self.values(body).map(lambda value: json.dumps(value).encode()),
+            st.none() if body is None else without | self.values(body).map(lambda value: json.dumps(value).encode()),
         )
 
     def hostile(self) -> SearchStrategy[bytes]:

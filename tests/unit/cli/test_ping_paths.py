@@ -114,7 +114,9 @@ def test_exit_codes(ping: Ping) -> None:
         ((*SET, "--histogram"), "--histogram: several paths have no common one"),
         ((*SET, "--source-port", "4000"), "--source-port: several paths need a port each"),
         (("--path", "srv6:fd00::1"), "--path: srv6 leads IPv6 packets, and 127.0.0.1 is an IPv4 address"),
-        (("--protocol", "twamp", *SET), "--path: TWAMP packets go as they are routed"),
+        (("--protocol", "twamp", *SET), "--path: several paths at once are for STAMP and light"),
+        (("--protocol", "owamp", "--path", "plain"), "--path: OWAMP packets go as they are routed"),
+        (("--protocol", "twamp", "--return-path", "none"), "--return-path: it is STAMP's"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(ping: Ping, arguments: tuple[str, ...], message: str) -> None:

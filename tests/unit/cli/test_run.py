@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ports import free_port
 from twoway.cli import run as command
 from twoway.drivers import plane
 
@@ -86,18 +87,6 @@ store: {{path: {folder}/store.sqlite}}
 api: {{socket: {folder}/api.sock}}
 """)
     return file
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def free_tcp_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
@@ -175,7 +164,7 @@ def test_no_secret_is_in_what_the_daemon_says_or_keeps(tmp_path: Path) -> None:
     file.write_text(
         file.read_text()
         .replace("address: 127.0.0.1}", f"address: 127.0.0.1, key-file: {kept}/reflector}}")
-        .replace("api: {", f"api: {{listen: '127.0.0.1:{free_tcp_port()}', token-file: {kept}/token, ")
+        .replace("api: {", f"api: {{listen: '127.0.0.1:{free_port()}', token-file: {kept}/token, ")
         + f"""
 notifications:
   snmp:

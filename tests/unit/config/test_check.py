@@ -76,6 +76,14 @@ def test_persistent_results_want_a_store() -> None:
     assert not checked(f"{text}\nstore: {{path: x.db}}").warnings
 
 
+def test_probes_one_by_one_want_a_store_that_keeps_them() -> None:
+    text = (LIGHT % ("", "")).replace("control-type: light", "control-type: light, raw-history: on")
+    assert str(checked(text).warnings[0]).endswith("raw-history: no probe is kept: there is no store")
+    assert not checked(f"{text}\nstore: {{path: x.db}}").warnings
+    forgetful = f"{text}\nstore: {{path: x.db, retention: {{history: 0}}}}"
+    assert str(checked(forgetful).warnings[0]).endswith("no probe is kept: store.retention.history is 0")
+
+
 def test_a_good_configuration_is_not_spoken_of() -> None:
     found = checked(LIGHT % ("", ""))
     assert (found.errors, found.warnings) == ((), ())

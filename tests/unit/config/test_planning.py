@@ -15,6 +15,8 @@ from twoway.config.reflection import Reflection
 from twoway.config.secret import SecretOf
 from twoway.config.server import ServerOptions
 from twoway.errors import KeyFileError
+from twoway.path import PLAIN, ForwardPath, ReturnPath
+from twoway.tlvs import NO_TLVS
 
 if TYPE_CHECKING:
     from twoway.config.plan import ConnectionPlan, Plan, SessionPlan
@@ -82,10 +84,12 @@ def test_a_light_session_with_everything_said(tmp_path: Path) -> None:
         "destination-port: 8620, protocol: stamp, probe-count: 10, probe-interval: 20ms, schedule: poisson, timeout: 1,"
         "data-size: 100, data-fill: random, dscp-code-points: 101110, ttl: 64, offload-type: none, clock-format: ptp,"
         f"reflector-mode: stateful, key-file: {keys}, key-id: b, ssid: 7, history-size: 20, moving-average-size: 30,"
-        "traps: [rtt-exceeded, test-failure], thresholds: {rtt: 5, jitter-rtt: {limit-value: 2ms, average: on},"
+        "raw-history: off, traps: [rtt-exceeded, test-failure],"
+        "thresholds: {rtt: 5, jitter-rtt: {limit-value: 2ms, average: on},"
         "std-dev-egress: 0.5ms, successive-loss: 3, total-loss: 0, control-failure: off, own-faults: on}",
         "routing-instance: {netns: blue, vrf: red}, test-interval: 5s, test-count: 4, test-start: manual,"
-        "persistent-results: off, traps: test-iteration-done, moving-average-size: 9, history-size: 99, ",
+        "persistent-results: off, traps: test-iteration-done, moving-average-size: 9, history-size: 99,"
+        "raw-history: on,",
     )
     assert session.light == Measurement(
         "[fe80::1%eth0]:8620",
@@ -119,12 +123,72 @@ def test_a_light_session_with_everything_said(tmp_path: Path) -> None:
     )
     assert (session.history_size, session.moving_average_size, session.test_count) == (20, 30, 4)
     assert (session.traps, session.persistent) == (frozenset({"rtt-exceeded", "test-failure"}), False)
+    assert not session.raw
+    assert light("target: 192.0.2.1", "raw-history: on,")[1].raw
     assert (connection.test_start, connection.test_interval_ns, connection.traps) == (
         "manual",
         5000 * MS,
         frozenset({"test-iteration-done"}),
     )
     assert session.target == "fe80::1"
+
+
+def test_a_light_session_takes_the_ways_it_is_told() -> None:
+    _, session = light(
+        "target: '2001:db8::1', source-routing: {forward: {srv6-nodes: ['2001:DB8:a::1', '2001:db8:b::1']},"
+        "return: {srv6-nodes: '2001:db8:c::1', address: '2001:db8::9'}}"
+    )
+    back = ReturnPath("srv6", segments=("2001:db8:c::1",), address="2001:db8::9")
+    assert session.light == Measurement(
+        "[2001:db8::1]:862",
+        count=None,
+        path=ForwardPath("srv6", segments=("2001:db8:a::1", "2001:db8:b::1")),
+        tlvs=replace(NO_TLVS, return_path=back),
+    )
+    assert (session.name, session.lane) == ("s", None)
+    assert (str(session.forward_path), session.return_path) == ("srv6:2001:db8:a::1,2001:db8:b::1", back)
+
+
+@pytest.mark.parametrize(
+    ("forward", "path"),
+    [
+        ("srmpls-nodes: 17", ForwardPath("mpls", labels=(17,))),
+        (
+            "srmpls-nodes: [17, 18, 17], gateway: 192.0.2.254, interface: eth1",
+            ForwardPath("mpls", labels=(17, 18, 17), gateway="192.0.2.254", interface="eth1"),
+        ),
+        ("interface: eth1", ForwardPath("link", interface="eth1")),
+        ("", PLAIN),
+    ],
+)
+def test_every_session_goes_where_it_is_sent(forward: str, path: ForwardPath) -> None:
+    routing = f"source-routing: {{forward: {{{forward}}}}}"
+    _, plain = light(f"target: 192.0.2.1, {routing}")
+    _, negotiated = managed(routing)
+    assert plain.light is not None
+    assert negotiated.managed is not None
+    assert plain.light.path == negotiated.managed.path == plain.forward_path == negotiated.forward_path == path
+
+
+def test_each_path_of_a_session_is_measured_under_its_own_name() -> None:
+    found = planned(
+        "client: {control-connection: {c: {control-type: light, test-session: {v: {target: 192.0.2.1, path: {"
+        "a: , b: {forward: {interface: eth1}, return: {same-link: on}, micro-session-id: 7,"
+        "reflector-micro-session-id: 9}}}, w: {target: 192.0.2.1}}}}}"
+    )
+    first, second, other = found.connections[0].sessions
+    assert [session.key for session in (first, second, other)] == [("c", "v:a"), ("c", "v:b"), ("c", "w")]
+    assert [session.lane for session in (first, second, other)] == [
+        plan.Lane("v", "a", 0, 2),
+        plan.Lane("v", "b", 1, 2),
+        None,
+    ]
+    assert first.place == second.place == ("client", "control-connection", "c", "test-session", "v")
+    assert first.light is not None
+    assert second.light is not None
+    assert replace(second.light, path=PLAIN, tlvs=NO_TLVS) == first.light == other.light
+    assert second.light.path == ForwardPath("link", interface="eth1")
+    assert second.light.tlvs == replace(NO_TLVS, return_path=ReturnPath("same-link"), micro_session=(7, 9))
 
 
 def test_a_managed_session_with_nothing_said() -> None:

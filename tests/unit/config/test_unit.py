@@ -23,6 +23,7 @@ client:
       control-type: light
       test-session: {probe: {target: 192.0.2.1%s}}
 """
+ROUTED = "    core: {target: 192.0.2.1, test-session: {t: {%s}}}"
 MOST_EXPOSURE = 20
 """Tenths, as `systemd-analyze security --threshold=` has them."""
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -59,6 +60,16 @@ def test_nothing_is_given_that_is_not_needed(tmp_path: Path) -> None:
             "CAP_NET_ADMIN",
             'routes.route."10.0.0.0/8"',
         ),
+        (
+            ROUTED % "source-routing: {forward: {srmpls-nodes: [17]}}",
+            "CAP_NET_RAW",
+            "core.test-session.t.source-routing.forward.srmpls-nodes",
+        ),
+        (
+            ROUTED % "path: {a: {forward: {interface: eth1}}}",
+            "CAP_NET_RAW",
+            "core.test-session.t.path.a.forward.interface",
+        ),
     ],
 )
 def test_a_capability_for_each_statement_that_needs_it(tmp_path: Path, more: str, capability: str, reason: str) -> None:
@@ -73,6 +84,16 @@ def test_a_capability_for_each_statement_that_needs_it(tmp_path: Path, more: str
 )
 def test_routes_that_are_only_thought_of_need_nothing(tmp_path: Path, dry: str) -> None:
     assert settings(made(tmp_path, LIGHT % "" + dry + "\n").text, "CapabilityBoundingSet") == [""]
+
+
+def test_frames_need_a_family_of_addresses_and_segments_nothing(tmp_path: Path) -> None:
+    for way, families in (
+        ("forward: {srmpls-nodes: [17]}", "AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_PACKET"),
+        ("return: {srmpls-nodes: [17]}", "AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
+        ("forward: {gateway: 192.0.2.254}", "AF_INET AF_INET6 AF_UNIX AF_NETLINK"),
+    ):
+        text = made(tmp_path, LIGHT % f", source-routing: {{{way}}}").text
+        assert settings(text, "RestrictAddressFamilies") == [families]
 
 
 def test_ports_above_1023_need_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twoway.analysis.result import Event
-    from twoway.drivers.session_plane import News
+    from twoway.drivers.session_plane import News, Window
     from twoway.session import SessionSpec
 
 COUNTERS = (
@@ -116,12 +116,22 @@ class FakeCollections:
         self.cuts: list[int] = []
         self.cleared: list[str] = []
         self.restored = b""
+        self.rows_kept = 0
+        self.fresh: list[str] = []
+        """Rows that came, as a test calls them."""
 
     def watch(self, **limits: int) -> None:
         self.watched = limits
 
     def probes(self) -> FakeProbes:
         return self.seen
+
+    def keep_rows(self, most: int, /) -> None:
+        self.rows_kept = most
+
+    def take_rows(self) -> list[str]:
+        taken, self.fresh = self.fresh, []
+        return taken
 
     def cut(self, wall_ns: int, /) -> None:
         self.cuts.append(wall_ns)
@@ -174,6 +184,11 @@ class FakeSender:
         self.obtained: dict[str, str] = {}
         self.events: list[Event] = []
         self.sent = 0
+        self.at_the_end: Callable[[], object] = lambda: None
+        """What its last samples bring."""
+        self.followed: tuple[Window, ...] | None = None
+        self.before: FakeSender | None = None
+        self.found: list[list[tuple[int, float | None]]] = []
 
     def start_at_monotonic(self, monotonic_ns: int) -> None:
         self.started_ns = monotonic_ns
@@ -181,8 +196,21 @@ class FakeSender:
     def abort(self) -> None:
         self.aborted = True
 
+    def collect(self) -> None:
+        self.at_the_end()
+
     def summary(self) -> Merging:
         return Merging({"sent": self.sent})
+
+    def follow(self, windows: Sequence[Window], *, late_ns: int, before: FakeSender | None = None) -> None:
+        assert late_ns > 0
+        self.followed, self.before = tuple(windows), before
+
+    def follow_no_more(self) -> None:
+        self.followed = None
+
+    def findings(self) -> list[list[tuple[int, float | None]]]:
+        return self.found
 
     def take_events(self) -> list[Event]:
         taken, self.events = self.events, []
@@ -208,6 +236,8 @@ class FakePlane:
         self.faults: dict[int, int] = {}
         self.forgotten: list[FakeSender] = []
         self.closed = False
+        self.alerts: list[tuple[FakeSender, News, list[list[tuple[int, float | None]]]]] = []
+        self.alerted: Callable[[], object] | None = None
         self.while_taken: Callable[[], object] = lambda: None
         """What happens while the workers are asked for a second."""
 
@@ -222,6 +252,25 @@ class FakePlane:
 
     def forget(self, sender: FakeSender) -> None:
         self.forgotten.append(sender)
+
+    def watch_alerts(self, callback: Callable[[], object]) -> None:
+        self.alerted = callback
+        if self.alerts:
+            callback()
+
+    def watch_alerts_no_more(self) -> None:
+        self.alerted = None
+
+    def take_alerts(self) -> list[tuple[FakeSender, News, list[list[tuple[int, float | None]]]]]:
+        taken, self.alerts = self.alerts, []
+        return taken
+
+    def alert(self, sender: FakeSender, news: News, *found: list[tuple[int, float | None]]) -> None:
+        """A followed session has something to tell."""
+        sender.found = list(found)
+        self.alerts.append((sender, news, sender.found))
+        if self.alerted is not None:
+            self.alerted()
 
     def collect(self) -> list[tuple[FakeSender, News]]:
         news, self.news = self.news, []

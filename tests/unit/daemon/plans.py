@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         thresholds: Thresholds
         traps: frozenset[str]
         persistent: bool
+        raw: bool
 
 
 MS = 1_000_000

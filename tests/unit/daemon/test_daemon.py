@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from twoway.analysis.notices import Condition, Notice, State
 from twoway.analysis.result import Event
 from twoway.config.plan import Limit, Thresholds
 from twoway.daemon import connection as connection_module
@@ -30,7 +31,6 @@ from .test_own_faults import HOUR, SECOND, MadeClocks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from twoway.analysis.notices import Notice
     from twoway.config.plan import Plan, SessionKey
 
 
@@ -41,6 +41,8 @@ class MadeStore(NoStore):
         self.seconds: list[tuple[int, Sequence[tuple[SessionKey, bytes]]]] = []
         self.saved: dict[SessionKey, bytes] = {}
         self.kept: dict[SessionKey, bytes] = {}
+        self.raised: dict[Condition, None] = {}
+        self.probes: list[tuple[SessionKey, object]] = []
 
     def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> None:
         self.seconds.append((second, packed))
@@ -50,6 +52,18 @@ class MadeStore(NoStore):
 
     async def collections(self) -> Mapping[SessionKey, bytes]:
         return self.kept
+
+    def put_history(self, key: SessionKey, rows: object, _at_ns: int, /) -> None:
+        self.probes.append((key, rows))
+
+    def put_notice(self, notice: Notice, /) -> None:
+        if notice.state is State.RAISED:
+            self.raised[notice.condition] = None
+        elif notice.state is State.CLEARED:
+            self.raised.pop(notice.condition, None)
+
+    async def conditions(self) -> Sequence[Condition]:
+        return list(self.raised)
 
 
 class Scene:
@@ -463,6 +477,38 @@ async def test_results_of_another_target_and_octets_that_make_no_sense_are_not_t
             assert scene.daemon.results(KEY).tests_run == 0
 
 
+async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakePlane) -> None:
+    raw = light("raw", raw=True)
+    async with running(plan(connection(raw, light("other"))), plane) as scene:
+        assert [scene.into(number).rows_kept for number in (0, 1)] == [500, 0]
+        for number in (0, 1):
+            scene.into(number).fresh = [f"first of {number}"]
+        await scene.second()
+        await scene.second()
+        assert scene.store.probes == [(raw.key, ["first of 0"])]
+        into = scene.into()
+        plane.senders[0].at_the_end = lambda: into.fresh.append("last")
+        scene.next = plan(connection(replace(raw, raw=False), light("other", raw=True)))
+        assert (await scene.daemon.reload()).ok
+        assert [scene.into(number).rows_kept for number in (0, 1)] == [0, 500]
+        scene.next = plan(connection(raw))
+        assert (await scene.daemon.reload()).ok
+        assert (await scene.daemon.stop(None)).ok
+        await scene.second()
+        assert scene.store.probes[1:] == [(("near", "other"), ["first of 1"]), (raw.key, ["last"])]
+
+
+async def test_a_test_that_was_complete_when_its_session_ended_is_judged(plane: FakePlane) -> None:
+    async with running(plan(connection(light(thresholds=Thresholds(), persistent=True))), plane) as scene:
+        into = scene.into()
+        plane.senders[0].at_the_end = lambda: into.finished.append(FakeCollection(1, counts={"lost": 1}))
+        assert (await scene.daemon.stop(None)).ok
+        results = scene.daemon.results(KEY)
+        assert (results.tests_failed, results.alarms) == (1, ("probe-failure", "test-failure"))
+        await scene.second()
+        assert list(scene.store.saved) == [KEY]
+
+
 async def test_a_persistent_session_that_a_reload_begins_anew_goes_on_from_what_it_was_then(plane: FakePlane) -> None:
     old = light(persistent=True)
     async with running(plan(connection(old)), plane) as scene:
@@ -553,3 +599,49 @@ async def test_one_second_that_fails_is_counted_and_the_next_one_comes(
         await eventually(lambda: bool(scene.store.seconds))
         assert scene.daemon.health().own_faults["internal_errors"] == 1
         assert "ValueError: no sense" in scene.last("own-fault").message
+
+
+async def test_a_restart_raises_nothing_twice_and_clears_what_is_over(plane: FakePlane) -> None:
+    names = ("stays", "well", "off", "gone")
+    sessions = [light(name, thresholds=Thresholds()) for name in names]
+    lossy = {"lost": 1, "bursts": 1}
+    store, alarms = MadeStore(), ("probe-failure", "test-failure")
+    async with running(plan(connection(*sessions)), plane, store) as scene:
+        for number in range(len(names)):
+            await scene.ends(FakeCollection(7, counts=lossy), number)
+        assert len(store.raised) == 2 * len(names)
+    again = FakePlane()
+    sessions = [
+        *sessions[:2],
+        light("off", thresholds=Thresholds(total_loss=0, successive_loss=0, control_failure=False)),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(daemon_module, "SessionPlane", lambda **_: again)
+        async with running(plan(connection(*sessions)), again, store) as scene:
+            told = [(notice.name, notice.session) for notice in scene.daemon.notices(None, 100) if notice.session]
+            assert sorted(told) == [(name, session) for name in alarms for session in ("gone", "off")]
+            assert scene.told(*alarms) == [(name, "cleared") for name, _ in told]
+            assert scene.daemon.results(("near", "stays")).alarms == alarms
+            assert scene.daemon.results(("near", "off")).alarms == ()
+            assert scene.daemon.alarms_raised() == 2
+            # Tests may be numbered anew.
+            await scene.ends(FakeCollection(1, counts=lossy), 0)
+            await scene.ends(FakeCollection(1), 1)
+            assert len(scene.told(*alarms)) == 6
+            assert scene.daemon.results(("near", "stays")).alarms == alarms
+            assert scene.daemon.results(("near", "well")).alarms == ()
+            assert {condition.session for condition in store.raised} == {"stays"}
+
+
+async def test_a_session_that_failed_before_a_restart_and_runs_after_it_is_cleared(
+    plane: FakePlane,
+) -> None:
+    store = MadeStore()
+    store.raised = dict.fromkeys(
+        [Condition("session-failed", *KEY), Condition("own-fault"), Condition("receiver-degraded")]
+    )
+    async with running(plan(connection(light())), plane, store) as scene:
+        assert scene.told() == [("receiver-degraded", "cleared"), ("session-failed", "cleared")]
+        scene.clocks.pass_(61 * SECOND)
+        await scene.second()
+        assert scene.told("own-fault") == [("own-fault", "cleared")]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ports import free_port
 from twoway.config.plan import Thresholds
 from twoway.daemon import connection as connection_module
 from twoway.daemon import daemon as daemon_module
@@ -53,9 +53,7 @@ def status(daemon: Daemon) -> str:
 
 def away() -> str:
     """Where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 async def test_a_connection_comes_up_and_its_tests_pass() -> None:

@@ -13,6 +13,8 @@ from twoway.daemon.seams import NoStore, NoTeller
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
 
@@ -136,3 +138,47 @@ async def test_a_loop_that_is_held_up_is_late(tmp_path: Path) -> None:
 
 def test_resident_memory_is_that_of_a_process() -> None:
     assert 1 << 20 < resident_octets() < 1 << 36
+
+
+async def test_a_glance_sees_what_there_was_of_the_second_and_counts_nothing(tmp_path: Path) -> None:
+    faults, clocks, bulletin = watching(tmp_path)
+    began = clocks.wall
+    clocks.pass_(SECOND // 2)
+    assert faults.glance() == began
+    assert not faults.host.overlap(began, clocks.wall)
+    (tmp_path / "stat").write_text("cpu 60 0 10 110 0 0 0 20\n")
+    assert faults.glance() == began
+    assert faults.host.overlap(began, clocks.wall)
+    assert (faults.counts, bulletin.counts) == ({}, {})
+    clocks.pass_(SECOND // 2)
+    faults.look()
+    assert faults.counts == {"cpu_steal": 1}, "the whole of it is judged as ever"
+
+
+async def test_a_glance_needs_some_ticks_to_speak_of_stolen_time(tmp_path: Path) -> None:
+    faults, clocks, _ = watching(tmp_path)
+    clocks.pass_(SECOND // 10)
+    (tmp_path / "stat").write_text("cpu 10 0 10 80 0 0 0 1\n")
+    faults.glance()
+    assert not faults.host.overlap(0, 2 * clocks.wall)
+
+
+async def test_a_glance_sees_a_step_and_a_loop_that_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults, clocks, _ = watching(tmp_path)
+    before = clocks.wall
+    clocks.pass_(SECOND // 10, step_ns=-HOUR)
+    assert faults.glance() == before - HOUR
+    assert faults.host.overlap(before - HOUR, clocks.wall)
+    assert faults.host.overlap(before, before + 1)
+    faults, clocks, _ = watching(tmp_path)
+    loop = asyncio.get_running_loop()
+    faults.lag.start()
+    at = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: at + 5.0)
+    clocks.pass_(5 * SECOND)
+    faults.glance()
+    assert faults.host.overlap(clocks.wall - SECOND, clocks.wall), "the beat that is due has not run yet"
+    faults.lag.stop()
+    assert faults.lag.now(loop) == 0

@@ -109,6 +109,14 @@ def test_each_family_stands_once_and_whole_with_the_labels_of_the_table(expositi
             assert {label for label, _ in labels} - {"le"} == {*own[family], *family.labels}
 
 
+def test_one_of_several_paths_has_its_name_as_a_label() -> None:
+    key = ("core-fra", "voice:red")
+    text = text_of(FakeDaemon(sessions=[key, ("core-fra", "bulk")], paths={key: "red"}))
+    for name in ("twoway_test_passed", "twoway_send_lateness_seconds_count"):
+        assert value(text, name, connection="core-fra", session="voice:red", path="red") >= 0
+        assert value(text, name, connection="core-fra", session="bulk") >= 0
+
+
 def test_numbers_are_those_of_the_daemon_in_base_units() -> None:
     text = text_of(FakeDaemon())
     one = {"connection": "core-fra", "session": "voice"}

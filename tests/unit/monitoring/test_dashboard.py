@@ -92,7 +92,7 @@ def test_a_legend_names_labels_that_are_left() -> None:
 
 def test_every_variable_is_defined() -> None:
     defined = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
-    builtin = {"__rate_interval", "__dashboard", "__data", "__url_time_range"}
+    builtin = {"__rate_interval", "__range", "__dashboard", "__data", "__url_time_range"}
     for name in re.findall(r"\$\{?(\w+)", TEXT):
         assert name in defined | builtin or name == "__all", name
     assert defined == {"datasource", "instance", "connection", "session"}

@@ -65,5 +65,6 @@ def test_an_alert_says_what_and_what_to_do(rule: dict[str, object]) -> None:
     annotations = dict(rule["annotations"])  # type: ignore[call-overload]  # a mapping
     assert set(annotations) == {"summary", "description"}
     assert annotations["description"].rstrip().endswith(".")
-    labels = OF_SCRAPE | {"connection", "session", "name", "receiver", "reflector", "event"}
+    names = ("connection", "session", "name", "receiver", "reflector", "event", "prefix", "routing_instance")
+    labels = OF_SCRAPE | {*names}
     assert set(re.findall(r"\$labels\.(\w+)", " ".join(annotations.values()))) <= labels

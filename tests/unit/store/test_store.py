@@ -13,9 +13,10 @@ import pytest
 from twoway.analysis import samples
 from twoway.analysis.notices import Figures, Notice, State
 from twoway.errors import StoreError
-from twoway.store import Reader, Store, schema
+from twoway.store import Reader, Store, probes, schema
+from twoway.store.history import MANY
 
-from .counted import KEY, NANOS, NOON_S, SUMMARIES, batch, packed, store
+from .counted import KEY, LONG_S, NANOS, NOON_S, SUMMARIES, batch, packed, store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -150,8 +151,9 @@ async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
     first = batch((NOON_S * NANOS, 0, 500), (NOON_S * NANOS + 5, 4, None))
     second = batch(((NOON_S + 1) * NANOS, 0, 700))
     async with opened(tmp_path / "store.db") as kept:
-        assert kept.put_history(KEY, second)
-        assert kept.put_history(KEY, first)
+        assert kept.put_history(KEY, second, 0)
+        assert kept.put_history(KEY, first, 0)
+        assert kept.put_history(KEY, batch(), 0)
         await kept.flush()
         batches = await kept.history(KEY, 0, (NOON_S + 2) * NANOS)
         assert [list(samples.rows(rows)) for rows in batches] == [list(samples.rows(b)) for b in (first, second)]
@@ -159,6 +161,31 @@ async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
         assert await kept.history(OTHER, 0, (NOON_S + 2) * NANOS) == []
         await kept.clear("history", KEY)
         assert await kept.history(KEY, 0, (NOON_S + 2) * NANOS) == []
+        # None of these left: they are of the moment at which that was noticed.
+        assert kept.put_history(KEY, batch((probes.Probes.MISSING, 8, None)), NOON_S * NANOS)
+        await kept.flush()
+        assert len(await kept.history(KEY, NOON_S * NANOS, NOON_S * NANOS + 1)) == 1
+        assert await kept.history(KEY, NOON_S * NANOS + 1, NOON_S * NANOS + 2) == []
+
+
+async def test_seconds_of_probes_are_joined_and_none_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    count = 3 * MANY + 5
+    async with opened(path) as kept:
+        for number in range(count):
+            for key in (KEY, OTHER):
+                kept.put_history(key, batch(((NOON_S + number) * NANOS, 0, number)), 0)
+        await kept.flush()
+        await until(lambda: rows(path, "history") == 2 * (3 + 5), "three large rows of each, and what is left")
+        for key in (KEY, OTHER):
+            batches = await kept.history(key, 0, (NOON_S + count) * NANOS)
+            assert [memoryview(each.round_trip_ns).tolist() for each in batches[:3]] == [
+                list(range(first, first + MANY)) for first in range(0, 3 * MANY, MANY)
+            ]
+            assert sum(map(len, batches)) == count
+        (middle, *_) = await kept.history(KEY, (NOON_S + MANY + 3) * NANOS, (NOON_S + MANY + 4) * NANOS)
+        assert len(middle) == MANY
+        assert kept.state()["unreadable"] == kept.state()["lost_unreadable"] == 0
 
 
 async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:
@@ -180,6 +207,49 @@ async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:
         assert await kept.events() == []
         with pytest.raises(ValueError, match="cannot be cleared"):
             await kept.clear("everything")
+
+
+@pytest.mark.parametrize("events_age_s", [LONG_S, 0])
+async def test_what_was_raised_and_not_cleared_is_known_after_a_restart_whether_or_not_events_are_kept(
+    tmp_path: Path, events_age_s: int
+) -> None:
+    path = tmp_path / "store.db"
+
+    def notice(at_ns: int, name: str, state: State, session: str | None = "voice") -> Notice:
+        return Notice(at_ns, name, state, "", None if session is None else "core-fra", session)
+
+    async with opened(path, events_age_s=events_age_s) as kept:
+        kept.put_notice(notice(1, "own-fault", State.RAISED, None))
+        kept.put_notice(notice(2, "rtt-exceeded", State.RAISED))
+        kept.put_notice(notice(3, "rtt-exceeded", State.RAISED, "video"))
+        kept.put_notice(notice(4, "test-failure", State.RAISED))
+        kept.put_notice(notice(5, "test-failure", State.CLEARED))
+        kept.put_notice(notice(6, "rtt-exceeded", State.RAISED))
+        kept.put_notice(notice(7, "test-completion", State.ONCE))
+        await kept.flush()
+        assert kept.state()["written_events"] == (7 if events_age_s else 0)
+    async with opened(path) as kept:
+        if events_age_s:
+            await kept.clear("events")
+        found = [(each.raised_ns, each.condition.name, each.condition.session) for each in await kept.conditions()]
+        assert found == [(1, "own-fault", None), (2, "rtt-exceeded", "voice"), (3, "rtt-exceeded", "video")]
+        kept.put_notice(notice(8, "rtt-exceeded", State.CLEARED))
+        await kept.flush()
+        assert [each.raised_ns for each in await kept.conditions()] == [1, 3]
+
+
+async def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        assert kept.put_second(NOON_S, [(KEY, packed(5, 7))])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE condition; PRAGMA user_version = 1")
+    async with opened(path) as kept:
+        assert kept.state()["state"] == "ok"
+        assert await sent(kept, NOON_S, NOON_S + 1) == 2
+        kept.put_notice(Notice(1, "own-fault", State.RAISED, ""))
+        await kept.flush()
+        assert len(await kept.conditions()) == 1
 
 
 async def test_what_is_too_old_goes_and_the_coarser_tier_still_has_it(tmp_path: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .counted import NANOS, NOON_S, packed, store
+from twoway._native import IntervalSummary
+from twoway.config.plan import StorePlan
+from twoway.drivers.summaries import PackedSummaries
+from twoway.store import Store
 
-if TYPE_CHECKING:
-    from twoway.store import Store
+from .counted import FOREVER, NANOS, NOON_S, packed, store
 
 KEYS = (("core-fra", "voice"), ("core-fra", "video"))
 SPAN_S = 3 * 86400
@@ -104,3 +107,33 @@ def test_any_window_is_the_merge_of_its_seconds(
             await kept.close()
 
     asyncio.run(run())
+
+
+async def test_windows_of_native_summaries_are_their_merge_in_every_tier_and_over_a_restart(tmp_path: Path) -> None:
+    """A probe a second for 50 hours, put a minute at a time."""
+    path, minutes = tmp_path / "store.db", 50 * 60
+    chance = random.Random(4)  # noqa: S311  (the same each time)
+    round_trips = [20_000_000 + int(chance.expovariate(1 / 300_000)) for _ in range(minutes * 60)]
+    made = IntervalSummary.made(
+        start_ns=NOON_S * NANOS, interval_ns=NANOS, round_trips_ns=round_trips, forward_ns=9_000_000, per_summary=60
+    )
+    for part in range(0, minutes, 1000):
+        kept = Store(StorePlan(path, **FOREVER), PackedSummaries(), lambda _: None)
+        await kept.open()
+        for minute in range(part, min(part + 1000, minutes)):
+            kept.put_second(NOON_S + 60 * minute, [(KEYS[0], made[minute])])
+        await kept.close()
+    kept = Store(StorePlan(path, **FOREVER), PackedSummaries(), lambda _: None)
+    await kept.open()
+    for start, end in ((0, 1), (7, 1400), (59, 61), (990, 1010), (1500, 2999), (0, 3000), (12, 2900), (60, 1620)):
+        window = await kept.summary(KEYS[0], (NOON_S + 60 * start) * NANOS, (NOON_S + 60 * end) * NANOS)
+        assert window.exact
+        assert isinstance(window.summary, IntervalSummary)
+        whole = IntervalSummary.merge_packed(made[start:end])
+        if end - start <= 1500:
+            assert window.summary.pack() == whole.pack()
+        else:  # made of hours or days, whose histograms are coarser; all else is exact
+            assert window.summary.coarsened(64).pack() == whole.coarsened(64).pack()
+            p99 = whole.distribution("round_trip").quantile(0.99) or 0
+            assert window.summary.distribution("round_trip").quantile(0.99) == pytest.approx(p99, rel=0.02)
+    await kept.close()

@@ -38,6 +38,7 @@ impl Collections {
         let mut from = Reader::new(octets, VERSION)?;
         let mut restored = Self::new(self.probe_count, self.moving_average_size, self.history_size);
         (restored.patience_ns, restored.late_ns, restored.limits) = (self.patience_ns, self.late_ns, self.limits);
+        restored.rows = self.rows.clone();
         restored.ended = from.unsigned()?;
         restored.all = Collection::take(&mut from)?;
         if from.flag()? {

@@ -2,13 +2,14 @@
 //! while anything is computed, and a worker takes none on the path of a packet: it tries, and comes again later.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::event::Event;
 use crate::collections::Collections;
 use crate::sample::{Sample, named};
 use crate::sys::Waker;
+use crate::watch::Finding;
 
 named! {
     /// Why somebody should look at a session.
@@ -23,6 +24,8 @@ named! {
         Finished = "finished",
         /// It has samples that nobody collects.
         Samples = "samples",
+        /// A limit that is looked out for stands otherwise.
+        Limits = "limits",
     }
 }
 
@@ -46,6 +49,12 @@ pub struct Shared {
     collections: Mutex<Option<Arc<Mutex<Collections>>>>,
     /// Its id is already among the news.
     announced: AtomicBool,
+    /// Somebody acts on what it shows: samples go to the collections at once, and what is notable is an alert.
+    followed: AtomicBool,
+    /// Bits of [`Notable`] that are alerts; its id is among the alerts if there are some.
+    alerts: AtomicU8,
+    /// How the limits stand that are looked out for, and which limits these are.
+    findings: Mutex<(u64, Vec<Vec<Finding>>)>,
 }
 
 impl Shared {
@@ -103,21 +112,69 @@ impl Shared {
         *lock(&self.collections) = Some(collections);
     }
 
+    /// Whether somebody acts on what it shows. Returns a number for what is looked out for from now on: what was found
+    /// before is of other limits.
+    pub fn follow(&self, followed: bool) -> u64 {
+        self.followed.store(followed, Ordering::Release);
+        let mut findings = lock(&self.findings);
+        *findings = (findings.0 + 1, Vec::new());
+        findings.0
+    }
+
+    /// Whether somebody acts on what it shows.
+    pub fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Acquire)
+    }
+
+    /// Puts the samples where they belong, unless somebody is busy with them just now: then they stay for
+    /// [`Self::collect`]. Returns bits of [`Notable`] that somebody should know at once.
+    pub fn collect_now(&self, wall_ns: i64) -> u8 {
+        let Ok(collections) = self.collections.try_lock() else { return 0 };
+        let Some(collections) = &*collections else { return 0 };
+        let (Ok(mut collections), Ok(mut samples)) = (collections.try_lock(), self.samples.try_lock()) else {
+            return 0;
+        };
+        collections.add(&samples, wall_ns);
+        samples.clear();
+        let tests = u8::from(collections.has_finished()) << Notable::Tests as u8;
+        tests | u8::from(collections.has_met()) << Notable::Probes as u8
+    }
+
+    /// How the limits of this number stand now, unless somebody is reading that just now.
+    pub fn found(&self, number: u64, findings: Vec<Vec<Finding>>) -> bool {
+        let Ok(mut known) = self.findings.try_lock() else { return false };
+        if known.0 == number {
+            known.1 = findings;
+        }
+        true
+    }
+
+    /// How the limits stood last; nothing before anything was looked at.
+    pub fn findings(&self) -> Vec<Vec<Finding>> {
+        lock(&self.findings).1.clone()
+    }
+
     /// Puts the samples where they belong. Returns bits of [`Notable`].
     pub fn collect(&self, wall_ns: i64) -> u8 {
         // In this order: who sees the end finds all samples.
         let finished = self.is_finished();
         let mut notable = 0;
         let mut note = |what: Notable, when: bool| notable |= u8::from(when) << what as u8;
-        if let Some(collections) = &*lock(&self.collections) {
+        let mut attached = lock(&self.collections);
+        if let Some(collections) = &*attached {
             let samples = self.take_samples();
-            let mut collections = lock(collections);
-            collections.add(&samples, wall_ns);
+            let mut results = lock(collections);
+            results.add(&samples, wall_ns);
             if finished {
-                collections.interrupt();
+                results.interrupt();
             }
-            note(Notable::Tests, collections.has_finished());
-            note(Notable::Probes, collections.has_met());
+            note(Notable::Tests, results.has_finished());
+            note(Notable::Probes, results.has_met());
+            drop(results);
+            if finished {
+                // Another Session-Sender may go on with them.
+                *attached = None;
+            }
         } else {
             note(Notable::Samples, !lock(&self.samples).is_empty());
         }
@@ -173,6 +230,22 @@ impl News {
         self.waker.clear();
         self.pending.store(false, Ordering::Release);
         std::mem::take(&mut *lock(&self.ids))
+    }
+
+    /// Something of a session should be known at once. Called where these are the alerts.
+    pub fn alert(&self, id: u64, shared: &Shared, notable: u8) {
+        if shared.alerts.fetch_or(notable, Ordering::AcqRel) != 0 {
+            return;
+        }
+        lock(&self.ids).push(id);
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// What of a session should be known: bits of [`Notable`].
+    pub fn take_alerts(shared: &Shared) -> u8 {
+        shared.alerts.swap(0, Ordering::AcqRel)
     }
 
     /// The session's next sample is news again. Before its samples are taken, or one may go unannounced.

@@ -10,6 +10,7 @@ use super::worker::Session;
 use crate::clock::Moment;
 use crate::session_sender::Progress;
 use crate::summary::Summary;
+use crate::watch::{Asked, Watch};
 
 /// What Python asks of a worker.
 #[derive(Debug)]
@@ -30,12 +31,29 @@ pub(super) enum Command {
     Interval(u64, SyncSender<Summary>),
     /// Ask many.
     Ask(Box<Inquiry>),
+    /// Look out for limits; None: for none any more.
+    Follow(u64, Option<Box<Following>>),
+    /// What it saw of the limits it looked out for goes on elsewhere.
+    Bequeath(u64, SyncSender<Option<Watch>>),
     /// Report that state of the access network from the next packet on.
     Report(u64, AccessReport),
     /// How far its schedule got.
     Progress(u64, SyncSender<Progress>),
     /// End the thread.
     Exit,
+}
+
+/// Limits to look out for.
+#[derive(Debug)]
+pub(super) struct Following {
+    /// Which limits these are (`Shared::follow`).
+    pub number: u64,
+    /// The limits.
+    pub asked: Vec<Asked>,
+    /// Departures later than that are this host's fault.
+    pub late_ns: i64,
+    /// What another Session-Sender saw of the same test-session.
+    pub before: Option<Watch>,
 }
 
 /// Commands on their way to a worker.

@@ -23,7 +23,7 @@ use twoway_wire::tlv::AccessReport;
 use bulk::{Inquiry, Packed, Question};
 use event::Event;
 use handle::{News, Shared, lock};
-use inbox::{Command, Inbox};
+use inbox::{Command, Following, Inbox};
 use way::{Way, WayBackHere};
 use worker::{Session, Worker};
 
@@ -38,6 +38,7 @@ use crate::session_sender::extensions::WayBack;
 use crate::session_sender::{Progress, SessionSender, SessionSpec};
 use crate::summary::Summary;
 use crate::sys::{SocketRequest, SystemClock, TimestampMode, Waker, in_namespace};
+use crate::watch::{Asked, Finding};
 
 /// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
 /// stands still takes longer.
@@ -89,6 +90,7 @@ impl Thread {
 pub struct Plane {
     threads: Vec<Arc<Thread>>,
     news: Arc<News>,
+    alerts: Arc<News>,
     next_thread: AtomicUsize,
     next_id: AtomicU64,
     sessions: Arc<Registry>,
@@ -103,10 +105,12 @@ impl Plane {
     pub fn new(workers: usize, busy_poll: bool) -> Result<Self, PlaneError> {
         let failed = |error| PlaneError::system("start worker", "sender", &error);
         let news = Arc::new(News::new(Waker::new().map_err(failed)?));
+        let alerts = Arc::new(News::new(Waker::new().map_err(failed)?));
         let threads = (0..workers.max(1))
             .map(|number| {
                 let inbox = Arc::new(Inbox::default());
-                let (worker, waker) = Worker::new(inbox.clone(), news.clone(), busy_poll).map_err(failed)?;
+                let (worker, waker) =
+                    Worker::new(inbox.clone(), (news.clone(), alerts.clone()), busy_poll).map_err(failed)?;
                 let join = std::thread::Builder::new()
                     .name(format!("tw-sender-{number}"))
                     .spawn(move || worker.run())
@@ -117,6 +121,7 @@ impl Plane {
         Ok(Self {
             threads,
             news,
+            alerts,
             next_thread: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             sessions: Arc::default(),
@@ -163,6 +168,19 @@ impl Plane {
             }
         }
         ids
+    }
+
+    /// Readable when something of a session that is followed should be known at once.
+    pub fn alert_fd(&self) -> RawFd {
+        self.alerts.waker().fd()
+    }
+
+    /// The sessions with alerts since the last call, bits of [`handle::Notable`], and how their limits stand.
+    pub fn take_alerts(&self) -> Vec<(u64, u8, Vec<Vec<Finding>>)> {
+        let ids = self.alerts.take();
+        let sessions = lock(&self.sessions);
+        let known = ids.into_iter().filter_map(|id| Some((id, sessions.get(&id)?)));
+        known.map(|(id, shared)| (id, News::take_alerts(shared), shared.findings())).collect()
     }
 
     /// Puts all samples into the collections that are attached. Returns the sessions to look at, and bits of [`Notable`].
@@ -287,6 +305,11 @@ impl Sender {
         self.shared.attach(collections);
     }
 
+    /// Moves what it has by now into its collections, without waiting for [`Plane::collect`].
+    pub fn collect(&self) {
+        self.shared.collect(SystemClock.wall().0);
+    }
+
     /// What befell it, each kind once.
     pub fn take_events(&self) -> Vec<Event> {
         self.shared.take_events()
@@ -300,6 +323,26 @@ impl Sender {
     /// What came since the last of these.
     pub fn take_interval(&self) -> Result<Summary, PlaneError> {
         self.ask(Command::Interval)
+    }
+
+    /// Look out for these limits from now on, and alert when one stands otherwise, when a test ends and when a probe meets a
+    /// limit of its collections; departures later than `late_ns` are this host's fault. What `before` saw of the same
+    /// test-session goes on here.
+    pub fn follow(&self, asked: Vec<Asked>, late_ns: i64, before: Option<&Self>) {
+        let before = before.and_then(|before| before.ask(Command::Bequeath).ok().flatten());
+        let number = self.shared.follow(true);
+        self.thread.tell(Command::Follow(self.id, Some(Box::new(Following { number, asked, late_ns, before }))));
+    }
+
+    /// Look out for nothing any more.
+    pub fn follow_no_more(&self) {
+        self.shared.follow(false);
+        self.thread.tell(Command::Follow(self.id, None));
+    }
+
+    /// How the limits that are looked out for stood last.
+    pub fn findings(&self) -> Vec<Vec<Finding>> {
+        self.shared.findings()
     }
 
     /// How far its schedule got; final after a `stop` or the end.

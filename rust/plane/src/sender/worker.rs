@@ -10,6 +10,7 @@
 //! moment is the one noted beside the session (others are passed over), so rescheduling needs no search.
 
 mod collecting;
+mod following;
 mod inquiries;
 
 use std::cmp::Reverse;
@@ -62,6 +63,8 @@ pub(super) struct Session {
     last_interval_taken: bool,
     /// Which state of the clock it knows, by when that was read.
     clock_told_ns: i64,
+    /// Which limits it looks out for (`Shared::follow`).
+    following: u64,
 }
 
 impl Session {
@@ -77,6 +80,7 @@ impl Session {
             dirty: false,
             last_interval_taken: false,
             clock_told_ns: 0,
+            following: 0,
         }
     }
 }
@@ -88,6 +92,7 @@ pub(super) struct Worker {
     events: Events,
     inbox: Arc<Inbox>,
     news: Arc<News>,
+    alerts: Arc<News>,
     busy_poll: bool,
     sessions: Vec<Option<Session>>,
     places: HashMap<u64, usize>,
@@ -119,7 +124,11 @@ pub(super) struct Worker {
 
 impl Worker {
     /// A worker that takes its commands from `inbox`; the waker ends its waits.
-    pub(super) fn new(inbox: Arc<Inbox>, news: Arc<News>, busy_poll: bool) -> io::Result<(Self, Waker)> {
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        (news, alerts): (Arc<News>, Arc<News>),
+        busy_poll: bool,
+    ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = poll.waker();
         let clock = SystemClock;
@@ -130,6 +139,7 @@ impl Worker {
             events: Events::new(256),
             inbox,
             news,
+            alerts,
             busy_poll,
             sessions: Vec::new(),
             places: HashMap::new(),
@@ -237,6 +247,23 @@ impl Worker {
                     }
                 }),
                 Command::Ask(inquiry) => self.inquiries.push_back(*inquiry),
+                Command::Follow(id, asked) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        match asked {
+                            Some(following) => {
+                                session.following = following.number;
+                                session.engine.follow(following.asked, following.late_ns, following.before);
+                            }
+                            None => session.engine.follow_no_more(),
+                        }
+                    }
+                    worker.reschedule(at);
+                }),
+                Command::Bequeath(id, reply) => self.with(id, |worker, at| {
+                    if let Some(session) = &mut worker.sessions[at] {
+                        let _ = reply.try_send(session.engine.bequeath());
+                    }
+                }),
                 Command::Progress(id, reply) => self.with(id, |worker, at| {
                     if let Some(session) = &worker.sessions[at] {
                         let _ = reply.try_send(session.engine.progress());
@@ -434,6 +461,9 @@ impl Worker {
     /// After anything that changed a session: hand over, reschedule, notice the end.
     fn settle(&mut self, at: usize) {
         let Some(session) = &mut self.sessions[at] else { return };
+        if session.shared.is_followed() {
+            following::follow(session, &self.alerts, self.clock.wall());
+        }
         let finished = session.engine.is_finished() && !session.shared.is_finished();
         if (session.engine.has_samples() || finished) && !session.dirty {
             session.dirty = true;

@@ -97,6 +97,8 @@ class _Conversion:
         self._plain_groups = plain_groups
         self._from: dict[Path, list[Statement]] = {}
         """Our statement -> those that it came from."""
+        self._incomplete: set[Path] = set()
+        """Ways of source-routing with a segment that cannot be used."""
 
     def take(self, statement: Statement) -> None:
         """Use a statement, or list it."""
@@ -112,6 +114,8 @@ class _Conversion:
                 self._put(path, value, statement)
         except _NotUsedError as why:
             self.imported.unused.append(Unused(statement, str(why), ours, why.in_force))
+            if words[5:6] == ("source-routing",) and why.in_force:
+                self._incomplete.add(words[:7])
         else:
             self.imported.used.append(statement)
 
@@ -206,6 +210,7 @@ class _Conversion:
                 inside: Path = (*path, "test-session", session_name)
                 if not light:
                     self._withdraw((*inside, "destination-port"), "a managed test-session negotiates its port")
+                self._mend_routing((*inside, "source-routing"), session, light=light)
                 count = session.get("probe-count", 1)
                 for place, holder in ((inside, session), (path, connection)):
                     size = holder.get("history-size")
@@ -215,6 +220,25 @@ class _Conversion:
                 thresholds = cast("dict[str, Data]", session.get("thresholds", {}))
                 for threshold in list(thresholds):
                     _shorten(thresholds, threshold, "limit-value")
+
+    def _mend_routing(self, path: Path, session: dict[str, Data], *, light: bool) -> None:
+        """Segments of one kind each way, and a way back only where probes can ask for it."""
+        routing = cast("dict[str, dict[str, Data]]", session.get("source-routing", {}))
+        for way, nodes in list(routing.items()):
+            for place, kind in enumerate(list(nodes)):
+                if not light and way == "return":
+                    self._withdraw((*path, way, kind), "only STAMP, of a light control-connection, asks for a way back")
+                elif (*path, way) in self._incomplete:
+                    self._withdraw((*path, way, kind), "without one of its segments it would be another way")
+                elif place > 0:
+                    self._withdraw((*path, way, kind), "one way has segments of one kind")
+        there, back = (list(routing.get(way, ())) for way in ("forward", "return"))
+        if there and back and there != back:
+            self._withdraw((*path, "return", back[0]), "there and back go by segments of one kind")
+        for way in [way for way, nodes in routing.items() if not nodes]:
+            del routing[way]
+        if not routing:
+            session.pop("source-routing", None)
 
 
 def _shorten(holder: dict[str, Data], name: str, inner: str) -> None:
@@ -299,10 +323,25 @@ def _session(path: Path, words: _Words) -> Iterator[tuple[Path, Data]]:
         case ("target" | "target-address", address, "local-link", interface):
             yield (*path, "target", "address"), address
             yield (*path, "target", "local-link"), interface
+        case ("source-routing", ("forward" | "return") as way, *rest):
+            yield from _nodes((*path, "source-routing", way), tuple(rest))
+        case ("source-routing",):
+            yield (*path, "source-routing"), {}
         case ("probe-interval", "interval", interval):
             yield (*path, "probe-interval"), _number(interval)
         case _:
             yield _by_rule(path, words, SESSION)
+
+
+def _nodes(path: Path, words: _Words) -> Iterator[tuple[Path, Data]]:
+    """One way of source-routing: its segments, of which Junos has one in a statement."""
+    match words:
+        case ():
+            yield path, {}
+        case (("srmpls-nodes" | "srv6-nodes") as kind, node):
+            yield (*path, kind), [_number(node)]
+        case _:
+            raise _NotUsedError("no such statement is known")
 
 
 def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> Iterator[tuple[Path, Data]]:

@@ -68,7 +68,6 @@ _SECRETS = "a secret: write it into a file of mode 0600 and name that as key-fil
 _SERVICES = "Linux has no services interfaces"
 _RPM = "an RPM probe (ping, HTTP, plain UDP or TCP): only TWAMP, TWAMP Light and STAMP are measured"
 NO_EQUIVALENT = {
-    "source-routing": "segment-routed probes are not supported yet",
     "authentication-mode": "without authentication, ours says nothing",
     "authentication-key-chain": _SECRETS,
     "destination-interface": _SERVICES,

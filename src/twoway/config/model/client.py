@@ -11,6 +11,7 @@ from twoway.config import defaults
 from twoway.config.managed import CONTROL_DSCP, KEEP_COUNT, KEEP_IDLE_S, KEEP_INTERVAL_S, MODES
 from twoway.config.model.file_values import Credential, Secret
 from twoway.config.model.network_values import DEVICE, NAMESPACE, CodePoint, Host, Source
+from twoway.config.model.source_routing import PATH_NAME, Path, SourceRouting
 from twoway.config.model.statements import Presence, Short, Statements
 from twoway.config.model.values import NAME, Choice, Duration, Integer, ListOf, Switch, Text
 
@@ -173,10 +174,19 @@ class TestSession(Statements):
     """Which key of key-file; a file with one key needs none."""
     ssid: Annotated[int, Integer(0, 65535)] = defaults.SSID
     """STAMP Session-Sender Identifier (RFC 8972 section 3); 0: none. Light only."""
+    source_routing: SourceRouting = Field(default_factory=SourceRouting)
+    """The way that probes and replies take, where routing is not to choose it."""
+    path: dict[Annotated[str, PATH_NAME], Path] = Field(
+        default_factory=dict, examples=[{"routed": {}, "red": {"forward": {"srv6-nodes": ["2001:db8:a::1"]}}}]
+    )
+    """Several ways by name, measured at the same moments, each with results of its own under SESSION:NAME. Light only,
+    and instead of source-routing."""
     history_size: Annotated[int | None, Integer(0, 65_536)] = Field(default=None, examples=[100])
     """Probes remembered one by one; that of the control-connection unless written."""
     moving_average_size: Annotated[int | None, Integer(0, 65_536)] = Field(default=None, examples=[60])
     """Newest probes in the moving average; that of the control-connection unless written."""
+    raw_history: Annotated[bool | None, Switch()] = Field(default=None, examples=[True])
+    """Whether every probe is kept in the store, one by one; that of the control-connection unless written."""
     thresholds: Thresholds = Field(default_factory=Thresholds)
     """When a probe, and when a test, has failed."""
     traps: Annotated[tuple[str, ...], ListOf(Choice(SESSION_TRAPS))] = Field(
@@ -233,6 +243,8 @@ class ControlConnection(Statements):
     """Keepalives without an answer that end the connection."""
     persistent_results: Annotated[bool, Switch()] = True
     """Whether results and history survive a restart; for that, there must be a store."""
+    raw_history: Annotated[bool, Switch()] = False
+    """Whether every probe of its sessions is kept in the store as long as store.retention.history says."""
     traps: Annotated[tuple[str, ...], ListOf(Choice(CONNECTION_TRAPS))] = Field(
         default=(), examples=[["control-connection-closed"]]
     )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from twoway.config.dscp import DSCP, dscp_name, parse_dscp
 from twoway.config.endpoint import parse_endpoint, parse_network
-from twoway.config.model.values import Kind, Text, shown
+from twoway.config.model.values import Integer, Kind, ListOf, Text, shown
 from twoway.errors import ConfigError
+from twoway.path import FIRST_LABEL, LARGEST_LABEL, MOST_LABELS, MOST_SEGMENTS, check_labels, check_segments
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
@@ -60,6 +61,45 @@ class Source(Numeric):
                 "value", f"{shown(value)} is every address: leave the statement out to let routing choose"
             )
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class Segment(Kind[str]):
+    """A segment of SRv6: the IPv6 address that a node on the way listens to."""
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise self.refuse(value)
+        check_segments([value.strip()], "value")
+        return str(ipaddress.IPv6Address(value.strip()))
+
+    @property
+    def words(self) -> str:
+        return "an IPv6 address such as 2001:db8:0:1::"
+
+    def schema(self) -> JsonSchemaValue:
+        return {"type": "string", "pattern": r"^\s*[0-9a-fA-F:.]+\s*$"}
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Integer):
+    """A label of SR-MPLS."""
+
+    def read(self, value: object) -> int:
+        label = Integer.read(self, value)
+        check_labels([label], "value")
+        return label
+
+    @property
+    def words(self) -> str:
+        return f"a label from {FIRST_LABEL} to {LARGEST_LABEL}"
+
+    def schema(self) -> JsonSchemaValue:
+        return {"type": "integer", "minimum": FIRST_LABEL, "maximum": self.high}
+
+
+LABELS = ListOf(Label(0, LARGEST_LABEL), longest=MOST_LABELS, unique=False)
+SEGMENTS = ListOf(Segment(), longest=MOST_SEGMENTS, unique=False)
 
 
 @dataclass(frozen=True, slots=True)

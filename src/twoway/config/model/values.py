@@ -296,6 +296,8 @@ class ListOf(Kind[tuple[_T, ...]]):
 
     kind: Kind[_T]
     longest: int = 1000
+    unique: bool = True
+    """Whether a value may stand there once only."""
 
     def read(self, value: object) -> tuple[_T, ...]:
         return self._gathered([self.kind.read(item) for item in self._items(value)])
@@ -307,7 +309,7 @@ class ListOf(Kind[tuple[_T, ...]]):
         if len(items) > self.longest:
             raise ConfigError("value", f"{len(items)} values are more than {self.longest}")
         for place, item in enumerate(items):
-            if item in items[:place]:
+            if self.unique and item in items[:place]:
                 raise ConfigError("value", f"{self.kind.write(item)} stands here twice")
         return tuple(items)
 
@@ -329,7 +331,7 @@ class ListOf(Kind[tuple[_T, ...]]):
 
     def schema(self) -> JsonSchemaValue:
         one = self.kind.schema()
-        items = {"type": "array", "items": one, "maxItems": self.longest, "uniqueItems": True}
+        items = {"type": "array", "items": one, "maxItems": self.longest, "uniqueItems": self.unique}
         return {"anyOf": [one, items]}
 
     def write(self, value: tuple[_T, ...]) -> object:

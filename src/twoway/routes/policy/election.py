@@ -79,6 +79,18 @@ class TrackedRoute:
             return judgement.usable
         return {"up": True, "down": False}.get(judgement.plan.initial, place in self._found)
 
+    @property
+    def unavailable(self) -> bool:
+        """Whether no next hop is good, as far as is known, of a route that is no mere backup."""
+        known = all(one is None or one.usable is not None for one in self.judgements)
+        backup = all(one is not None and one.plan.inverted for one in self.judgements)
+        return not self.in_use and known and not backup
+
+    def hops_of(self, judgement: Judgement) -> list[NextHopPlan]:
+        """The next hops that it decides about."""
+        judged = zip(self.plan.next_hops, self.judgements, strict=True)
+        return [hop for hop, one in judged if one is judgement]
+
     def names(self, hops: Hops) -> tuple[str, ...]:
         """Next hops by name, in the order of the configuration."""
         return tuple(hop.name for place, hop in enumerate(self.plan.next_hops) if place in hops)

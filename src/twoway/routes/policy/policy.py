@@ -175,6 +175,10 @@ class Policy:
         self._touched = dict.fromkeys(self.judgements.values())
         return [one for route in self.routes.values() if (one := route.decide(now, None)) is not None]
 
+    def routes_of(self, judgement: Judgement) -> list[TrackedRoute]:
+        """The routes that it decides about."""
+        return self._routes_of.get(judgement, [])
+
     def windows_heard(self, test: TestKey) -> tuple[WindowPlan | None, ...]:
         """By what a test is judged; None: by what its tests come to."""
         return tuple(window for key, window in self._voices if key == test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,7 @@ FROM_BRACES = {
                         "dscp-code-points": "ef",
                         "probe-count": 10,
                         "probe-interval": "2s",
+                        "source-routing": {"forward": {"srmpls-nodes": [1000, 2000]}},
                         "thresholds": {
                             "rtt": {"limit-value": "5ms", "average": True},
                             "jitter-rtt": "200us",
@@ -162,8 +164,6 @@ def test_what_has_none_is_listed_with_its_line_and_reason() -> None:
     assert unused == [
         (13, "50000", "a managed test-session negotiates its port"),
         (18, "5", "less than the 10 probes of a test"),
-        (19, "1000", "segment-routed probes are not supported yet"),
-        (19, "2000", "segment-routed probes are not supported yet"),
         (26, "192.0.2.3", "inactive"),
         (30, "192.0.2.9", "a light control-connection has none"),
         (37, "10", "clients are not counted: maximum-connections bounds all of them"),
@@ -187,6 +187,78 @@ def test_what_is_set_again_out_of_range_or_deactivated_is_listed() -> None:
         15: "999 is not from 1 to 255",
         16: "inactive",
     }
+
+
+ROUTED = """\
+set client control-connection c control-type light
+set client control-connection c test-session t target 2001:db8::1
+set client control-connection c test-session t source-routing forward srv6-nodes 2001:db8:a::1
+set client control-connection c test-session t source-routing forward srv6-nodes [ 2001:DB8:b::1 ]
+set client control-connection c test-session t source-routing return srv6-nodes [ 2001:db8:b::1 2001:db8:a::1 ]
+"""
+
+
+def routed(more: str) -> tuple[object, dict[str, str]]:
+    """The source-routing of test-session t, and why statements were not used, by their last word."""
+    imported = convert(ROUTED + "".join(f"set client control-connection {line}\n" for line in more.split("; ")), "r")
+    assert check_text("\n".join(block(imported.data)), "f.yaml", Path("/")).errors == ()
+    found: Any = imported.data
+    for part in ("client", "control-connection", "c", "test-session", "t"):
+        found = found[part]
+    return found.get("source-routing"), {one.statement.words[-1]: one.reason for one in imported.unused}
+
+
+BACK = {"srv6-nodes": ["2001:db8:b::1", "2001:db8:a::1"]}
+THERE = {"srv6-nodes": ["2001:db8:a::1", "2001:db8:b::1"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "ours", "unused"),
+    [
+        ("c test-session t ttl 9", {"forward": THERE, "return": BACK}, {}),
+        (
+            "c test-session t source-routing forward srmpls-nodes 17001",
+            {"forward": THERE, "return": BACK},
+            {"17001": "one way has segments of one kind"},
+        ),
+        (
+            "c test-session t source-routing forward srv6-nodes 10.0.0.1",
+            {"return": BACK},
+            {
+                "10.0.0.1": "'10.0.0.1' is no IPv6 address: the segments of srv6 are IPv6 addresses",
+                "2001:db8:a::1": "without one of its segments it would be another way",
+                "2001:DB8:b::1": "without one of its segments it would be another way",
+            },
+        ),
+        (
+            "c test-session t source-routing sideways",
+            {"forward": THERE, "return": BACK},
+            {"sideways": "no such statement is known"},
+        ),
+        (
+            "c control-type managed; c target 2001:db8::1",
+            {"forward": THERE},
+            {
+                "2001:db8:b::1": "only STAMP, of a light control-connection, asks for a way back",
+                "2001:db8:a::1": "only STAMP, of a light control-connection, asks for a way back",
+                "light": "set again in line 6",
+            },
+        ),
+    ],
+)
+def test_segments_are_taken_over_whole_or_not_at_all(more: str, ours: object, unused: dict[str, str]) -> None:
+    assert routed(more) == (ours, unused)
+
+
+def test_there_and_back_go_by_segments_of_one_kind() -> None:
+    lines = ["control-type light", "test-session t target 2001:db8::1"]
+    lines += [
+        f"test-session t source-routing {way}" for way in ("forward srv6-nodes fd00::1", "return srmpls-nodes 17")
+    ]
+    imported = convert("".join(f"set client control-connection c {line}\n" for line in lines), "r")
+    assert [(one.statement.line, one.reason) for one in imported.unused] == [
+        (4, "there and back go by segments of one kind")
+    ]
 
 
 def test_no_secret_is_repeated() -> None:

@@ -1,0 +1,422 @@
+//! Limits over windows of facts: against a naive oracle that looks at all facts again each time, and by example.
+
+use proptest::prelude::*;
+use twoway_plane::sample::{Sample, SampleFlag, SampleStatus};
+use twoway_plane::watch::{Finding, Limit, Metric, State, Watch};
+
+const MS: i64 = 1_000_000;
+const TIMEOUT: i64 = 100 * MS;
+const GAP: i64 = 10 * MS;
+const LATE: i64 = 50 * MS;
+
+fn limit(metric: Metric, limit: f64) -> Limit {
+    Limit { metric, limit, recover: limit, maximum: false }
+}
+
+fn watch(window_ns: i64, limits: Vec<Limit>) -> Watch {
+    let mut watch = Watch::new(vec![(window_ns, limits)], LATE, TIMEOUT, GAP);
+    watch.local_clock(true);
+    watch
+}
+
+fn received(sequence: u32, rtt_ns: i64) -> Sample {
+    let mut row = Sample::bare(sequence, SampleStatus::Received);
+    (row.round_trip_ns, row.forward_ns, row.backward_ns) = (rtt_ns, rtt_ns / 2, rtt_ns - rtt_ns / 2);
+    (row.residence_ns, row.send_lateness_ns) = (MS, 0);
+    row
+}
+
+fn state(watch: &Watch) -> State {
+    watch.findings()[0][0].state
+}
+
+/// Probes that all come back after 2 ms, until that moment.
+fn go_on(watch: &mut Watch, first: u32, count: u32, rtt_ns: i64) -> i64 {
+    let mut now = i64::from(first) * GAP;
+    for sequence in first..first + count {
+        now = i64::from(sequence) * GAP;
+        watch.expire(now);
+        watch.sent(sequence, now, 0);
+        watch.at(now + 2 * MS);
+        watch.row(&received(sequence, rtt_ns));
+    }
+    now + 2 * MS
+}
+
+#[test]
+fn nothing_is_known_before_the_window_is_full() {
+    let mut watch = watch(500 * MS, vec![limit(Metric::LossRatio, 0.1)]);
+    go_on(&mut watch, 0, 50, 5 * MS);
+    assert_eq!(state(&watch), State::Unknown);
+    go_on(&mut watch, 50, 1, 5 * MS);
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Good, value: Some(0.0) });
+    assert!(watch.take_changed());
+    assert!(!watch.take_changed());
+}
+
+#[test]
+fn what_is_not_back_in_time_counts_at_its_timeout() {
+    let mut watch = watch(500 * MS, vec![limit(Metric::LossRatio, 0.1)]);
+    go_on(&mut watch, 0, 60, 5 * MS);
+    // From here on nothing comes back.
+    for sequence in 60..70 {
+        let now = i64::from(sequence) * GAP;
+        watch.expire(now);
+        watch.sent(sequence, now, 0);
+    }
+    let first = 60 * GAP + TIMEOUT;
+    assert_eq!(watch.next_event(), Some(first));
+    watch.expire(first - 1);
+    assert_eq!(state(&watch), State::Good);
+    let mut met = None;
+    for sequence in 70..90 {
+        let now = i64::from(sequence) * GAP;
+        watch.expire(now);
+        watch.sent(sequence, now, 0);
+        if state(&watch) == State::Bad && met.is_none() {
+            met = Some(now - 60 * GAP);
+        }
+    }
+    // Ten of a hundred, of which the window has but fifty and fewer and fewer: five are enough.
+    assert!(met.is_some_and(|after| after <= TIMEOUT + 60 * MS), "{met:?}");
+}
+
+#[test]
+fn a_reply_that_we_were_slow_to_read_was_not_overdue() {
+    let mut watch = watch(200 * MS, vec![limit(Metric::LossRatio, 0.01)]);
+    go_on(&mut watch, 0, 30, 5 * MS);
+    watch.sent(30, 300 * MS, 0);
+    watch.expire(300 * MS + TIMEOUT);
+    assert_eq!(state(&watch), State::Bad);
+    for sequence in 31..45 {
+        let now = i64::from(sequence) * GAP + TIMEOUT;
+        watch.sent(sequence, now, 0);
+        watch.at(now + MS);
+        watch.row(&received(sequence, 5 * MS));
+    }
+    assert_eq!(state(&watch), State::Bad);
+    watch.row(&received(30, 5 * MS));
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Good, value: Some(0.0) });
+}
+
+#[test]
+fn a_limit_has_hysteresis() {
+    let rtt = Limit { metric: Metric::RoundTrip, limit: 50e6, recover: 30e6, maximum: false };
+    let mut watch = watch(100 * MS, vec![rtt]);
+    go_on(&mut watch, 0, 20, 40 * MS);
+    assert_eq!(state(&watch), State::Good);
+    go_on(&mut watch, 20, 20, 50 * MS);
+    assert_eq!(state(&watch), State::Bad);
+    go_on(&mut watch, 40, 20, 40 * MS);
+    assert_eq!(state(&watch), State::Bad);
+    go_on(&mut watch, 60, 20, 29 * MS);
+    assert_eq!(state(&watch), State::Good);
+}
+
+#[test]
+fn the_greatest_leaves_with_the_window() {
+    let greatest = Limit { metric: Metric::RoundTrip, limit: 50e6, recover: 50e6, maximum: true };
+    let mut watch = watch(100 * MS, vec![greatest]);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    let at = go_on(&mut watch, 20, 1, 60 * MS);
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Bad, value: Some(60e6) });
+    let end = go_on(&mut watch, 21, 10, 5 * MS);
+    assert!(end - at <= 100 * MS);
+    assert_eq!(state(&watch), State::Bad);
+    go_on(&mut watch, 31, 1, 5 * MS);
+    assert_eq!(state(&watch), State::Good);
+}
+
+#[test]
+fn what_this_host_disturbed_is_no_fact() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::LossRatio, 0.1), limit(Metric::RoundTrip, 50e6)]);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    for sequence in 20..40 {
+        let now = i64::from(sequence) * GAP;
+        watch.expire(now);
+        watch.sent(sequence, now, LATE + 1);
+        if sequence % 2 == 0 {
+            let mut row = received(sequence, 500 * MS);
+            row.send_lateness_ns = LATE + 1;
+            watch.row(&row);
+        }
+        let mut missed = Sample::bare(sequence + 1, SampleStatus::NotSent);
+        missed.send_lateness_ns = 60 * MS;
+        watch.row(&missed);
+        assert!(watch.findings()[0].iter().all(|finding| finding.state != State::Bad));
+    }
+    // The next undisturbed facts find a window that is nearly empty.
+    watch.expire(60 * GAP);
+    assert_eq!(state(&watch), State::Good); // no fact, no judgement: as it was
+    go_on(&mut watch, 61, 1, 500 * MS);
+    assert_eq!(state(&watch), State::Unknown);
+}
+
+#[test]
+fn a_packet_that_the_kernel_refuses_is_lost() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::LossRatio, 0.5), limit(Metric::Lost, 6.0)]);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    for sequence in 20..30 {
+        watch.at(i64::from(sequence) * GAP);
+        watch.row(&Sample::bare(20, SampleStatus::NotSent));
+    }
+    assert!(watch.findings()[0].iter().all(|finding| finding.state == State::Bad));
+}
+
+#[test]
+fn drops_of_our_own_socket_begin_everything_anew() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::LossRatio, 0.1)]);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    watch.sent(20, 200 * MS, 0);
+    watch.restart();
+    assert_eq!(state(&watch), State::Unknown);
+    watch.expire(200 * MS + TIMEOUT);
+    assert_eq!(watch.findings()[0][0].value, None);
+    go_on(&mut watch, 31, 20, 5 * MS);
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Good, value: Some(0.0) });
+}
+
+#[test]
+fn a_step_of_the_clock_begins_everything_anew() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::PdvForward, 1e9)]);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    assert_eq!(state(&watch), State::Good);
+    watch.sent(20, 200 * MS, 0);
+    let mut row = received(20, 5 * MS);
+    row.flag(SampleFlag::ClockStep, true);
+    row.clock_scale = 1;
+    watch.row(&row);
+    assert_eq!(state(&watch), State::Unknown);
+}
+
+#[test]
+fn the_ways_one_way_need_both_clocks() {
+    let limits = vec![limit(Metric::Forward, 1e6), limit(Metric::PdvForward, 1e9), limit(Metric::RoundTrip, 1e9)];
+    let mut watch = watch(100 * MS, limits);
+    watch.local_clock(false);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    let states: Vec<_> = watch.findings()[0].iter().map(|finding| finding.state).collect();
+    assert_eq!(states, [State::Unknown, State::Good, State::Good]);
+    watch.local_clock(true);
+    go_on(&mut watch, 20, 20, 5 * MS);
+    assert_eq!(state(&watch), State::Bad);
+}
+
+#[test]
+fn the_direction_of_loss_is_known_or_it_is_not() {
+    let mut watch = watch(
+        200 * MS,
+        vec![
+            limit(Metric::LossForwardRatio, 0.2),
+            limit(Metric::LossBackwardRatio, 0.2),
+            limit(Metric::LostForward, 3.0),
+        ],
+    );
+    let end = go_on(&mut watch, 0, 30, 5 * MS);
+    for sequence in 20..25 {
+        watch.at(end);
+        watch.row(&Sample::bare(sequence, SampleStatus::LostForward));
+    }
+    let states: Vec<_> = watch.findings()[0].iter().map(|finding| finding.state).collect();
+    assert_eq!(states, [State::Good, State::Good, State::Bad]);
+    watch.row(&Sample::bare(25, SampleStatus::LostForward));
+    assert_eq!(state(&watch), State::Bad);
+    let mut stateless = self::watch(200 * MS, vec![limit(Metric::LossForwardRatio, 0.2)]);
+    let end = go_on(&mut stateless, 0, 30, 5 * MS);
+    assert_eq!(state(&stateless), State::Good);
+    stateless.at(end);
+    stateless.row(&Sample::bare(20, SampleStatus::LostUnattributed));
+    assert_eq!(state(&stateless), State::Unknown);
+}
+
+#[test]
+fn another_session_sender_goes_on_with_the_facts() {
+    let limits = || vec![limit(Metric::LossRatio, 0.1)];
+    let mut before = watch(500 * MS, limits());
+    let now = go_on(&mut before, 0, 60, 5 * MS);
+    before.sent(60, now, 0);
+    let mut after = watch(500 * MS, limits());
+    after.succeed(before.clone());
+    assert_eq!(after.findings(), before.findings());
+    assert_eq!(after.next_event(), None, "what was under way says nothing");
+    // Its packets begin at 0 again. Ten of fifty that are lost are too many.
+    for sequence in 0..10 {
+        after.sent(sequence, now + i64::from(sequence) * GAP, 0);
+    }
+    after.expire(now + 9 * GAP + TIMEOUT);
+    assert_eq!(state(&after), State::Bad);
+
+    let mut other = watch(400 * MS, limits());
+    other.succeed(before);
+    assert_eq!(state(&other), State::Unknown, "another window begins anew");
+}
+
+#[test]
+fn other_windows_of_the_same_packets_leave_those_that_stay_alone() {
+    let mut watch = watch(500 * MS, vec![limit(Metric::LossRatio, 0.1)]);
+    let now = go_on(&mut watch, 0, 60, 5 * MS);
+    watch.sent(60, now, 0);
+    let asked = vec![(900 * MS, vec![limit(Metric::Late, 3.0)]), (500 * MS, vec![limit(Metric::LossRatio, 0.1)])];
+    let mut more = Watch::new(asked, LATE, TIMEOUT, GAP);
+    more.replace(watch);
+    assert_eq!(more.findings()[0][0].state, State::Unknown);
+    assert_eq!(more.findings()[1][0].state, State::Good);
+    assert_eq!(more.next_event(), Some(now + TIMEOUT));
+}
+
+#[test]
+fn what_left_before_anybody_looked_says_nothing() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::LossRatio, 0.1)]);
+    watch.at(0);
+    watch.row(&received(7, 5 * MS));
+    watch.sent(100, 0, 0);
+    watch.row(&Sample::bare(99, SampleStatus::LostUnattributed));
+    watch.row(&received(98, 5 * MS));
+    assert_eq!(watch.findings()[0][0].value, None);
+    assert!(watch.memory_bytes() > 0);
+}
+
+/// What befalls a probe.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Back { after_ms: i64, rtt_ms: i64 },
+    Lost,
+    Duplicate,
+    Refused,
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let one = prop_oneof![
+        5 => (1i64..140, 1i64..90).prop_map(|(after_ms, rtt_ms)| Fate::Back { after_ms, rtt_ms }),
+        2 => Just(Fate::Lost),
+        1 => Just(Fate::Duplicate),
+        1 => Just(Fate::Refused),
+    ];
+    prop::collection::vec(one, 1..150)
+}
+
+/// Facts of the oracle: when, and what it says of each metric.
+struct Naive {
+    facts: Vec<(i64, &'static str, i64)>,
+}
+
+impl Naive {
+    fn count(&self, name: &str, since: i64) -> i64 {
+        self.facts.iter().filter(|(at, what, _)| *at >= since && *what == name).count() as i64
+    }
+
+    fn values(&self, since: i64) -> Vec<i64> {
+        self.facts.iter().filter(|(at, what, _)| *at >= since && *what == "back").map(|(_, _, value)| *value).collect()
+    }
+}
+
+proptest! {
+    /// Each value, whenever it is known, is that of a model that goes through all facts again.
+    #[test]
+    fn values_are_those_of_the_naive_model(fates in fates(), window_ms in 20i64..400) {
+        let window_ns = window_ms * MS;
+        let metrics = [Metric::LossRatio, Metric::Late, Metric::LateRatio, Metric::Duplicates, Metric::Lost];
+        let mut limits: Vec<_> = metrics.map(|metric| limit(metric, 1e18)).into();
+        for metric in [Metric::RoundTrip, Metric::PdvRoundTrip] {
+            limits.push(limit(metric, 1e18));
+            limits.push(Limit { maximum: true, ..limit(metric, 1e18) });
+        }
+        let mut watch = watch(window_ns, limits);
+        let mut naive = Naive { facts: Vec::new() };
+        // What happens when, in the order of time; at one moment replies are read first.
+        let mut happenings: Vec<(i64, u8, u32, Fate)> = Vec::new();
+        let mut sequence = 0;
+        for (slot, fate) in fates.iter().enumerate() {
+            let at = slot as i64 * GAP;
+            happenings.push((at, 1, sequence, *fate));
+            match fate {
+                Fate::Refused => continue,
+                Fate::Back { after_ms, .. } => happenings.push((at + after_ms * MS + 1, 0, sequence, *fate)),
+                Fate::Lost => happenings.push((at + 2 * TIMEOUT, 0, sequence, *fate)),
+                Fate::Duplicate => happenings.push((at + 2 * MS, 0, sequence, *fate)),
+            }
+            sequence += 1;
+        }
+        happenings.sort_by_key(|(at, order, sequence, _)| (*at, *order, *sequence));
+        let mut overdue: Vec<(i64, u32)> = Vec::new();
+        for (at, order, sequence, fate) in happenings {
+            while let Some(due) = watch.next_event().filter(|due| *due <= at) {
+                watch.expire(due);
+            }
+            watch.expire(at);
+            overdue.retain(|(due, _)| {
+                if *due <= at { naive.facts.push((*due, "overdue", 0)); }
+                *due > at
+            });
+            if order == 1 {
+                if matches!(fate, Fate::Refused) {
+                    watch.row(&Sample::bare(sequence, SampleStatus::NotSent));
+                    naive.facts.push((at, "overdue", 0));
+                    naive.facts.push((at, "lost", 0));
+                } else {
+                    watch.sent(sequence, at, 0);
+                    overdue.push((at + TIMEOUT, sequence));
+                }
+            } else {
+                let known = overdue.iter().position(|(_, one)| *one == sequence);
+                match fate {
+                    Fate::Back { rtt_ms, .. } => {
+                        if let Some(place) = known {
+                            overdue.remove(place);
+                            watch.row(&received(sequence, rtt_ms * MS));
+                            naive.facts.push((at, "back", rtt_ms * MS));
+                        } else {
+                            watch.row(&Sample::bare(sequence, SampleStatus::Late));
+                            naive.facts.push((at, "late", 0));
+                        }
+                    }
+                    Fate::Lost => {
+                        watch.row(&Sample::bare(sequence, SampleStatus::LostUnattributed));
+                        naive.facts.push((at, "lost", 0));
+                    }
+                    Fate::Duplicate => {
+                        if let Some(place) = known {
+                            overdue.remove(place);
+                            watch.row(&received(sequence, MS));
+                            naive.facts.push((at, "back", MS));
+                        }
+                        watch.row(&Sample::bare(sequence, SampleStatus::DuplicateUnattributed));
+                        naive.facts.push((at, "duplicate", 0));
+                    }
+                    Fate::Refused => {}
+                }
+            }
+            // Judged at the last fact, which the window is counted back from.
+            let Some(now) = naive.facts.iter().map(|(at, ..)| *at).max() else { continue };
+            let since = now - window_ns;
+            let back = naive.values(since);
+            let fates = back.len() as i64 + naive.count("overdue", since);
+            let known = since >= 0 && fates >= (window_ns / GAP / 2).max(1);
+            let findings = &watch.findings()[0];
+            let late = naive.count("late", since);
+            let total = back.iter().sum::<i64>() as f64;
+            let mean = (!back.is_empty()).then(|| total / back.len() as f64);
+            let (least, most) = (back.iter().min().copied(), back.iter().max().copied());
+            let ratio = |part: i64| (fates > 0).then(|| part as f64 / fates as f64);
+            let expected = [
+                ratio(naive.count("overdue", since)),
+                Some(late as f64),
+                ratio(late),
+                Some(naive.count("duplicate", since) as f64),
+                Some(naive.count("lost", since) as f64),
+                mean,
+                most.map(|most| most as f64),
+                mean.zip(least).map(|(mean, least)| mean - least as f64),
+                most.zip(least).map(|(most, least)| (most - least) as f64),
+            ];
+            for (finding, expected) in findings.iter().zip(expected) {
+                let expected = expected.filter(|_| known);
+                match (finding.value, expected) {
+                    (Some(value), Some(expected)) => prop_assert!((value - expected).abs() < 1e-6, "{value} {expected}"),
+                    (value, expected) => prop_assert_eq!(value, expected),
+                }
+                prop_assert_eq!(finding.state, if expected.is_some() { State::Good } else { State::Unknown });
+            }
+        }
+    }
+}

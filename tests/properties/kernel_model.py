@@ -1,0 +1,109 @@
+"""How Linux keeps the routes of one slot, as far as it matters here: naive, for tests.
+
+`Slot4` follows `fib_table_insert` and `fib_table_delete` (net/ipv4/fib_trie.c), `Slot6` `fib6_add_rt2node` and
+`ip6_route_del` (net/ipv6/ip6_fib.c, route.c). A test in `tests/netns` compares both with the kernel that runs.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field, replace
+
+from twoway.routes.policy.reconciliation import DISCARD, Hop, Hops, How, Refusal, Request
+
+OURS, THEIRS = 94, 4
+
+
+def refused(number: int) -> Refusal:
+    return Refusal(number, errno.errorcode[number])
+
+
+@dataclass
+class Slot4:
+    """Routes of one prefix, table and priority: the first is used."""
+
+    routes: list[tuple[int, Hops]] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Gateways that cannot be reached."""
+
+    def ask(self, request: Request) -> Refusal | None:
+        hops = tuple(_resolved(hop) for hop in request.hops)
+        if len(hops) == 1:
+            hops = (replace(hops[0], weight=0),)
+        if request.how is How.DELETE:
+            if (OURS, hops) not in self.routes:
+                return refused(errno.ESRCH)
+            self.routes.remove((OURS, hops))
+            return None
+        if any(hop.gateway in self.broken for hop in hops):
+            return refused(errno.ENETUNREACH)
+        if request.how is How.FIRST and self.routes:
+            return refused(errno.EEXIST)
+        if request.how is How.REPLACE:
+            if not self.routes:
+                return refused(errno.ENOENT)
+            if (OURS, hops) in self.routes[1:]:
+                return refused(errno.EEXIST)
+            self.routes[0] = (OURS, hops)
+            return None
+        if (OURS, hops) in self.routes:
+            return refused(errno.EEXIST)
+        self.routes.insert(0, (OURS, hops))
+        return None
+
+    def dump(self) -> list[Hops]:
+        return [hops for protocol, hops in self.routes if protocol == OURS]
+
+    def theirs(self) -> list[Hops]:
+        return [hops for protocol, hops in self.routes if protocol == THEIRS]
+
+
+@dataclass
+class Slot6:
+    """Next hops of one prefix, table and metric: all are used, but for what discards, which comes last."""
+
+    hops: list[tuple[int, Hop | None]] = field(default_factory=list)
+    """(protocol, next hop); None discards."""
+    broken: set[str] = field(default_factory=set)
+
+    def ask(self, request: Request) -> Refusal | None:
+        asked: tuple[Hop | None, ...] = tuple(_resolved(hop) for hop in request.hops) or (None,)
+        if request.how is How.DELETE:
+            found = [
+                (protocol, hop)
+                for protocol, hop in self.hops
+                if protocol == OURS and _key(hop) in {_key(one) for one in asked}
+            ]
+            if not found:
+                return refused(errno.ESRCH)
+            for one in found:
+                self.hops.remove(one)
+            return None
+        if request.how is How.FIRST and self.hops:
+            return refused(errno.EEXIST)
+        if any(hop is not None and hop.gateway in self.broken for hop in asked):
+            return refused(errno.EHOSTUNREACH)
+        if any(_key(hop) == _key(one) for _, hop in self.hops for one in asked):
+            return refused(errno.EEXIST)
+        self.hops += [(OURS, hop) for hop in asked]
+        return None
+
+    def dump(self) -> list[Hops]:
+        """The kernel lists siblings under the protocol of the first of them."""
+        hops = [(protocol, hop) for protocol, hop in self.hops if hop is not None]
+        listed = [tuple(hop for _, hop in hops)] if hops and hops[0][0] == OURS else []
+        if len(hops) == 1 and listed:
+            listed = [(replace(listed[0][0], weight=0),)]
+        return listed + ([DISCARD] if (OURS, None) in self.hops else [])
+
+    def theirs(self) -> list[Hop | None]:
+        return [hop for protocol, hop in self.hops if protocol == THEIRS]
+
+
+def _key(hop: Hop | None) -> tuple[object, ...]:
+    return () if hop is None else (hop.gateway, hop.index)
+
+
+def _resolved(hop: Hop) -> Hop:
+    """The kernel finds the interface of a gateway."""
+    return hop if hop.index else replace(hop, index=1)
