@@ -19,7 +19,7 @@ def free_port(family: int = 4) -> int:
     """
     inet = socket.AF_INET6 if family == 6 else socket.AF_INET
     for _ in range(_ATTEMPTS):
-        port = _chosen.randrange(20_000, 32_000)
+        port = _chosen.randrange(10_000, 20_000)
         with socket.socket(inet, socket.SOCK_STREAM) as stream, socket.socket(inet, socket.SOCK_DGRAM) as datagram:
             try:
                 stream.bind((LOOPBACK[family], port))

@@ -173,7 +173,8 @@ class IntervalSummary:
         *, start_ns: int, interval_ns: int, round_trips_ns: Sequence[int | None], forward_ns: int, per_summary: int
     ) -> list[bytes]:
         """Packed summaries of probes that were never sent, `per_summary` probes each, with these round trips (None:
-        lost), of which `forward_ns` is the way there: for tests and benchmarks of what keeps summaries."""
+        lost), of which the way there is `forward_ns` and some of what is more than twice that: for tests and benchmarks
+        of what keeps summaries."""
     @staticmethod
     def merge_packed(packed: Sequence[bytes], /) -> IntervalSummary:
         """All of them as one, without an object for each. Raises `errors.WireError`. Releases the interpreter lock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import sys
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from netns.topology import real_time_priority
 from ports import free_port
+from twoway import Reflector
 from twoway.cli.api_client import Api
 
 from .receiving import PATIENCE_S, program, running
@@ -131,7 +134,7 @@ def _series(item: dict[str, Any]) -> Series:
 
 class ScrapedDaemon:
     """`twoway run` with every role: light and managed sessions, one without an answer, a Server, a store, a receiver
-    of syslog. What is told ends at a socket that nobody reads."""
+    of syslog, a tracked route that is only thought of. What is told ends at a socket that nobody reads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -139,6 +142,7 @@ class ScrapedDaemon:
         self._syslog = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._syslog.bind(("127.0.0.1", 0))
         light, managed, nobody = free_port(), free_port(), free_port()
+        self._fading = free_port()
         quick = {"probe-count": PROBES, "probe-interval": "10ms", "timeout": "100ms"}
         here = {"target": "127.0.0.1", "test-interval": "100ms"}
         few = {"test-interval": "100ms", "test-count": TESTS}
@@ -161,7 +165,10 @@ class ScrapedDaemon:
             "lasting": {
                 "control-type": "light",
                 "test-interval": "100ms",
-                "test-session": {"slow": session(light, thresholds={"rtt": "1us", "own-faults": True})},
+                "test-session": {
+                    "slow": session(light, thresholds={"rtt": "1us", "own-faults": True}),
+                    "fading": session(self._fading, thresholds={"own-faults": True}),
+                },
             },
             "away": {**here, "destination-port": nobody, "test-session": {"probe": {"target": "127.0.0.1"}}},
         }
@@ -171,6 +178,15 @@ class ScrapedDaemon:
             "server": {
                 "light": {"port": [light], "address": "127.0.0.1", "stateful-sequence": True},
                 "managed": {"port": [managed], "address": "127.0.0.1", "client-list": {"here": ["127.0.0.0/8"]}},
+            },
+            "routes": {
+                "dry-run": True,
+                "protocol": 100 + os.getpid() % 80,  # of which there is one keeper
+                "route": {
+                    "203.0.113.0/24": {
+                        "next-hop": {"192.0.2.1": {"test": "lasting/fading", "track": {"damping": True}}}
+                    }
+                },
             },
             "notifications": {"syslog": [{"address": f"127.0.0.1:{self._syslog.getsockname()[1]}"}]},
             "store": {"path": str(folder / "results.db")},
@@ -183,10 +199,22 @@ class ScrapedDaemon:
     def running(self) -> Iterator[None]:
         """From when its API answers until the block ends."""
         try:
-            with running([TWOWAY, "run", str(self._file)], self._folder, (self._folder / "api.sock").exists):
+            # Before others, as what a busy machine does not send in time fails a test.
+            command = [*real_time_priority(), TWOWAY, "run", str(self._file)]
+            with running(command, self._folder, (self._folder / "api.sock").exists):
                 yield
         finally:
             self._syslog.close()
+
+    def flap(self, seen: Callable[[], bool]) -> None:
+        """Let the next hop of its route go up, and down when that was seen."""
+        with Reflector(listen=[f"127.0.0.1:{self._fading}"]):
+            eventually(seen, lambda: str(self.api.get("/v1/routes")))
+        eventually(lambda: self._hop()["flaps"] >= 1, lambda: str(self._hop()))
+
+    def _hop(self) -> dict[str, Any]:
+        ((hop,),) = [route["next_hops"] for route in self.api.get("/v1/routes")["routes"]]
+        return dict(hop)
 
     def text(self) -> str:
         """What it exposes now, in text. Both Prometheus may be at it, and a third is refused."""
@@ -252,4 +280,5 @@ def scraped(folder: Path, rules: Sequence[Path]) -> Iterator[Scraped]:
         before = text.values("up"), native.values("up")
         with daemon.running():
             eventually(daemon.done, lambda: str(daemon.api.get("/v1/client/test-info")))
+            daemon.flap(lambda: all(each.values("twoway_route_next_hop_up") == [1] for each in (text, native)))
             yield Scraped(daemon, text, native, before)

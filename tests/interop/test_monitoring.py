@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MONITORING = Path(__file__).resolve().parents[2] / "monitoring"
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
-VARIABLES = {"$__rate_interval": "5m", "$instance": ".*", "$connection": "near", "$session": "voice"}
+VARIABLES = {"$__rate_interval": "5m", "$__range": "1h", "$instance": ".*", "$connection": "near", "$session": "voice"}
 QUICK = "twoway"
 """The group of rules that are evaluated each second here."""
 

@@ -31,10 +31,11 @@ class Slot4:
         if len(hops) == 1:
             hops = (replace(hops[0], weight=0),)
         if request.how is How.DELETE:
-            if (OURS, hops) not in self.routes:
-                return refused(errno.ESRCH)
-            self.routes.remove((OURS, hops))
-            return None
+            for one in self.routes:
+                if one[0] == OURS and _fits(request.hops, one[1]):
+                    self.routes.remove(one)
+                    return None
+            return refused(errno.ESRCH)
         if any(hop.gateway in self.broken for hop in hops):
             return refused(errno.ENETUNREACH)
         if request.how is How.FIRST and self.routes:
@@ -60,7 +61,10 @@ class Slot4:
 
 @dataclass
 class Slot6:
-    """Next hops of one prefix, table and metric: all are used, but for what discards, which comes last."""
+    """Next hops of one prefix, table and metric: all are used, but for what discards.
+
+    A dump leaves out what lies between next hops, and lists them under the protocol of the first.
+    """
 
     hops: list[tuple[int, Hop | None]] = field(default_factory=list)
     """(protocol, next hop); None discards."""
@@ -89,15 +93,30 @@ class Slot6:
         return None
 
     def dump(self) -> list[Hops]:
-        """The kernel lists siblings under the protocol of the first of them."""
+        """What a dump of our protocol has, with what discards at the end."""
         hops = [(protocol, hop) for protocol, hop in self.hops if hop is not None]
         listed = [tuple(hop for _, hop in hops)] if hops and hops[0][0] == OURS else []
         if len(hops) == 1 and listed:
             listed = [(replace(listed[0][0], weight=0),)]
-        return listed + ([DISCARD] if (OURS, None) in self.hops else [])
+        places = [place for place, (_, hop) in enumerate(self.hops) if hop is not None]
+        discards = [place for place, one in enumerate(self.hops) if one == (OURS, None)]
+        seen = [place for place in discards if not places or place < places[0] or place > places[-1]]
+        return listed + [DISCARD] * len(seen)
 
     def theirs(self) -> list[Hop | None]:
         return [hop for protocol, hop in self.hops if protocol == THEIRS]
+
+
+def _fits(named: Hops, hops: Hops) -> bool:
+    """`fib_nh_match`: one next hop is compared with the first, several with as many as there are."""
+    if not named or not hops:
+        return not named and not hops
+    if len(named) > 1 and len(hops) > len(named):
+        return False
+    compared = zip(named, hops[:1] if len(named) == 1 else hops, strict=False)
+    return all(
+        (one.gateway is None or one.gateway == hop.gateway) and one.index in (0, hop.index) for one, hop in compared
+    )
 
 
 def _key(hop: Hop | None) -> tuple[object, ...]:

@@ -323,6 +323,8 @@ class HealthView:
     """What the management API counts of itself; it fills this in."""
     routes: RoutesView | None = None
     """Of tracked routes; null without any."""
+    alarms: int = 0
+    """Test-sessions with an alarm that is raised."""
 
 
 @dataclass(frozen=True, slots=True)

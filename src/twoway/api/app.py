@@ -7,6 +7,7 @@ document. Lists that may be long leave in turns (`api.pace`); an error is one li
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
@@ -15,6 +16,7 @@ from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from twoway.analysis.views import ControlView, HealthView, RequestView, ResultsView, RouteView, TestView
@@ -361,12 +363,15 @@ def _add_actions(app: FastAPI, watched: Watched) -> None:
     async def start(body: Annotated[StartBody | None, Body()] = None) -> Response:
         """Start tests of control connections with `test-start manual`."""
         wanted = body or StartBody()
+        selection.connections_of(watched.client_connections(), wanted.control_connection)
         return await _done(watched.start(wanted.control_connection, wanted.repeat))
 
     @app.post("/v1/request/stop", tags=["actions"], **_answering(RequestView, 404, 409, 413, 504))
     async def stop(body: Annotated[StopBody | None, Body()] = None) -> Response:
         """Stop the tests of control connections."""
-        return await _done(watched.stop((body or StopBody()).control_connection))
+        name = (body or StopBody()).control_connection
+        selection.connections_of(watched.client_connections(), name)
+        return await _done(watched.stop(name))
 
     @app.post("/v1/request/routes/hold", tags=["actions"], **_answering(RequestView, 404, 409, 413, 504))
     async def hold_route(body: HoldBody) -> Response:
@@ -384,11 +389,18 @@ def _add_actions(app: FastAPI, watched: Watched) -> None:
         body: Annotated[ClearBody | None, Body()] = None,
     ) -> Response:
         """Forget results, histories or events, or drop control connections of the Server."""
-        return await _done(watched.clear(what, (body or ClearBody()).name))
+        name = (body or ClearBody()).name
+        if what == "events" and name is not None:
+            raise Problem(400, "name: events are of the whole daemon")
+        server = what == "server-control"
+        selection.connections_of(watched.server_connections() if server else watched.client_connections(), name)
+        return await _done(watched.clear(what, name))
 
     @app.post("/v1/reload", tags=["actions"], **_answering(RequestView, 409, 413, 504))
-    async def reload() -> Response:
+    async def reload(request: Request) -> Response:
         """Read the configuration again: all of it is taken over, or nothing."""
+        with contextlib.suppress(ClientDisconnect):
+            await request.body()  # it says nothing, but whoever sends it is not to find the connection closed
         return await _done(watched.reload())
 
 

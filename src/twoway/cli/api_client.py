@@ -4,6 +4,7 @@ starts at once; answers become the views that the daemon made them of.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import http.client
@@ -77,17 +78,18 @@ class Api(NamedTuple):
     def post(self, path: str, body: Mapping[str, object]) -> Json:
         """The answer to a request. Raises `ApiError`."""
         given = {name: value for name, value in body.items() if value is not None}
-        return self._ask("POST", quote(path), json.dumps(given).encode())
+        return self._ask("POST", quote(path), json.dumps(given).encode() if given else b"")
 
     def _ask(self, method: str, target: str, body: bytes | None) -> Json:
         connection = self._connection()
         headers = {"Host": "twoway", "Accept": "application/json", "Connection": "close"}
-        if body is not None:
+        if body:
             headers["Content-Type"] = "application/json"
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
-            connection.request(method, target, body, headers)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before it had all of it
+                connection.request(method, target, body, headers)
             response = connection.getresponse()
             content = response.read(_MAX_OCTETS)
         except OSError as error:

@@ -22,13 +22,13 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=terminal_width() - 2)
 
 
-def terminal_width() -> int:
-    """Columns of the terminal, from 40 to 120; 80 where there is none."""
+def terminal_width(most: int = 120) -> int:
+    """Columns of the terminal, from 40 to `most`; 80 where there is none."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(sys.stdout.fileno()).columns
     except (ValueError, OSError):
         columns = 0
-    return max(40, min(120, columns or 80))
+    return max(40, min(most, columns or 80))
 
 
 class Parser(argparse.ArgumentParser):

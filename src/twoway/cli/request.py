@@ -40,6 +40,8 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 """What can be done -> its options."""
 _ALL = tuple(dict.fromkeys(name for names in _OPTIONS.values() for name in names))
 _REFUSED = 1
+_NAMED = 12
+"""Names that are printed of what a request concerned."""
 _CONFLICT = 409
 
 
@@ -120,9 +122,16 @@ def act(api: Api, path: str, body: dict[str, object], *, as_json: bool, prog: st
     if as_json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
         return 0
-    affected = ", ".join(map(str, answer["affected"]))
-    sys.stdout.write(one_line(f"{answer['message']}{': ' * bool(affected)}{affected}") + "\n")
+    sys.stdout.write(one_line(f"{answer['message']}{_named(list(map(str, answer['affected'])))}") + "\n")
     return 0
+
+
+def _named(names: list[str]) -> str:
+    """What it concerned; of many the first and how many more."""
+    if not names:
+        return ""
+    more = len(names) - _NAMED
+    return f": {', '.join(names[:_NAMED])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _junos_words(arguments: list[str]) -> list[str]:

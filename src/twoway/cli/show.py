@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twoway.analysis.views import ControlView, HealthView, ProbeView, RoutesView, TestView
 from twoway.cli.api_client import Api, Json, add_api_options, results_view, route_view, view
-from twoway.cli.arguments import Parser, value_of
+from twoway.cli.arguments import Parser, terminal_width, value_of
 from twoway.config import units
 from twoway.errors import ConfigError
 from twoway.export import show_routes, show_text
@@ -155,7 +155,7 @@ def run(arguments: list[str]) -> int:
         if given[name] is not None:
             given[name] = moment_ns(given[name], f"--{name}", time.time_ns())
     if what == ("notices",):
-        return _print(show_text.notices())
+        return _print(show_text.notices(_width()))
     body = Api.of(options.api, options.token_file).get(_path(what), given)
     if options.json:
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
@@ -222,6 +222,11 @@ def _path(what: tuple[str, ...]) -> str:
     return "/v1/store/window" if what[-1] == "window" else f"/v1/{'/'.join(what)}"
 
 
+def _width() -> int | None:
+    """Columns of the terminal, None where there is none: then nobody has to look at it."""
+    return terminal_width(most=1000) if sys.stdout.isatty() else None
+
+
 def _print(lines: Sequence[str]) -> int:
     """Whatever a name or an error from elsewhere holds, it moves no cursor."""
     clean = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
@@ -230,20 +235,20 @@ def _print(lines: Sequence[str]) -> int:
 
 
 def _control_info(body: Json, _style: str | None) -> list[str]:
-    return show_text.control_info([view(ControlView, item) for item in body["connections"]])
+    return show_text.control_info([view(ControlView, item) for item in body["connections"]], _width())
 
 
 def _test_info(body: Json, _style: str | None) -> list[str]:
-    return show_text.test_info([view(TestView, item) for item in body["sessions"]])
+    return show_text.test_info([view(TestView, item) for item in body["sessions"]], _width())
 
 
 def _probe_results(body: Json, style: str | None) -> list[str]:
     views = [results_view(item) for item in body["results"]]
     if style == "brief" or not views:
-        return show_text.results_brief(views)
+        return show_text.results_brief(views, _width())
     lines: list[str] = []
     for item in views:
-        lines += ([""] if lines else []) + show_text.results(item)
+        lines += ([""] if lines else []) + show_text.results(item, _width())
     return lines
 
 
@@ -257,7 +262,8 @@ def _history_results(body: Json, style: str | None) -> list[str]:
 
 
 def _window(body: Json, _style: str | None) -> list[str]:
-    return show_text.window(body["connection"], body["session"], body["start_ns"], body["end_ns"], body["metrics"])
+    span = body["start_ns"], body["end_ns"]
+    return show_text.window(body["connection"], body["session"], *span, body["metrics"], _width())
 
 
 def _routes(body: Json, style: str | None) -> list[str]:
@@ -272,13 +278,13 @@ def _capabilities(body: Json, _style: str | None) -> list[str]:
 
 
 def _events(body: Json, _style: str | None) -> list[str]:
-    return show_text.events(body["events"])
+    return show_text.events(body["events"], _width())
 
 
 def _health(body: Json, _style: str | None) -> list[str]:
     routes = body.get("routes")
     health = view(HealthView, {**body, "routes": None if routes is None else view(RoutesView, routes)})
-    return show_text.health(health, time.time_ns())
+    return show_text.health(health, time.time_ns(), _width())
 
 
 _LISTINGS: dict[tuple[str, ...], Callable[[Json, str | None], list[str]]] = {

@@ -45,6 +45,8 @@ examples:
 SORTS = ("name", "rtt", "max", "jitter", "loss", "alarms")
 _RECENT = 24
 _SNAPSHOT_ROWS = 1000
+_UNBOUNDED = 100_000
+"""Columns: rich wants a number."""
 
 
 class _Arguments(argparse.Namespace):
@@ -155,14 +157,17 @@ _KEYS = {
 }
 
 
-def keys_of(text: str, *, typing: bool) -> Iterator[str]:
-    """The keys in what a terminal sent; while a filter is typed, letters are letters."""
+def codes_of(text: str) -> Iterator[str]:
+    """What a terminal sent, which may be several keys at once, key by key."""
     while text:
-        escape = next((code for code in _KEYS if len(code) > 1 and text.startswith(code)), None)
-        code = escape or text[0]
+        code = next((code for code in _KEYS if len(code) > 1 and text.startswith(code)), text[0])
+        yield code
         text = text[len(code) :]
-        letter = typing and code.isprintable()
-        yield code if letter else _KEYS.get(code, code)
+
+
+def key_of(code: str, *, typing: bool) -> str:
+    """The name of a key; while a filter is typed, letters are letters."""
+    return code if typing and code.isprintable() else _KEYS.get(code, code)
 
 
 def run(arguments: list[str]) -> int:
@@ -179,8 +184,10 @@ def run(arguments: list[str]) -> int:
 
     console = Console(highlight=False)
     if not (console.is_terminal and sys.stdin.isatty()):
-        width = console.width if console.is_terminal else max(console.width, 160)
-        Console(highlight=False, width=width).print(top_table.table(page, look.sort, width))
+        if console.is_terminal:
+            console.print(top_table.table(page, look.sort, console.width))
+        else:  # for programs, and for files: as wide as it is
+            Console(highlight=False, width=_UNBOUNDED).print(top_table.table(page, look.sort, None))
         if page.total > len(page.rows):
             console.print(f"{page.total - len(page.rows)} more: narrow it with --filter")
         return 0
@@ -216,7 +223,8 @@ def _live(height: int, api: Api, look: Look, interval_ns: int) -> int:
                 live.update(top_table.screen(page, look.sort, console.width, look, trouble), refresh=True)
                 text = _typed(terminal, due_ns - time.monotonic_ns())
                 asked = look
-                for key in keys_of(text, typing=look.typing is not None):
+                for code in codes_of(text):
+                    key = key_of(code, typing=look.typing is not None)
                     if key == "q" and look.typing is None:
                         return 0
                     look = look.after(key, page.total)

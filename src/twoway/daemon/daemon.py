@@ -308,9 +308,11 @@ class Daemon:
                 else:
                     running.append(name)
             if not begun:
-                what = f"{connection} runs already" if connection is not None else "nothing waits to be started"
+                what = (
+                    f"{connection} runs already" if connection is not None else "nothing waits to be started: these run"
+                )
                 return RequestView(ok=False, message=what, affected=running)
-            return RequestView(ok=True, message=f"started: {', '.join(begun)}", affected=begun)
+            return RequestView(ok=True, message="started", affected=begun)
 
     async def stop(self, connection: str | None) -> RequestView:
         """End the tests of one connection, or of all, until they are started."""
@@ -321,7 +323,7 @@ class Daemon:
             if not stopped:
                 what = f"{connection} does not run" if connection is not None else "nothing runs"
                 return RequestView(ok=False, message=what)
-            return RequestView(ok=True, message=f"stopped: {', '.join(stopped)}", affected=stopped)
+            return RequestView(ok=True, message="stopped", affected=stopped)
 
     def _chosen(self, connection: str | None) -> list[tuple[str, Connection]]:
         if connection is None:
@@ -335,7 +337,7 @@ class Daemon:
             for session in sessions:
                 session.clear(what)
             affected = [f"{session.plan.connection} {session.plan.name}" for session in sessions]
-            return RequestView(ok=True, message=f"cleared the {what} of {len(sessions)}", affected=affected)
+            return RequestView(ok=True, message=f"{what} cleared", affected=affected)
         if what == "events":
             try:
                 await self._store.clear(what)
@@ -360,7 +362,7 @@ class Daemon:
         closed = self._roles.close_connections(name)
         if not closed:
             return RequestView(ok=False, message="the server has no control connection to close")
-        return RequestView(ok=True, message=f"closed {len(closed)} control connections", affected=closed)
+        return RequestView(ok=True, message="closed control connections", affected=closed)
 
     # What it shows.
 
@@ -455,4 +457,5 @@ class Daemon:
             store=self._store.state(),
             receivers=self._teller.state(),
             routes=self._tracked.view(),
+            alarms=self.alarms_raised(),
         )

@@ -1,10 +1,14 @@
 """What `twoway show` prints: Junos's listings, aligned. Each function takes views and gives lines.
 
-Delays choose their unit by row, wall times are UTC. A value that cannot be known is `-`.
+Delays choose their unit by row, wall times are UTC. A value that cannot be known is `-`. `width` is that of a terminal:
+sentences and the last column of a table go on below themselves, and a table of delays has as many percentiles as there
+is room for. None: nothing is broken, for programs that read lines.
 """
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +19,7 @@ from twoway.export.quantities import NANOS, duration, endpoint, percent, plural,
 from twoway.export.text import PROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twoway.analysis.views import (
         CollectionView,
@@ -46,18 +50,64 @@ MEASUREMENTS = {
 """Junos's labels, without the unit."""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Columns as wide as they have to be; those in `right` are numbers. The last column is never padded."""
+_INDENT = " " * 4
+_NARROWEST = 36
+"""Columns that text needs to be worth breaking."""
+_SHORT = 24
+_NO_BREAK = "\u00a0"
+_LABEL = re.compile(r" *\w[\w -]{0,14}: +")
+"""Before what a line says."""
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = (), width: int | None = None
+) -> list[str]:
+    """Columns as wide as they have to be; those in `right` are numbers. The last column is never padded; where it does
+    not fit in `width` it is broken, or stands below the others."""
     cells = [tuple(head), *map(tuple, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     numbers = frozenset(right)
-    return [
-        _GAP.join(
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    before = sum(widths[:-1]) + len(_GAP) * (len(head) - 1)
+    lines = []
+    for row in cells:
+        last, below = _last(row[-1], before, width)
+        lines.append(
+            _GAP.join(
+                cell.rjust(size) if column in numbers else cell.ljust(size)
+                for column, (cell, size) in enumerate(zip((*row[:-1], last), widths, strict=True))
+            ).rstrip()
+        )
+        lines += below
+    return lines
+
+
+def _last(text: str, before: int, width: int | None) -> tuple[str, list[str]]:
+    """What of the last column stands in its row, behind so many others, and the lines below it."""
+    if width is None or before + len(text) <= width:
+        return text, []
+    if width - before >= _NARROWEST:
+        first, *more = _wrap(text, width - before)
+        return first, [f"{' ' * before}{line}" for line in more]
+    return "", _wrap(text, width, first=_INDENT, others=_INDENT)
+
+
+def _wrap(text: str, width: int, first: str = "", others: str = "") -> list[str]:
+    """Lines of this width, with their indents. No word is broken: an address that is too long is still one."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _sentence(text: str, width: int | None) -> list[str]:
+    """A line, or several: below what follows its label, or indented further. Short phrases stay together."""
+    indent = len(text) - len(text.lstrip())
+    if width is None or width - indent < _NARROWEST:
+        return [text]
+    label = _LABEL.match(text)
+    hang = label.end() if label and width - label.end() >= _NARROWEST else indent + len(_INDENT)
+    phrases = text[indent:].split(", ")
+    whole = ", ".join(each.replace(" ", _NO_BREAK) if len(each) <= _SHORT else each for each in phrases)
+    return [line.replace(_NO_BREAK, " ") for line in _wrap(whole, width, first=" " * indent, others=" " * hang)]
 
 
 def instant(at_ns: int | None) -> str:
@@ -87,7 +137,7 @@ def _words(name: str) -> str:
     return name.replace("-", " ").replace("_", " ")
 
 
-def control_info(views: Sequence[ControlView]) -> list[str]:
+def control_info(views: Sequence[ControlView], width: int | None) -> list[str]:
     """`show client|server control-info`."""
     if not views:
         return ["No control connections."]
@@ -106,10 +156,10 @@ def control_info(views: Sequence[ControlView]) -> list[str]:
         for view in views
     ]
     head = ("Control name", "Client", "Server", "Tests", "Status", "Auth mode", "Retries", "Since", "Reason")
-    return table(head, rows, (3, 6))
+    return table(head, rows, (3, 6), width)
 
 
-def test_info(views: Sequence[TestView]) -> list[str]:
+def test_info(views: Sequence[TestView], width: int | None) -> list[str]:
     """`show client|server test-info`."""
     if not views:
         return ["No test-sessions."]
@@ -127,11 +177,11 @@ def test_info(views: Sequence[TestView]) -> list[str]:
         for view in views
     ]
     head = ("Control name", "Test name", "Protocol", "Sender", "Reflector", "Status", "Packets", "Reason")
-    return table(head, rows, (6,))
+    return table(head, rows, (6,), width)
 
 
-def results_brief(views: Sequence[ResultsView]) -> list[str]:
-    """A line for each test-session: its last test, or the current one before there is a last."""
+def results_brief(views: Sequence[ResultsView], width: int | None) -> list[str]:
+    """A line for each test-session: its last test, or the current one before there is a last, and what is wrong."""
     if not views:
         return ["No results."]
     rows = []
@@ -151,22 +201,25 @@ def results_brief(views: Sequence[ResultsView]) -> list[str]:
                 _time(None if rtt is None else rtt.max_ns),
                 _time(None if jitter is None else jitter.mean_ns),
                 ", ".join(view.alarms),
+                "; ".join(view.verdict_reasons) if view.verdict == "fail" else "",
             )
         )
-    head = ("Control name", "Test name", "Target", "Result", "Sent", "Loss", "RTT", "Max", "Jitter", "Alarms")
-    return table(head, rows, (4, 5, 6, 7, 8))
+    head = ("Control name", "Test name", "Target", "Result", "Sent", "Loss", "RTT", "Max", "Jitter", "Alarms", "Reason")
+    return table(head, rows, (4, 5, 6, 7, 8), width)
 
 
 def _collection(view: ResultsView, name: str) -> CollectionView | None:
     return next((c for c in view.collections if c.collection == name and c.sent), None)
 
 
-def results(view: ResultsView) -> list[str]:
+def results(view: ResultsView, width: int | None) -> list[str]:
     """`show client probe-results`: everything of one test-session."""
     size = "continuous" if view.probe_count == 0 else f"{plural(view.probe_count, 'probe')} a test"
     source = f" from {view.source}" if view.source else ""
     protocol = PROTOCOLS.get(view.protocol, view.protocol)
     reasons = f": {'; '.join(view.verdict_reasons)}" if view.verdict_reasons else ""
+    if view.verdict == "unknown":
+        reasons = ": no test has been judged yet"
     disturbed = f", {view.tests_disturbed} disturbed by this host" if view.tests_disturbed else ""
     lines = [
         f"Control name: {view.connection}, test name: {view.session}",
@@ -184,10 +237,15 @@ def results(view: ResultsView) -> list[str]:
         lines.append(f"  Clocks: {clock}")
     if view.last_probe is not None:
         lines += _last_probe(view.last_probe)
+    lines = [part for line in lines for part in _sentence(line, width)]
     shown = [c for c in view.collections if c.sent or c.collection != "moving-average"]
     percentiles = list(dict.fromkeys(name for c in shown for m in c.measurements for name in m.percentiles))
+    last = next((c.test for c in shown if c.collection == "last-test"), None)
     for collection in shown:
-        lines += _collection_lines(collection, percentiles)
+        if collection.collection == "current-test" and collection.test is not None and collection.test == last:
+            lines.append("  Current test: none is under way")
+            continue
+        lines += _collection_lines(collection, percentiles, width)
     return lines
 
 
@@ -206,9 +264,10 @@ def _clock(clock: Mapping[str, int | None]) -> str:
 
 def _last_probe(probe: ProbeView) -> list[str]:
     stamps = "/".join(stamp or "-" for stamp in (probe.t1_source, probe.t4_source))
+    came = "no reply" if probe.received_ns is None else f"received {instant(probe.received_ns)[11:]}"
     lines = [
         f"  Last probe: {probe.sequence} (test {probe.test}), {_words(probe.status)}",
-        f"    Sent {instant(probe.sent_ns)}, received {instant(probe.received_ns)} UTC, stamped by {stamps}",
+        f"    Sent {instant(probe.sent_ns)} UTC, {came}, stamped by {stamps}",
     ]
     if probe.rtt_ns is not None:
         jitters = (probe.rtt_jitter_ns, probe.egress_jitter_ns, probe.ingress_jitter_ns)
@@ -219,7 +278,15 @@ def _last_probe(probe: ProbeView) -> list[str]:
     return lines
 
 
-def _collection_lines(view: CollectionView, percentiles: Sequence[str]) -> list[str]:
+def _when(view: CollectionView) -> str:
+    """The span of a collection: what is not over has a beginning alone."""
+    if view.collection in ("current-test", "all-tests") or view.ended_ns is None:
+        return f"since {instant(view.started_ns)[:19]} UTC"
+    start, end = instant(view.started_ns)[:19], instant(view.ended_ns)[:19]
+    return f"{start} to {end[11:] if end[:10] == start[:10] else end} UTC"
+
+
+def _collection_lines(view: CollectionView, percentiles: Sequence[str], width: int | None) -> list[str]:
     label = COLLECTIONS.get(view.collection, view.collection) + (f" {view.test}" if view.test is not None else "")
     if not view.sent:
         return [f"  {label}: nothing sent yet"]
@@ -239,15 +306,33 @@ def _collection_lines(view: CollectionView, percentiles: Sequence[str]) -> list[
         words.append(f"{view.lost} lost ({', '.join([*direction, runs])})")
     counts = (("late", view.late), ("duplicate", view.duplicates), ("reordered", view.reordered))
     words += [f"{count} {name}" for name, count in (*counts, ("not sent", view.not_sent)) if count]
-    ended = "" if view.ended_ns is None else f", {instant(view.ended_ns)[:19]} UTC"
-    lines = [f"  {label}{ended}: {', '.join(words)}"]
+    lines = _sentence(f"  {label}, {_when(view)}: {', '.join(words)}", width)
     if view.own_faults:
         faults = ", ".join(f"{_words(name)} {count}" for name, count in view.own_faults.items())
-        lines.append(f"    This host's own faults: {faults}")
-    rows = [_measurement(m, percentiles) for m in view.measurements if m.samples]
-    if rows:
-        head = ("", "Samples", "", "Min", "Mean", "Max", "Deviation", *percentiles)
-        lines += [f"    {line}" for line in table(head, rows, (1, *range(3, len(head))))]
+        lines += _sentence(f"    This host's own faults: {faults}", width)
+    return lines + _spreads([each for each in view.measurements if each.samples], percentiles, width)
+
+
+def _spreads(views: Sequence[MeasurementView], percentiles: Sequence[str], width: int | None) -> list[str]:
+    """The delays of a collection."""
+    if not views:
+        return []
+
+    def made(names: Sequence[str]) -> list[str]:
+        head = ("", "Samples", "", "Min", "Mean", "Max", "Deviation", *names)
+        rows = [_measurement(view, names) for view in views]
+        return [f"    {line}" for line in table(head, rows, (1, *range(3, len(head))))]
+
+    return _as_fits(made, percentiles, width)
+
+
+def _as_fits(made: Callable[[Sequence[str]], list[str]], percentiles: Sequence[str], width: int | None) -> list[str]:
+    """A table with as many percentiles as there is room for; p99 is the last to go, the others from the right."""
+    names = list(percentiles)
+    lines = made(names)
+    while width is not None and names and max(map(len, lines)) > width:
+        names.remove(next((name for name in reversed(names) if name != "p99"), names[-1]))
+        lines = made(names)
     return lines
 
 
@@ -318,7 +403,7 @@ def history_detail(rows: Iterable[tuple[str, str, ProbeView]]) -> list[str]:
     return table((*names, *delays, "T1/T4"), cells, (2, 3, *range(6, 13)))
 
 
-def events(rows: Iterable[Mapping[str, object]]) -> list[str]:
+def events(rows: Iterable[Mapping[str, object]], width: int | None) -> list[str]:
     """`show events`: the API's events."""
     cells = [
         (
@@ -329,19 +414,20 @@ def events(rows: Iterable[Mapping[str, object]]) -> list[str]:
         )
         for row in rows
     ]
-    return table(("Time (UTC)", "Severity", "Notice", "Message"), cells) if cells else ["No events."]
+    head = ("Time (UTC)", "Severity", "Notice", "Message")
+    return table(head, cells, width=width) if cells else ["No events."]
 
 
-def notices() -> list[str]:
+def notices(width: int | None) -> list[str]:
     """`show notices`: what the daemon can tell."""
     rows = [
         (kind.name, kind.severity.name.lower(), kind.scope.value, "yes" if kind.trap else "no", kind.meaning)
         for kind in NOTICES.values()
     ]
-    return table(("Notice", "Severity", "About", "Trap", "Meaning"), rows)
+    return table(("Notice", "Severity", "About", "Trap", "Meaning"), rows, width=width)
 
 
-def health(view: HealthView, now_ns: int) -> list[str]:
+def health(view: HealthView, now_ns: int, width: int | None) -> list[str]:
     """`show health`."""
     reload = "taken over" if view.reload_ok else "REFUSED, nothing was changed"
     steal = "" if view.cpu_steal_ratio is None else f", {percent(view.cpu_steal_ratio, 3)} of the processor stolen"
@@ -351,6 +437,7 @@ def health(view: HealthView, now_ns: int) -> list[str]:
         f"Configuration:  {view.configuration}, loaded {loaded} UTC; the last one offered was {reload}",
         *(f"                {error}" for error in view.reload_errors),
         f"Test-sessions:  {_counts(view.sessions) or 'none'}",
+        f"Alarms:         {_alarms(view.alarms)}",
         f"Own faults:     {_counts({n: c for n, c in view.own_faults.items() if c}) or 'none'}",
         f"Event loop:     {setting(view.loop_lag_ns)} late at most in the last minute{steal}",
         f"Store:          {_store(view.store)}",
@@ -367,7 +454,11 @@ def health(view: HealthView, now_ns: int) -> list[str]:
         lines.append(f"Routes:         {_routes(view.routes)}")
     refused = {name: count for name, count in view.api.items() if count and name != "requests"}
     lines.append(f"API:            {plural(view.api.get('requests', 0), 'request')}{_after(_counts(refused))}")
-    return [line.rstrip() for line in lines]
+    return [part.rstrip() for line in lines for part in _sentence(line, width)]
+
+
+def _alarms(count: int) -> str:
+    return f"in {plural(count, 'test-session')}: `twoway top --sort alarms`" if count else "none"
 
 
 def _routes(view: RoutesView) -> str:
@@ -397,7 +488,12 @@ def _store(store: Mapping[str, int | str | bool]) -> str:
 
 
 def window(
-    connection: str, session: str, start_ns: int, end_ns: int, metrics: Mapping[str, Mapping[str, Any]]
+    connection: str,
+    session: str,
+    start_ns: int,
+    end_ns: int,
+    metrics: Mapping[str, Mapping[str, Any]],
+    width: int | None,
 ) -> list[str]:
     """`show client window`: the sections of a result document, as `export.json_result.metrics` makes them."""
     packets, ratios = metrics[Section.PACKETS], metrics[Section.RATIOS]
@@ -412,22 +508,27 @@ def window(
         if metric.part_of is None and isinstance(count, int) and (count or metric.always)
     ]
     loss = ratios.get("loss_ratio")
-    lines.append(f"  {', '.join(words)}, " + ("loss not known" if loss is None else f"loss {percent(loss, 4)}"))
+    lost = "loss not known" if loss is None else f"loss {percent(loss, 4)}"
+    lines += _sentence(f"  {', '.join([*words, lost])}", width)
     spreads = [
         (metric.label, metrics[section][metric.name])
         for section in (Section.DELAY, Section.VARIATION)
         for metric in in_section(section)
         if metric.kind is Kind.DISTRIBUTION and metrics[section].get(metric.name) is not None
     ]
-    percentiles = list(dict.fromkeys(name for _, spread in spreads for name in spread["percentiles_ns"]))
-    rows = []
-    for label, spread in spreads:
-        scale = scale_for(max(abs(spread["mean_ns"] or 0), spread["stddev_ns"] or 0))
-        names = ("min_ns", "mean_ns", "max_ns", "stddev_ns")
-        values = [*(spread[name] for name in names), *(spread["percentiles_ns"].get(name) for name in percentiles)]
-        numbers = ("-" if value is None else scale.number(value) for value in values)
-        rows.append((label, str(spread["count"]), scale.unit, *numbers))
-    if rows:
+    if not spreads:
+        return lines
+
+    def made(percentiles: Sequence[str]) -> list[str]:
+        rows = []
+        for label, spread in spreads:
+            scale = scale_for(max(abs(spread["mean_ns"] or 0), spread["stddev_ns"] or 0))
+            names = ("min_ns", "mean_ns", "max_ns", "stddev_ns")
+            values = [*(spread[name] for name in names), *(spread["percentiles_ns"].get(name) for name in percentiles)]
+            numbers = ("-" if value is None else scale.number(value) for value in values)
+            rows.append((label, str(spread["count"]), scale.unit, *numbers))
         head = ("", "Samples", "", "Min", "Mean", "Max", "Deviation", *percentiles)
-        lines += [f"  {line}" for line in table(head, rows, (1, *range(3, len(head))))]
-    return lines
+        return [f"  {line}" for line in table(head, rows, (1, *range(3, len(head))))]
+
+    percentiles = list(dict.fromkeys(name for _, spread in spreads for name in spread["percentiles_ns"]))
+    return lines + _as_fits(made, percentiles, width)

@@ -118,9 +118,11 @@ COLUMNS = (
 _GAP = 2
 
 
-def columns_for(width: int, rows: Sequence[Row]) -> list[Column]:
-    """Those that fit, at what these rows need of their width."""
+def columns_for(width: int | None, rows: Sequence[Row]) -> list[Column]:
+    """Those that fit, at what these rows need of their width; None: all of them."""
     kept = list(COLUMNS)
+    if width is None:
+        return kept
 
     def needed(column: Column) -> int:
         return max(len(column.head) + 1, min(column.width, max((len(column.cell(row)) for row in rows), default=0)))
@@ -133,8 +135,8 @@ def columns_for(width: int, rows: Sequence[Row]) -> list[Column]:
     return kept
 
 
-def table(page: Page, sort: str, width: int) -> Table:
-    """The rows, under a head in which the column sorted by is marked."""
+def table(page: Page, sort: str, width: int | None) -> Table:
+    """The rows, under a head in which the column sorted by is marked. `width`: None to leave nothing out."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     columns = columns_for(width, page.rows)
     for column in columns:
@@ -144,7 +146,7 @@ def table(page: Page, sort: str, width: int) -> Table:
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            max_width=column.width,
+            max_width=None if width is None else column.width,
         )
     for row in page.rows:
         # As text, so that a name with brackets is no markup.

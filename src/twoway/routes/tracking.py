@@ -112,10 +112,9 @@ class Tracking:
             if handle is not None:
                 handle.cancel()
         self._timer = self._soon = None
-        installers, self._installers = self._installers, {}
-        for installer in (*installers.values(), *self._prepared.values()):
+        for installer in (*self._installers.values(), *self._prepared.values()):
             await installer.close(withdraw=withdraw)
-        self._prepared = {}
+        self._installers, self._prepared = {}, {}
         await self._end_hook()
 
     def _begin_hook(self, plan: RoutesPlan) -> None:
@@ -329,9 +328,10 @@ class Tracking:
     def kernel_changed(self, key: RouteKey) -> None:
         """The status of a route is another now."""
         route = self._policy.routes.get(key)
-        if route is None:
+        installer = None if route is None else self._installers.get(_instances(self.plan)[route.plan.instance].netns)
+        if route is None or installer is None:
             return
-        status = self._installer(route.plan).status(key)
+        status = installer.status(key)
         if status.refusals and not route.plan.dry_run:
             words = "; ".join(f"{hop}: {why}" if hop else why for hop, why in status.refusals.items())
             self._raise("route-refused", key, f"the kernel does not take it: {words}", status.in_kernel or ())

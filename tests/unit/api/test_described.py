@@ -59,7 +59,7 @@ def test_what_the_document_allows_is_answered(api: Served, operation: Operation,
     operation.judge(answer)
     assert answer.status not in (401, 413, 431, 500, 503)
     if answer.status == 400:  # what a pattern cannot say: there is no 30 February, and no address 999.0.0.1
-        known = ("since: ", "until: ", "resolution: more than", "destination: ", "prefix: ")
+        known = ("since: ", "until: ", "resolution: more than", "destination: ", "prefix: ", "name: ")
         assert answer.json["detail"].startswith(known)
 
 

@@ -416,7 +416,7 @@ async def test_a_manual_connection_waits_for_a_request_and_runs_as_often_as_that
 
 async def test_a_connection_that_was_stopped_can_be_started(plane: FakePlane) -> None:
     async with running(plan(connection(light())), plane) as scene:
-        assert (await scene.daemon.stop("near")).message == "stopped: near"
+        assert (await scene.daemon.stop("near")).affected == ["near"]
         assert plane.senders[0].aborted
         assert scene.daemon.client_tests()[0].status == "stopped"
         assert (await scene.daemon.stop(None)).message == "nothing runs"
@@ -496,6 +496,20 @@ async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakeP
         assert (await scene.daemon.stop(None)).ok
         await scene.second()
         assert scene.store.probes[1:] == [(("near", "other"), ["first of 1"]), (raw.key, ["last"])]
+
+
+async def test_probes_that_nobody_could_take_in_time_are_counted(plane: FakePlane) -> None:
+    async with running(plan(connection(light("one", raw=True), light("two", raw=True))), plane) as scene:
+
+        async def second(*dropped: int) -> int:
+            for number, count in enumerate(dropped):
+                scene.into(number).fresh = ["a probe"]
+                scene.into(number).rows_dropped += count
+            await scene.second()
+            return scene.daemon.health().own_faults["samples_dropped"]
+
+        assert [await second(0, 0), await second(3, 1), await second(0, 5), await second(0, 0)] == [0, 2, 3, 3]
+        assert "2 test-sessions" in scene.last("own-fault").message
 
 
 async def test_a_test_that_was_complete_when_its_session_ended_is_judged(plane: FakePlane) -> None:

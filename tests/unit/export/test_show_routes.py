@@ -87,9 +87,9 @@ def test_several_tests_and_none() -> None:
 
 def test_health_has_a_line() -> None:
     health = FakeDaemon().health()
-    (line,) = [one for one in show_text.health(health, health.started_ns) if one.startswith("Routes:")]
+    (line,) = [one for one in show_text.health(health, health.started_ns, None) if one.startswith("Routes:")]
     assert line == "Routes:         protocol 94, changes 3, requests 9, refused 1, foreign changes 1, hook runs 3"
     quiet = replace(health, routes=RoutesView(94, 0, 0, 0, 0, 0, 0, 0, 0))
-    assert "Routes:         protocol 94, changes 0, requests 0" in show_text.health(quiet, health.started_ns)
-    without = show_text.health(replace(health, routes=None), health.started_ns)
+    assert "Routes:         protocol 94, changes 0, requests 0" in show_text.health(quiet, health.started_ns, None)
+    without = show_text.health(replace(health, routes=None), health.started_ns, None)
     assert not any(one.startswith("Routes:") for one in without)

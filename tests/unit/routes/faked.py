@@ -59,6 +59,9 @@ class FakeInstaller:
         return Status(taken or None, refusals)
 
     async def close(self, *, withdraw: bool) -> None:
+        if withdraw and self.closed is None:
+            for key in self.kept:
+                self.want(key, ())
         self.closed = withdraw
 
 

@@ -417,6 +417,17 @@ async def test_what_is_no_longer_configured_is_cleared(scene_of: Callable[..., S
     assert scene.installer.closed is True
 
 
+async def test_the_command_hears_of_routes_that_go_at_the_end(scene_of: Callable[..., Scene], tmp_path: Path) -> None:
+    out, script = tmp_path / "out", tmp_path / "hook"
+    script.write_text(f'#!/bin/sh\necho "$TWOWAY_EVENT $TWOWAY_PREVIOUS_NEXT_HOPS" >>{out}\n')
+    script.chmod(0o755)
+    scene = scene_of(two(hook=HookPlan((str(script),), 10 * S, 8), withdraw_on_exit=True))
+    await scene.tracking.open()
+    await scene.hears(A, True)
+    await scene.tracking.close()
+    assert out.read_text().splitlines() == ["changed ", f"unavailable {UP_A}"]
+
+
 async def test_the_command_hears_of_what_the_kernel_has(scene_of: Callable[..., Scene], tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = tmp_path / "hook"

@@ -311,8 +311,10 @@ class Installer:
         if hops == DISCARD:
             return Status(("discard",), refusals)
         dead = self._dead.get(route.slot, frozenset())
-        shown = {hop: self._shown(hop, names) for hop in hops}
-        return Status(tuple(shown.values()), refusals, tuple(shown[hop] for hop in hops if hop in dead))
+        order = {plan.name: place for place, plan in enumerate(kept.plan.next_hops)}
+        shown = [(order.get(name := self._shown(hop, names), len(order)), name, hop in dead) for hop in hops]
+        shown.sort()  # the kernel's own order says nothing, and is another after each change
+        return Status(tuple(name for _, name, _ in shown), refusals, tuple(name for _, name, down in shown if down))
 
     def _shown(self, hop: Hop, names: Mapping[str, Hop]) -> str:
         """A next hop in the kernel by its configured name, or else as an address."""

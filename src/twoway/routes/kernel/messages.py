@@ -42,6 +42,8 @@ _RT_TABLE_COMPAT = 252
 _RTM_F_CLONED = 0x200
 _RTNH_F_DEAD, _RTNH_F_ONLINK, _RTNH_F_LINKDOWN = 0x1, 0x4, 0x10
 _IFF_UP = 0x1  # linux/if.h
+_LOOPBACK = 1
+"""LOOPBACK_IFINDEX of include/net/net_namespace.h, in every namespace."""
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """`struct rtmsg`: family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 _DESTINATION_AT = HEADER.size + _ROUTE.size + 4
@@ -132,6 +134,8 @@ def encoded(request: Request, protocol: int, sequence: int) -> bytes:
         message["flags"] = _RTNH_F_ONLINK if hop.onlink and how is not How.DELETE else 0
         attributes += [("RTA_GATEWAY", hop.gateway)] if hop.gateway is not None else []
         attributes += [("RTA_OIF", hop.index)] if hop.index else []
+    elif slot.family == 6 and how is How.DELETE:
+        attributes.append(("RTA_OIF", _LOOPBACK))  # of a route that discards; else it would take any other
     message["attrs"] = attributes
     message.encode()
     return bytes(message.data)

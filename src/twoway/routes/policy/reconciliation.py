@@ -11,14 +11,17 @@ IPv4 keeps the routes of a slot in a list, of which the first is used, each with
 - In a slot that is ours alone, NLM_F_REPLACE puts other next hops into the place of the old ones in one step. It takes
   the first route of the slot, whoever it is of: so in a shared slot the new one is put before the old one, which is
   deleted after that, by protocol and next hops.
+- A deletion takes the first route that it fits, and fits more than what it names: by one next hop it fits whatever
+  begins with that, by several whatever these begin with (`fib_nh_match`). So next hops are put in an order in which the
+  new route is not taken for an old one; where there is none, the old route is turned round first.
 
 IPv6 keeps next hops one by one, and those of one slot are used together, whoever they are of (`ip6_fib.c`).
 
 - So the first next hop of ours is only ever added where there is nothing (NLM_F_EXCL): in another's slot we would share
   its packets, and it ours. Until that has gone, the route is refused.
 - Further ones are appended, and those that go are deleted, each by its gateway and protocol: first what comes, then
-  what goes. NLM_F_REPLACE would drop the siblings that another has added. A deletion without a gateway takes all of the
-  slot.
+  what goes. NLM_F_REPLACE would drop the siblings that another has added. A deletion without a gateway takes a route
+  with all its siblings; one that discards is told by its interface, the loopback.
 
 Whoever drives this sends what `requests` gives, says to `answered` what became of each, and asks again until there is
 nothing left. Next hops that the kernel refuses are left out, so that the others work; `retry` forgets refusals.
@@ -55,6 +58,11 @@ class Hop:
     weight: int = 1
     """0: not known, as the kernel does not tell that of one that is alone."""
     onlink: bool = False
+
+    def fits(self, other: Hop) -> bool:
+        """Whether a deletion that names this would take the other."""
+        gateways = self.gateway is None or self.gateway == other.gateway
+        return gateways and (not self.index or not other.index or self.index == other.index)
 
     def is_of(self, wanted: Hop) -> bool:
         """Whether it is what was wanted, whose interface may have been left to the kernel; but for the weight."""
@@ -203,14 +211,31 @@ class Reconciliation:
         if not self.found:
             return [Request(How.BEFORE if self.shared else How.FIRST, slot, target)]
         place = next((place for place, hops in enumerate(self.found) if _same(hops, target)), None)
-        if place is not None:
-            others = self.found[:place] + self.found[place + 1 :]
-            if not others and self._untried:
-                self._taken()  # what is tried next is there already
-                return self._requests_4()
-            return [Request(How.DELETE, slot, hops) for hops in others]
-        alone = len(self.found) == 1 and not self.shared
-        return [Request(How.REPLACE if alone else How.BEFORE, slot, target)]
+        if len(self.found) > 1:
+            return [Request(How.DELETE, slot, self.found[self._superfluous(place)])]
+        if place is None:
+            return [self._in_place_of(self.found[0], target)]
+        if self._untried:
+            self._taken()  # what is tried next is there already
+            return self._requests_4()
+        return []
+
+    def _superfluous(self, place: int | None) -> int:
+        """Of several routes one that can go, and that a deletion really takes; `place` is that of the wanted one."""
+        known = self.found
+        others = (number for number in range(1, len(known)) if number != place)
+        unused = [number for number in others if not any(_fits(known[number], one) for one in known[:number])]
+        if place and not unused:
+            return 0
+        return unused[0] if unused else 0
+
+    def _in_place_of(self, there: Hops, target: Hops) -> Request:
+        """The request that puts next hops before those that are there, or into their place."""
+        if not self.shared:
+            return Request(How.REPLACE, self.slot, target)
+        turned = [target[number:] + target[:number] for number in range(max(1, len(target)))]
+        safe = next((hops for hops in turned if not _fits(there, hops)), None)
+        return Request(How.BEFORE, self.slot, safe if safe is not None else there[1:] + there[:1])
 
     def _requests_6(self) -> list[Request]:
         target, slot = self._target(), self.slot
@@ -252,9 +277,14 @@ class Reconciliation:
         if error is not None and error.errno not in _GONE:
             self.refusals[None] = error
             return
-        if self.slot.family == 4 or request.hops == DISCARD:
-            if request.hops in self.found:
-                self.found.remove(request.hops)
+        if self.slot.family == 4:
+            gone = next((hops for hops in self.found if _fits(request.hops, hops)), None)
+            if gone is not None:
+                self.found.remove(gone)
+            return
+        if request.hops == DISCARD:
+            if DISCARD in self.found:
+                self.found.remove(DISCARD)
             return
         if error is not None:
             self._strangers.update(request.hops)
@@ -289,6 +319,8 @@ class Reconciliation:
             self.shared = True
         elif self.slot.family == 6 and request.how is How.FIRST:
             self.refusals[None] = Refusal(errno.EEXIST, OCCUPIED)
+        elif self.slot.family == 6 and request.hops == DISCARD:
+            self.found.append(DISCARD)  # a dump leaves it out between next hops, which go now
         elif self.slot.family == 6:
             for hop in request.hops:
                 self.refusals[hop] = Refusal(errno.EEXIST, OCCUPIED)
@@ -309,6 +341,15 @@ class Reconciliation:
     def _end_trial(self) -> None:
         if not self._untried:
             self._trial = None
+
+
+def _fits(named: Hops, hops: Hops) -> bool:
+    """Whether a deletion that names some next hops would take the route that has others (IPv4)."""
+    if not named or not hops:
+        return named == hops
+    if len(named) == 1:
+        return named[0].fits(hops[0])
+    return len(hops) <= len(named) and all(one.fits(hop) for one, hop in zip(named, hops, strict=False))
 
 
 def _same(found: Hops | None, wanted: Hops | None) -> bool:
