@@ -1,5 +1,5 @@
 """Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up |
-managed]...`
+managed | daemon | store]...`
 
 Prints a Markdown section for each and puts it into docs/performance.md between its markers, leaving the others alone;
 --quick never writes. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same
@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import capacity
+import daemon
 import managed
 import pacing
 import scale
 import startup
+import store
 import truth
 from laboratory import QUIET_CORES, UnavailableError, laboratory, machine
 
@@ -39,6 +41,8 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
     "scale": scale.benchmark,
     "start-up": startup.benchmark,
     "managed": managed.benchmark,
+    "daemon": daemon.benchmark,
+    "store": store.benchmark,
 }
 
 

@@ -2,12 +2,16 @@
 
     soak.py [--seconds N] [--light N] [--managed N]
 
-On loopback, one daemon measures light and managed test-sessions, one probe a second each. Half of the
-Session-Reflectors and of the Servers are ended and started anew in turn; the others stay. Every ten seconds a session
-is added or taken away by a reload. In the end each probe of each history is looked at: a session numbers its probes
-without a gap as long as its Session-Sender lives, and a probe may be lost only if its peer was down when it was under
-way. The exit code is 1 if that does not hold or if a result was dropped. The slope of memory is told and not
-judged: histories are long enough for every probe of the run, so they fill for as long as it lasts.
+On loopback, one daemon measures light and managed test-sessions, one probe a second each, and keeps every probe in its
+store. Half of the Session-Reflectors and of the Servers are ended and started anew in turn; the others stay. Every ten
+seconds a session is added or taken away by a reload. In the end the daemon is ended, too, and its store is read:
+
+- each session numbered its probes without a gap as long as its Session-Sender lived, and each of them is there once;
+- a probe is lost only if its peer was down when it was under way;
+- the summaries of the seconds, merged, count what the probes are;
+- memory does not grow once histories are full, which they are soon, by more than `_LEAK_OCTETS` a minute.
+
+The exit code is 1 if that does not hold, or if anything was dropped on the way.
 """
 
 from __future__ import annotations
@@ -24,12 +28,19 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from twoway.analysis.samples import DUPLICATE, LOST, Status
 from twoway.cli.api_client import Api
+from twoway.drivers.summaries import PackedSummaries
 from twoway.errors import ApiError
+from twoway.store import Reader, schema
+
+if TYPE_CHECKING:
+    from twoway.config.plan import SessionKey
 
 TWOWAY = str(Path(sys.executable).with_name("twoway"))
 _PEERS = 4
@@ -42,6 +53,11 @@ _MARGIN_NS = 300_000_000
 _VERDICT_S = 4.0
 """A loss is decided after twice the timeout, and taken with the next second."""
 _PATIENCE_S = 60.0
+_HISTORY = 30
+"""Probes that the daemon remembers of each session: so many seconds until that is full."""
+_LEAK_OCTETS = 1 << 19
+"""Growth a minute that is a leak: 7 octets of each of 1,200 probes a second, 1.7 KiB of each session that is negotiated
+anew. Notices, of which the last 10,000 are remembered, fill by a quarter of that."""
 _clock = threading.Event()
 
 
@@ -112,7 +128,8 @@ class Soak:
 
     def configure(self, *, more: bool) -> None:
         """Write the configuration, with one light session more or without it."""
-        probe: dict[str, Any] = {"probe-count": 10, "probe-interval": "1s", "timeout": "1s", "history-size": 1000}
+        probe: dict[str, Any] = {"probe-count": 10, "probe-interval": "1s", "timeout": "1s"}
+        probe |= {"history-size": _HISTORY, "raw-history": "on"}
         connections: dict[str, Any] = {}
         for number, peer in enumerate(self.reflectors):
             to = {"target": "127.0.0.1", "destination-port": self.ports[number], "reflector-mode": "stateful"}
@@ -178,50 +195,93 @@ class Soak:
         _clock.wait(_VERDICT_S)
 
     def judge(self) -> list[str]:
-        """What is wrong, a line each; prints the figures."""
-        wrong: list[str] = []
-        probes = lost = excused = 0
-        for connection, peer in self.peer_of.items():
-            asked = {"control-connection": connection, "limit": 1000}
-            for history in self.api.get("/v1/client/history-results", asked)["histories"]:
-                name = f"{connection} {history['session']}"
-                rows = history["probes"]
-                probes += len(rows)
-                for before, row in itertools.pairwise(rows):
-                    # A Session-Sender that is made anew begins at 0.
-                    if row["sequence"] not in (before["sequence"] + 1, 0):
-                        wrong.append(f"{name}: probe {row['sequence']} follows {before['sequence']}")
-                for row in rows:
-                    if row["status"] != "response-received":
-                        lost += 1
-                        if row["sent_ns"] is not None and peer.excuses(row["sent_ns"]):
-                            excused += 1
-                        else:
-                            wrong.append(f"{name}: probe {row['sequence']} {row['status']} while its peer was there")
+        """What is wrong, a line each; prints the figures. Ends the daemon."""
         health = self.health()
         dropped = {name: health["own_faults"].get(name, 0) for name in ("samples_dropped", "socket_drops")}
-        wrong += [f"{name} in {count} session-seconds" for name, count in dropped.items() if count]
-        if health["store"].get("state") == "degraded":
+        wrong = [f"{name} in {count} session-seconds" for name, count in dropped.items() if count]
+        if health["store"].get("state") != "ok":
             wrong.append(f"the store: {health['store']}")
-        slope, growth = self._memory()
+        wrong += [f"the store: {name} {n}" for name, n in health["store"].items() if name.startswith("lost_") and n]
+        self._end_daemon()
+        counts: Counter[str] = Counter()
+        path = self.folder / "results.db"
+        with contextlib.closing(Reader(schema.connect_read_only(path), PackedSummaries())) as reader:
+            for key in reader.keys():  # noqa: SIM118  (it is no dict)
+                wrong += self._audit(key, reader, counts)
+            if reader.unreadable:
+                wrong.append(f"the store: {reader.unreadable} rows cannot be read")
         restarts = sum(len(peer.down) for peer in (*self.reflectors, *self.servers))
-        print(f"probes {probes}, lost {lost}, of them while the peer was down {excused}")
+        print(f"probes {counts['probes']}, lost {counts['lost']}, of them while the peer was down {counts['excused']}")
+        print(f"not sent {counts['not sent']}, under way at the end {counts['pending']}")
         print(f"restarts of peers {restarts}, reloads {self.reloads}, own faults {health['own_faults']}")
-        print(f"memory {self.rss[-1][1] >> 20} MiB, slope {slope / 2**20:+.2f} MiB a minute, second half x{growth:.3f}")
+        print(f"the store: {path.stat().st_size >> 20} MiB, {health['store']['written_summaries']} summaries")
+        wrong += self._memory()
         return wrong
 
-    def _memory(self) -> tuple[float, float]:
-        """Octets a minute by least squares over the second half, and the last value by the first of that half."""
-        half = self.rss[len(self.rss) // 2 :]
-        mean_t = sum(at for at, _ in half) / len(half)
-        mean_m = sum(octets for _, octets in half) / len(half)
-        spread = sum((at - mean_t) ** 2 for at, _ in half) or 1.0
-        return 60 * sum((at - mean_t) * (octets - mean_m) for at, octets in half) / spread, half[-1][1] / half[0][1]
+    def _audit(self, key: SessionKey, reader: Reader, counts: Counter[str]) -> list[str]:
+        """What is wrong with the results of one session. Counts what there is."""
+        wrong = []
+        name, peer = " ".join(key), self.peer_of[key[0]]
+        left: list[tuple[int, int, int]] = []
+        unsent = set()
+        for batch in reader.history(key):
+            columns = batch.t1_ns.tolist(), batch.sequence.tolist(), batch.status.tolist()
+            for t1_ns, sequence, status in zip(*columns, strict=True):
+                if status in DUPLICATE:
+                    wrong.append(f"{name}: probe {sequence} came back twice")
+                elif status == Status.NOT_SENT:
+                    unsent.add(sequence)
+                else:
+                    left.append((t1_ns, sequence, status))
+        left.sort()
+        for (_, before, _), (_, sequence, _) in itertools.pairwise(left):
+            # A Session-Sender that is made anew begins at 0.
+            if before == sequence or (
+                sequence and (sequence < before or not unsent.issuperset(range(before + 1, sequence)))
+            ):
+                wrong.append(f"{name}: probe {sequence} follows {before}")
+        fates = Counter(Status(status) for _, _, status in left)
+        for t1_ns, sequence, status in left:
+            if status in LOST or status == Status.LATE:
+                if peer.excuses(t1_ns):
+                    counts["excused"] += 1
+                else:
+                    wrong.append(f"{name}: probe {sequence} {Status(status).name.lower()} while its peer was there")
+        summary = reader.summary(key, 0, time.time_ns()).summary
+        received = fates[Status.RECEIVED]
+        counted = (0, 0) if summary is None else (summary.counter("sent"), summary.counter("received"))
+        if counted != (len(left), received):
+            wrong.append(f"{name}: {len(left)} probes, {received} received; sums of the seconds are {counted}")
+        counts["probes"] += len(left)
+        counts["lost"] += sum(fates[status] for status in (*LOST, Status.LATE))
+        counts["pending"] += fates[Status.PENDING]
+        counts["not sent"] += len(unsent)
+        return wrong
+
+    def _memory(self) -> list[str]:
+        """Whether it leaks: octets a minute by least squares, from when histories have been full for a while."""
+        first, last = self.rss[0][0], self.rss[-1][0]
+        full = max(first + 2 * _HISTORY, (first + last) / 2)
+        later = [(at, octets) for at, octets in self.rss if at >= full]
+        print(f"memory {self.rss[0][1] >> 20} MiB at first, {self.rss[-1][1] >> 20} MiB at last", end="")
+        if last - full < _HISTORY:
+            print(", for too short to tell a leak")
+            return []
+        mean_t = sum(at for at, _ in later) / len(later)
+        mean_m = sum(octets for _, octets in later) / len(later)
+        spread = sum((at - mean_t) ** 2 for at, _ in later) or 1.0
+        slope = 60 * sum((at - mean_t) * (octets - mean_m) for at, octets in later) / spread
+        print(f", slope {slope / 2**20:+.2f} MiB a minute over the last {last - full:.0f} s")
+        return [f"memory grows by {slope / 2**20:.2f} MiB a minute"] if slope > _LEAK_OCTETS else []
+
+    def _end_daemon(self) -> None:
+        daemon, self.daemon = self.daemon, None
+        if daemon is not None:
+            daemon.terminate()
+            _need(daemon.wait(_PATIENCE_S) == 0, f"the daemon ended with {daemon.returncode}")
 
     def close(self) -> None:
-        if self.daemon is not None:
-            self.daemon.terminate()
-            self.daemon.wait(_PATIENCE_S)
+        self._end_daemon()
         for peer in (*self.reflectors, *self.servers):
             if peer.process is not None and peer.process.poll() is None:
                 peer.end()

@@ -8,7 +8,9 @@ use crate::packed::pack_summary;
 use crate::sample::{NoSamples, TimestampSource};
 
 const TIMEOUT_NS: i64 = 1_000_000_000;
+/// Of the time in the reflector, and of how late a probe leaves: so much is always there, as much again on average.
 const RESIDENCE_NS: i64 = 20_000;
+const LATENESS_NS: i64 = 5_000;
 const TTL: u8 = 250;
 
 /// The probes of one test-session.
@@ -18,7 +20,7 @@ pub struct Made {
     pub start_ns: i64,
     /// From one to the next.
     pub interval_ns: i64,
-    /// Of each round trip so much is the way there.
+    /// Of each round trip the way there is so much, and some of what is more than twice that.
     pub forward_ns: i64,
     /// Probes of a summary.
     pub per_summary: usize,
@@ -46,17 +48,21 @@ impl Made {
         for (sequence, round_trip_ns) in (0..).zip(round_trips_ns) {
             let t1 = WallNanos(self.start_ns + moment_ns);
             ledger.expire(moment_ns, &mut NoSamples);
-            ledger.sent(sequence, moment_ns, t1, 5_000);
+            let [share, stay, late] = chances(sequence);
+            ledger.sent(sequence, moment_ns, t1, more(LATENESS_NS, late));
             ledger.transmit_stamp(sequence, t1, TimestampSource::Kernel, &mut NoSamples);
             if let Some(round_trip_ns) = round_trip_ns {
-                let arrives_ns = round_trip_ns + RESIDENCE_NS;
-                let t2 = WallNanos(t1.0 + self.forward_ns.min(*round_trip_ns));
+                let residence_ns = more(RESIDENCE_NS, stay);
+                let arrives_ns = round_trip_ns + residence_ns;
+                let queued_ns = (round_trip_ns - 2 * self.forward_ns).max(0);
+                let forward_ns = self.forward_ns.min(*round_trip_ns) + (queued_ns as f64 * share) as i64;
+                let t2 = WallNanos(t1.0 + forward_ns);
                 let reply = Reply {
                     sender_sequence: sequence,
                     reflector_sequence: answered,
                     sender_timestamp: RawTimestamp::encode(t1, TimestampFormat::Ntp),
                     t2: Some(t2),
-                    t3: Some(WallNanos(t2.0 + RESIDENCE_NS)),
+                    t3: Some(WallNanos(t2.0 + residence_ns)),
                     t4: WallNanos(t1.0 + arrives_ns),
                     t4_source: TimestampSource::Kernel,
                     far_synchronized: true,
@@ -81,6 +87,22 @@ impl Made {
     }
 }
 
+/// Numbers from 0 up to 1 that are the same each time (`SplitMix64`).
+fn chances<const N: usize>(sequence: u32) -> [f64; N] {
+    let mut state = u64::from(sequence);
+    std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ mixed >> 31) >> 11) as f64 / (1_u64 << 53) as f64
+    })
+}
+
+/// `least` and as much again on average, exponentially distributed.
+fn more(least: i64, chance: f64) -> i64 {
+    least - (least as f64 * (1.0 - chance).ln()) as i64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +121,13 @@ mod tests {
         let counted = [Counter::Sent, Counter::Received, Counter::LostForward, Counter::T1Kernel];
         assert_eq!(counted.map(|counter| whole.count(counter)), [100, 96, 4, 96]);
         assert_eq!(whole.measure(Measure::RoundTrip).max(), Some(1_099_000));
-        assert_eq!(whole.measure(Measure::Forward).max(), Some(9));
+        let (forward, backward) = (whole.measure(Measure::Forward), whole.measure(Measure::Backward));
+        assert!(forward.min().unwrap() >= 9 && backward.min().unwrap() >= 9);
+        let both = forward.mean().unwrap() + backward.mean().unwrap();
+        assert!((both - whole.measure(Measure::RoundTrip).mean().unwrap()).abs() < 1.0);
+        for measure in [Measure::Residence, Measure::SendLateness] {
+            let found = whole.measure(measure);
+            assert!(found.min().unwrap() >= 5_000 && found.max().unwrap() > found.min().unwrap(), "{measure:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ document. Lists that may be long leave in turns (`api.pace`); an error is one li
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
@@ -15,6 +16,7 @@ from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from twoway.analysis.views import ControlView, HealthView, RequestView, ResultsView, RouteView, TestView
@@ -395,8 +397,10 @@ def _add_actions(app: FastAPI, watched: Watched) -> None:
         return await _done(watched.clear(what, name))
 
     @app.post("/v1/reload", tags=["actions"], **_answering(RequestView, 409, 413, 504))
-    async def reload() -> Response:
+    async def reload(request: Request) -> Response:
         """Read the configuration again: all of it is taken over, or nothing."""
+        with contextlib.suppress(ClientDisconnect):
+            await request.body()  # it says nothing, but whoever sends it is not to find the connection closed
         return await _done(watched.reload())
 
 

@@ -130,12 +130,16 @@ class Collector:
     def _keep_rows(self) -> None:
         """Every probe of the sessions that want that goes to the store."""
         kept, self._shared.last_rows = self._shared.last_rows, []
+        short = 0
         for _, session in self._shared.running.values():
             rows = session.take_rows()
             if rows is not None:
                 kept.append((session.key, rows))
+                short += session.missed_rows() > 0
         for key, rows in kept:
             self._store.put_history(key, rows, self._shared.clocks.wall_ns())
+        if short:
+            self._faults.of_sessions({"samples_dropped": short})
 
     def _look_at_ended(self) -> None:
         """What a Session-Sender had seen until it was ended may have completed tests, which were judged then."""

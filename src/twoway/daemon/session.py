@@ -73,6 +73,7 @@ class WatchedSession:
         "_last_event",
         "_last_packed",
         "_polluted",
+        "_rows_dropped",
         "alarms",
         "collections",
         "dirty",
@@ -123,6 +124,7 @@ class WatchedSession:
         self._last_packed: bytes | None = None
         self._last_event: tuple[str, int] | None = None
         self._polluted = Spans(_SPANS)
+        self._rows_dropped = 0
         self._judge: Judge
         self._take_thresholds()
         self._keep_rows()
@@ -165,6 +167,11 @@ class WatchedSession:
         """The probes that came since the last call, None if they are not kept one by one or there is none."""
         rows = self.collections.take_rows() if self.plan.raw else None
         return rows if rows is not None and len(rows) else None
+
+    def missed_rows(self) -> int:
+        """How many probes found no room to wait in since the last call: the event loop was held up for too long."""
+        before, self._rows_dropped = self._rows_dropped, self.collections.rows_dropped
+        return self._rows_dropped - before
 
     # Its Session-Senders.
 
@@ -236,6 +243,8 @@ class WatchedSession:
         if self._disturbed(test, host):
             self.tests_disturbed += 1
             if not self._judge.own_faults:
+                if met:
+                    self.last_reasons += ("this host disturbed the test, so it raised nothing",)
                 self._follower.verdict(self.key, None, f"test {test.test} was disturbed by this host")
                 self._completed(test)
                 return

@@ -122,6 +122,15 @@ def test_the_answer_to_head_has_no_body(api: Served) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
+def test_a_request_is_heard_to_its_end_also_where_its_body_says_nothing(api: Served) -> None:
+    """Whoever sends the body after the head finds nobody who has hung up already."""
+    with api.connect() as client:
+        client.sendall(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + CLOSE)
+        assert [api.get("/v1/health").status for _ in range(3)] == [200] * 3  # time enough to answer
+        client.sendall(b"{}")
+        assert rest(client).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("head", [GET + CHUNKED, b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + CHUNKED])
 def test_rubbish_after_an_answer_has_begun_ends_the_connection(api: Served, daemon: FakeDaemon, head: bytes) -> None:
     daemon.__init__([(f"connection-{number}", "s") for number in range(200)])  # type: ignore[misc]  # it is shared

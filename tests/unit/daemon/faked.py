@@ -119,6 +119,7 @@ class FakeCollections:
         self.rows_kept = 0
         self.fresh: list[str] = []
         """Rows that came, as a test calls them."""
+        self.rows_dropped = 0
 
     def watch(self, **limits: int) -> None:
         self.watched = limits

@@ -227,7 +227,11 @@ async def test_a_test_that_knows_itself_disturbed_counts_as_that_unless_own_faul
         for number in (0, 1):
             await scene.ends(FakeCollection(1, counts={"lost": 2, "late_departures": 1}), number)
         assert scene.daemon.results(("near", "a")).alarms == ()
+        assert scene.daemon.results(("near", "a")).verdict_reasons[-1] == (
+            "this host disturbed the test, so it raised nothing"
+        )
         assert scene.daemon.results(("near", "b")).alarms == ("probe-failure", "test-failure")
+        assert not any("disturbed" in reason for reason in scene.daemon.results(("near", "b")).verdict_reasons)
         assert [scene.daemon.results(session.key).tests_disturbed for session in sessions] == [1, 1]
 
 
@@ -496,6 +500,20 @@ async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakeP
         assert (await scene.daemon.stop(None)).ok
         await scene.second()
         assert scene.store.probes[1:] == [(("near", "other"), ["first of 1"]), (raw.key, ["last"])]
+
+
+async def test_probes_that_nobody_could_take_in_time_are_counted(plane: FakePlane) -> None:
+    async with running(plan(connection(light("one", raw=True), light("two", raw=True))), plane) as scene:
+
+        async def second(*dropped: int) -> int:
+            for number, count in enumerate(dropped):
+                scene.into(number).fresh = ["a probe"]
+                scene.into(number).rows_dropped += count
+            await scene.second()
+            return scene.daemon.health().own_faults["samples_dropped"]
+
+        assert [await second(0, 0), await second(3, 1), await second(0, 5), await second(0, 0)] == [0, 2, 3, 3]
+        assert "2 test-sessions" in scene.last("own-fault").message
 
 
 async def test_a_test_that_was_complete_when_its_session_ended_is_judged(plane: FakePlane) -> None:
