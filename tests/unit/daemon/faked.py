@@ -179,6 +179,7 @@ class FakeSender:
         self.group = group
         self.collections = into
         self.started_ns: int | None = None
+        self.in_step = False
         self.aborted = False
         self.finished = False
         self.local_address = ("127.0.0.1", 40000 + number)
@@ -193,6 +194,7 @@ class FakeSender:
 
     def start_at_monotonic(self, monotonic_ns: int, *, in_step: bool = False) -> None:
         self.started_ns = monotonic_ns
+        self.in_step = in_step
 
     def abort(self) -> None:
         self.aborted = True
