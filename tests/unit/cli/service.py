@@ -80,6 +80,12 @@ class Service:
         self.eventually(lambda: self.results()["tests_passed"] >= until, f"{more} more tests pass")
         return self.results()
 
+    def blames_the_network(self) -> bool:
+        """Whether it says of any test that packets were lost or late: what this host disturbed says nothing."""
+        results = self.results()
+        alarms = self.told("test-failure", "probe-failure", "rtt-exceeded", "max-rtt-exceeded")
+        return bool(alarms) or results["tests_failed"] > results["tests_disturbed"]
+
     def told(self, *names: str) -> list[str]:
         """Name and state of the notices so far that have one of these names."""
         events = self.ask("/v1/events?limit=10000")["events"]

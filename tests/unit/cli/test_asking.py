@@ -56,8 +56,10 @@ def test_everything_that_can_be_shown_is(operator: Operator) -> None:
     assert near.split()[4:6] == ["testing", "none"]
     assert off.split()[4] == "idle"
     assert "STAMP" in operator.told("show", "client", "test-info")
-    text = operator.told("show", "client", "probe-results", "--control-connection", "near")
-    assert "  Result: PASS\n" in text
+    asked, attempts = ("show", "client", "probe-results", "--control-connection", "near"), 0
+    while "  Result: PASS\n" not in (text := operator.told(*asked)):  # a busy machine may leave out a probe of a test
+        attempts += 1
+        assert attempts < 100, text
     assert "0% loss" in text
     assert "Round trip time" in text
     assert "response received" in operator.told("show", "client", "history-results", "limit", "3")
