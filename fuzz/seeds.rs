@@ -6,7 +6,7 @@ use std::{env, fs};
 use toml::{Table, Value};
 use twoway_plane::packed::pack_summary;
 use twoway_plane::session_receiver::{Record, summarize};
-use twoway_wire::{ErrorEstimate, PacketFormat, RawTimestamp, TimestampFormat, WallNanos};
+use twoway_wire::{ErrorEstimate, PacketFormat, RawTimestamp, TimestampFormat, TlvChain, WallNanos};
 
 fn main() {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
@@ -39,10 +39,36 @@ fn main() {
             let name = format!("{stem}-{}", text_of(entry, "name"));
             written += write(&corpus, "tlv_chain", &name, &octets(entry, "octets"));
         }
+        for entry in entries(&table, "tlv") {
+            written += tlvs(&corpus, &format!("{stem}-{}", text_of(entry, "name")), entry);
+        }
     }
     written += packed_results(&corpus);
     written += frames(&corpus);
     println!("{written} seeds");
+}
+
+/// The Values of a request and its reply; the request for a Session-Reflector, the reply for a Session-Sender.
+fn tlvs(corpus: &Path, name: &str, entry: &Table) -> usize {
+    let request = octets(entry, "request");
+    let reply = if entry.contains_key("reply") { octets(entry, "reply") } else { Vec::new() };
+    let mut written = 0;
+    for (which, chain) in [("request", &request), ("reply", &reply)] {
+        written += write(corpus, "tlv_chain", &format!("{name}-{which}"), chain);
+        for (at, tlv) in TlvChain::new(chain).flatten().enumerate() {
+            let value = [&[tlv.kind][..], tlv.value].concat();
+            written += write(corpus, "tlv_values", &format!("{name}-{which}-{at}"), &value);
+        }
+    }
+    // Stateful, and signed if there is an HMAC TLV.
+    written += write(corpus, "reflector_tlvs", name, &[&[0b1010][..], &request].concat());
+    // Two replies, signed or not.
+    let one = [&[4][..], &(reply.len() as u16).to_le_bytes(), &reply].concat();
+    written + write(corpus, "sender_tlvs", name, &[&[u8::from(entry_signs(entry))][..], &one, &one].concat())
+}
+
+fn entry_signs(entry: &Table) -> bool {
+    entry.get("asks").and_then(Value::as_table).is_some_and(|asks| asks.contains_key("hmac"))
 }
 
 /// Paths of no, one and the most labels, in both families, under payloads of even and odd length.

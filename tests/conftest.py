@@ -119,6 +119,9 @@ class FakeSpec:
     def __init__(self, **fields: object) -> None:
         self.__dict__.update(fields)
 
+    def requiring_ssid(self) -> FakeSpec:
+        return FakeSpec(**self.__dict__, require_ssid=True)
+
     def with_tlvs(self, **fields: object) -> FakeSpec:
         return FakeSpec(**self.__dict__, tlvs=fields)
 

@@ -233,6 +233,8 @@ class SenderSpec:
         """The same as whole frames, under a label stack (top first) or, by a named interface, under none. They go to
         `gateway`, or as the kernel would route to the target. Opening waits at most `next_hop_patience_ns` for the next
         hop's link-layer address. Raises `ConfigError` for labels that cannot be segments."""
+    def requiring_ssid(self) -> SenderSpec:
+        """The same, but a reply whose SSID is zero ends the session (RFC 8972 section 3)."""
     def with_tlvs(self, requests: TlvRequests, /, *, grow: bool) -> SenderSpec:
         """The same with STAMP TLVs, the rest of the payload filled with Extra Padding. With `grow`, the payload becomes
         as long as they need if it is shorter. Raises `ConfigError`."""
@@ -347,11 +349,13 @@ class ReflectorSpec:
         sync_source: str | None,
         return_paths_authenticated: bool,
         return_paths_allow: Sequence[tuple[str, int]],
+        reflect_headers: bool,
         micro_sessions: Sequence[tuple[str, int]],
         control: tuple[Sequence[tuple[str, int]], int, int, int, int] | None,
     ) -> ReflectorSpec:
-        """The same, but STAMP TLVs are processed. `location`: `all`, `ports` or `nothing` is told. `permitted_dscps`:
-        None for all. `sync_source`: None for what the kernel knows. `micro_sessions`: (device, Micro-session ID).
+        """The same, but STAMP TLVs are processed. `location`: `all`, `addresses`, `ports` or `nothing` is told.
+        `permitted_dscps`: None for all. `sync_source`: None for what the kernel knows.
+        `micro_sessions`: (device, Micro-session ID).
         `control`: (whom several replies are sent to, most of them, octets of each, octets a second, octets in all).
         """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
 """Protocol as a person names it -> packet format without authentication."""
-LOCATIONS = ("all", "ports", "nothing")
+LOCATIONS = ("all", "addresses", "ports", "nothing")
 """What a Location TLV may be told."""
 SYNC_SOURCES = ("ntp", "ptp", "ssu-bits", "gps", "free-running")
 """What a clock may follow (RFC 8972 section 5.4)."""
@@ -90,6 +90,8 @@ class SessionSpec:
     """Whether the payload becomes as long as the TLVs need, where they need more."""
     next_hop_patience_ns: int
     """How long opening may wait for the link-layer address of a path's next hop."""
+    require_ssid: bool
+    """Whether a reply whose SSID is zero ends the session (RFC 8972 section 3)."""
 
     def __post_init__(self) -> None:
         _within("target_port", self.target_port, 1, 65535)
@@ -118,6 +120,8 @@ class SessionSpec:
             raise ConfigError("stamp_key", f"the format {self.format} has no use for it")
         if self.ssid and not self.format.startswith("stamp"):
             raise ConfigError("ssid", "only STAMP packets carry one")
+        if self.require_ssid and not self.ssid:
+            raise ConfigError("require_ssid", "it is about the replies to packets with an SSID")
         if self.dscp_ecn_monitoring and not self.format.startswith("twamp"):
             raise ConfigError("dscp_ecn_monitoring", "only TWAMP packets carry it (RFC 7750); STAMP has a TLV for it")
         self._check_path("path", self.path.kind)
@@ -161,7 +165,7 @@ class TlvReflectorSpec:
     require_hmac: bool
     """Whether TLVs of unauthenticated packets need an HMAC TLV (RFC 8972 section 4.8)."""
     location: str
-    """What a Location TLV is told: `all`, `ports` or `nothing` (section 4.2.2)."""
+    """What a Location TLV is told: `all`, `addresses`, `ports` or `nothing` (section 4.2.2)."""
     permitted_dscps: tuple[int, ...] | None
     """Code points that a reply may bear because a Class of Service TLV asks for it (section 4.4), None for all."""
     sync_source: str | None
@@ -170,6 +174,8 @@ class TlvReflectorSpec:
     """Whether return paths of authenticated packets are obeyed (RFC 9503 section 4)."""
     return_paths_allow: tuple[tuple[str, int], ...]
     """(network address, prefix length) of sources whose return paths are obeyed in any case."""
+    reflect_headers: bool
+    """Whether headers of the IP packet are reflected (experimental code points)."""
     micro_sessions: tuple[tuple[str, int], ...]
     """(device, Micro-session ID) of the member links of an aggregation (RFC 9534)."""
     control: tuple[tuple[tuple[str, int], ...], int, int, int, int] | None

@@ -82,6 +82,7 @@ ASKED6 = st.lists(
     st.one_of(
         st.tuples(st.just(How.FIRST), hops() | st.just(DISCARD), st.booleans()),
         st.tuples(st.sampled_from([How.APPEND, How.DELETE]), hops(most=1) | st.just(DISCARD), st.just(value=False)),
+        st.tuples(st.just(How.REPLACE), hops(), st.just(value=False)),
         st.tuples(st.just(How.APPEND), hops(most=1), st.just(value=True)),
     ),
     max_size=12,
@@ -98,6 +99,8 @@ async def compared(table: Table, family: int, model: Slot4 | Slot6, asked: list[
         for how, wanted, theirs in asked:
             if theirs and how not in (How.FIRST, How.BEFORE, How.APPEND):
                 continue
+            if how is How.REPLACE and isinstance(model, Slot6) and any(hop is None for _, hop in model.hops):
+                continue  # nobody asks for that
             request = Request(how, slot, wanted)
             protocol = THEIRS if theirs else OURS
             (answer,) = await asking.ask([request._replace(hops=table.real(wanted, family))], protocol)

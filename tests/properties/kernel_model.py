@@ -87,9 +87,21 @@ class Slot6:
             return refused(errno.EEXIST)
         if any(hop is not None and hop.gateway in self.broken for hop in asked):
             return refused(errno.EHOSTUNREACH)
+        if request.how is How.REPLACE:
+            return self._replace(asked)
         if any(_key(hop) == _key(one) for _, hop in self.hops for one in asked):
             return refused(errno.EEXIST)
         self.hops += [(OURS, hop) for hop in asked]
+        return None
+
+    def _replace(self, asked: tuple[Hop | None, ...]) -> Refusal | None:
+        """All next hops with a gateway, whoever they are of; nobody asks for more here."""
+        place = next((place for place, (_, hop) in enumerate(self.hops) if hop is not None), None)
+        if place is None or None in asked:
+            assert not self.hops, "a discard would be replaced"
+            return refused(errno.ENOENT)
+        rest = [one for one in self.hops if one[1] is None]
+        self.hops = [*rest[:place], *((OURS, hop) for hop in asked), *rest[place:]]
         return None
 
     def dump(self) -> list[Hops]:

@@ -34,11 +34,12 @@ class LoopbackReflector:
                 receive_buffer=1 << 20,
             ).with_tlvs(
                 require_hmac=False,
-                location="all",
+                location="addresses",
                 permitted_dscps=None,
                 sync_source="ntp",
                 return_paths_authenticated=True,
                 return_paths_allow=[],
+                reflect_headers=False,
                 micro_sessions=[],
                 control=None,
             )

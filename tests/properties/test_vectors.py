@@ -4,6 +4,7 @@ Each kind of entry has one check below, which takes all of its keys: a kind, or 
 no entry can lie there unread.
 """
 
+import socket
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from twoway.errors import TwowayError
 
 from .packets import REFLECTOR_LEN, SENDER_LEN, Keys, decode, encode
 from .reflection import LoopbackReflector
+from .tlv_exchange import BASE, FarEnd, ask, asks, found
 
 VECTORS: Final = Path(__file__).resolve().parent.parent.parent / "vectors"
 _ERRORS: Final = {
@@ -235,6 +237,27 @@ def _routing_header(entry: Entry) -> None:
     assert make_routing_header(segments) == octets
 
 
+def _tlv(entry: Entry) -> None:
+    """Our Session-Sender asks with `request` and reads `reply`; a Session-Reflector's side is checked in Rust."""
+    request, reply = entry.octets("request"), entry.optional_octets("reply")
+    asked, says = entry.any("asks"), entry.any("says")
+    length, previous = entry.optional_integer("length"), entry.optional_integer("previous_left_ns")
+    returned = entry.optional_integer("returned_dscp_ecn") or 0
+    entry.optional_octets("arrived")
+    entry.optional_integer("arrived_dscp_ecn")
+    entry.close()
+    if asked is None:
+        return
+    tlvs = asks(cast("dict[str, object]", asked))
+    back = tlvs.return_path
+    family = socket.AF_INET6 if back is not None and back.kind == "srv6" else socket.AF_INET
+    with FarEnd(0 if previous is None else 1, reply, returned, family) as far_end:
+        result = ask(far_end, tlvs, None if length is None else BASE + length)
+    assert far_end.asked[-1] == request
+    for name, value in cast("dict[str, object]", says or {}).items():
+        assert found(result, name) == value, name
+
+
 _CHECKS: Final[dict[str, Callable[[Entry], None]]] = {
     "packet": _packet,
     "timestamp": _timestamp,
@@ -242,6 +265,7 @@ _CHECKS: Final[dict[str, Callable[[Entry], None]]] = {
     "test_keys": _test_keys,
     "reflection": _reflection,
     "tlv_chain": _tlv_chain,
+    "tlv": _tlv,
     "frame": _frame,
     "routing_header": _routing_header,
 }

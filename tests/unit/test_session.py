@@ -50,6 +50,7 @@ SPEC = SessionSpec(
     payload_grows=False,
     path=PLAIN,
     next_hop_patience_ns=0,
+    require_ssid=False,
 )
 REFLECTOR = ReflectorSpec(
     listen=(("127.0.0.1", 8620, 0),),
@@ -150,6 +151,9 @@ def test_tlvs_that_do_not_go_with_the_session(changes: dict[str, object], text: 
 
 
 def test_only_stamp_carries_an_ssid() -> None:
+    assert dataclasses.replace(SPEC, ssid=7, require_ssid=True).require_ssid
+    with pytest.raises(ConfigError, match="require_ssid: it is about the replies to packets with an SSID"):
+        dataclasses.replace(SPEC, ssid=0, require_ssid=True)
     assert dataclasses.replace(SPEC, ssid=7).ssid == 7
     with pytest.raises(ConfigError, match="ssid: only STAMP packets carry one"):
         dataclasses.replace(SPEC, format="twamp", ssid=7)

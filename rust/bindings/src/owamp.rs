@@ -139,6 +139,7 @@ impl OneWaySenderSpec {
             format,
             keys,
             ssid: 0,
+            require_ssid: false,
             timestamp_format,
             payload_len,
             padding: Padding { random, symmetrical_size: false, server_octets: None, reflected: 0 },

@@ -74,7 +74,7 @@ impl ReflectorSpec {
 
     /// The same, but STAMP TLVs are processed, and may ask for this.
     #[pyo3(signature = (*, require_hmac, location, permitted_dscps, sync_source, return_paths_authenticated,
-        return_paths_allow, micro_sessions, control))]
+        return_paths_allow, reflect_headers, micro_sessions, control))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python method")]
     fn with_tlvs(
         &self,
@@ -84,11 +84,13 @@ impl ReflectorSpec {
         sync_source: Option<&str>,
         return_paths_authenticated: bool,
         return_paths_allow: Vec<(String, u8)>,
+        reflect_headers: bool,
         micro_sessions: Vec<(String, u16)>,
         control: Option<Control>,
     ) -> PyResult<Self> {
-        let location = LocationPolicy::from_name(location)
-            .ok_or_else(|| errors::field("location", format!("{location:?} is none of all, ports, nothing")))?;
+        let location = LocationPolicy::from_name(location).ok_or_else(|| {
+            errors::field("location", format!("{location:?} is none of all, addresses, ports, nothing"))
+        })?;
         let sync_source = match sync_source {
             None => None,
             Some(name) => Some(SyncSource::from_name(name).ok_or_else(|| {
@@ -114,6 +116,7 @@ impl ReflectorSpec {
             sync_source,
             return_paths_authenticated,
             return_paths_allow,
+            reflect_headers,
             micro_sessions,
             control,
         };

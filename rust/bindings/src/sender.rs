@@ -180,6 +180,7 @@ impl SenderSpec {
             format,
             keys,
             ssid,
+            require_ssid: false,
             timestamp_format,
             payload_len,
             padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None, reflected: 0 },
@@ -239,6 +240,13 @@ impl SenderSpec {
         }
         session.padding = Padding { symmetrical_size, server_octets, reflected: reflected.into(), ..session.padding };
         Ok(Self(spec))
+    }
+
+    /// The same, but a reply without SSID ends the session.
+    fn requiring_ssid(&self) -> Self {
+        let mut spec = self.0.clone();
+        spec.session.require_ssid = true;
+        Self(spec)
     }
 
     /// The same by way of segments of `SRv6`.

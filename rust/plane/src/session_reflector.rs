@@ -42,6 +42,7 @@ use twoway_wire::tlv::{SyncSource, TimestampInformation, TimestampingMethod};
 use twoway_wire::{ErrorEstimate, ReflectInput, TestKeys, is_reply_shaped, reflect_in_place};
 
 use crate::reflector::allow::AllowList;
+use crate::reflector::arrivals::{Arrival, Arrivals};
 use crate::reflector::control::Repeat;
 use crate::reflector::dispositions::Disposition;
 use crate::reflector::extensions::{Extended, Extensions, Surroundings, TlvCounters, TlvPolicy, is_unicast};
@@ -174,6 +175,7 @@ struct Asked<'a> {
     key: Option<u32>,
     session: Option<SessionHandle>,
     received: Option<u32>,
+    arrival: Option<Arrival<'a>>,
 }
 
 /// What becomes of a request.
@@ -264,16 +266,17 @@ impl SessionReflector {
         }
     }
 
-    /// Decides on the request in `buf[..meta.len]`. `buf` is the room for the reply too, `now_ns` the monotonic clock, and
-    /// `routes` knows which return paths can be taken.
+    /// Decides on the request in `buf[..meta.len]`. `buf` is the room for the reply too, `now_ns` the monotonic clock;
+    /// `routes` knows which return paths can be taken, and `arrivals` how requests came in.
     pub fn handle(
         &mut self,
         buf: &mut [u8],
         meta: &RequestMeta,
         now_ns: u64,
         routes: &mut impl ReturnRoutes,
+        arrivals: &mut impl Arrivals,
     ) -> Verdict {
-        match self.decide(buf, meta, now_ns, routes) {
+        match self.decide(buf, meta, now_ns, routes, arrivals) {
             Ok(pending) => Verdict::Reply(pending),
             Err(disposition) => Verdict::Drop(disposition),
         }
@@ -285,6 +288,7 @@ impl SessionReflector {
         meta: &RequestMeta,
         now_ns: u64,
         routes: &mut impl ReturnRoutes,
+        arrivals: &mut impl Arrivals,
     ) -> Result<PendingReply, Disposition> {
         self.check_addresses(meta, now_ns)?;
         if meta.truncated {
@@ -326,7 +330,9 @@ impl SessionReflector {
                 (Some(session), Some(sessions.count_received(session)))
             }
         };
-        let asked = Asked { meta, sender: &sender, key, session, received };
+        let wanted = len > base && self.policy.tlvs.as_ref().is_some_and(TlvPolicy::wants_arrivals);
+        let arrival = if wanted { arrivals.of(meta.source, &buf[..meta.len]) } else { None };
+        let asked = Asked { meta, sender: &sender, key, session, received, arrival };
         let extensions = if len > base { self.extend(&mut buf[base..], len - base, &asked, routes)? } else { None };
         let len = extensions.and_then(|extensions| extensions.chain_len).map_or(len, |chain| base + usize::from(chain));
         let chosen = extensions.and_then(|extensions| extensions.dscp_ecn);
@@ -365,6 +371,7 @@ impl SessionReflector {
             dscp: policy.dscp,
             listening: &policy.listening,
             base: format.reflector_len(),
+            arrival: asked.arrival,
         };
         let around = Surroundings {
             policy: tlvs,

@@ -57,6 +57,7 @@ pub struct Progress {
 
 /// What a Session-Sender sends.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct SessionSpec {
     /// Layout of its packets.
     pub format: PacketFormat,
@@ -64,6 +65,8 @@ pub struct SessionSpec {
     pub keys: TestKeys,
     /// STAMP Session Identifier, 0 for none.
     pub ssid: u16,
+    /// A reply without it ends the session: the far end knows no SSIDs (RFC 8972 section 3).
+    pub require_ssid: bool,
     /// Format of T1.
     pub timestamp_format: TimestampFormat,
     /// Octets of UDP payload.
@@ -515,6 +518,9 @@ impl SessionSender {
         let verdict = ledger.reply(&reply, now_ns, sink);
         if matches!(verdict, ReplyVerdict::Received | ReplyVerdict::Late) {
             self.note_extensions(&read);
+        }
+        if self.spec.require_ssid && reply.ssid_zero {
+            self.stop(now_ns);
         }
         let Self { spec, ledger, .. } = self;
         let header = spec.format.reflector_len_with(spec.dscp_ecn_monitoring);

@@ -107,6 +107,7 @@ fn session(format: PacketFormat, spacing: Spacing, interval_ns: i64, count: u64)
         format,
         keys: keys(format, 1),
         ssid: 0,
+        require_ssid: false,
         timestamp_format: TimestampFormat::Ntp,
         payload_len: format.sender_len(),
         padding: Padding { random: true, symmetrical_size: false, server_octets: None, reflected: 0 },

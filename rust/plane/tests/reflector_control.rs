@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use self::asking::*;
 use twoway_plane::reflector::allow::AllowList;
+use twoway_plane::reflector::arrivals::NoArrivals;
 use twoway_plane::reflector::control::{ControlPolicy, Repeat};
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::extensions::{LocationPolicy, TlvPolicy};
@@ -77,7 +78,7 @@ fn burst_as(engine: &mut SessionReflector, octets: &[u8], meta: &RequestMeta) ->
     let mut room = vec![0xee; ROOM];
     room[..octets.len()].copy_from_slice(octets);
     let meta = RequestMeta { len: octets.len(), ..*meta };
-    let pending = match engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes) {
+    let pending = match engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes, &mut NoArrivals) {
         Verdict::Drop(disposition) => return Err(disposition),
         Verdict::Reply(pending) => pending,
     };
@@ -185,7 +186,9 @@ fn who_proves_no_key_gets_one_reply_of_the_size_of_the_request() {
     let mut room = vec![0; ROOM];
     room[..octets.len()].copy_from_slice(&octets);
     let meta = RequestMeta { len: octets.len(), ..meta() };
-    let Verdict::Reply(pending) = engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes) else { panic!("no reply") };
+    let Verdict::Reply(pending) = engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes, &mut NoArrivals) else {
+        panic!("no reply")
+    };
     assert_eq!((pending.len(), pending.repeat()), (octets.len(), None));
     assert_eq!(engine.counters().tlvs.controls_refused, 1);
 }
@@ -300,7 +303,9 @@ fn a_malformed_chain_gets_one_reply_of_its_own_length() {
     let octets = request(&octets);
     room[..octets.len()].copy_from_slice(&octets);
     let meta = RequestMeta { len: octets.len(), ..meta() };
-    let Verdict::Reply(pending) = engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes) else { panic!("no reply") };
+    let Verdict::Reply(pending) = engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes, &mut NoArrivals) else {
+        panic!("no reply")
+    };
     assert_eq!((pending.len(), pending.repeat()), (octets.len(), None));
 }
 
@@ -328,11 +333,12 @@ fn running(control: Option<ControlSpec>) -> Result<Reflector, twoway_plane::erro
         dscp_ecn_monitoring: false,
         tlvs: Some(TlvSpec {
             require_hmac: false,
-            location: LocationPolicy::All,
+            location: LocationPolicy::Addresses,
             permitted_dscps: None,
             sync_source: None,
             return_paths_authenticated: false,
             return_paths_allow: Vec::new(),
+            reflect_headers: false,
             micro_sessions: Vec::new(),
             control,
         }),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use twoway_plane::reflector::allow::AllowList;
+use twoway_plane::reflector::arrivals::NoArrivals;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::extensions::{LocationPolicy, TlvPolicy};
 use twoway_plane::reflector::limits::RateLimits;
@@ -43,10 +44,11 @@ fn policy(keys: &[(Option<u16>, &[u8])]) -> ReflectorPolicy {
 fn tlv_policy() -> TlvPolicy {
     TlvPolicy {
         require_hmac: false,
-        location: LocationPolicy::All,
+        location: LocationPolicy::Addresses,
         permitted_dscps: TlvPolicy::ANY_DSCP,
         sync_source: None,
         return_paths: ReturnPathPolicy::nobody(),
+        reflect_headers: false,
         micro_sessions: Vec::new(),
         control: None,
     }
@@ -112,7 +114,7 @@ fn offer_as(
 ) -> Result<(Vec<u8>, PendingReply, Disposition), Disposition> {
     let mut room = vec![0xee; ROOM.max(octets.len())];
     room[..octets.len()].copy_from_slice(octets);
-    match engine.handle(&mut room, meta, now_ns, &mut PlainRoutes) {
+    match engine.handle(&mut room, meta, now_ns, &mut PlainRoutes, &mut NoArrivals) {
         Verdict::Drop(disposition) => Err(disposition),
         Verdict::Reply(pending) => {
             let departure = WallNanos(meta.received.0.saturating_add(20_000));
@@ -342,7 +344,7 @@ fn a_request_beyond_the_room_is_malformed() {
     let mut meta = meta(&octets);
     meta.len = 101;
     assert!(matches!(
-        engine(policy(&[])).handle(&mut room, &meta, 0, &mut PlainRoutes),
+        engine(policy(&[])).handle(&mut room, &meta, 0, &mut PlainRoutes, &mut NoArrivals),
         Verdict::Drop(Disposition::Malformed)
     ));
 }
@@ -367,7 +369,7 @@ fn sequence_numbers_count_replies_sent() {
         .iter_mut()
         .map(|room| {
             room[..44].copy_from_slice(&octets);
-            match engine.handle(room, &meta(&octets), SECOND, &mut PlainRoutes) {
+            match engine.handle(room, &meta(&octets), SECOND, &mut PlainRoutes, &mut NoArrivals) {
                 Verdict::Reply(pending) => pending,
                 Verdict::Drop(disposition) => panic!("{disposition:?}"),
             }

@@ -6,6 +6,7 @@ use self::asking::*;
 
 use proptest::prelude::*;
 use twoway_plane::reflector::allow::AllowList;
+use twoway_plane::reflector::arrivals::NoArrivals;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::extensions::{LocationPolicy, TlvPolicy};
 use twoway_plane::reflector::routes::{PlainRoutes, ReplyRoute, ReturnPathPolicy};
@@ -194,7 +195,8 @@ fn direct_measurement_counts_the_session() {
             let octets = request(&[]);
             room[..octets.len()].copy_from_slice(&octets);
             let meta = RequestMeta { len: octets.len(), ..meta() };
-            let Verdict::Reply(pending) = engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes) else {
+            let Verdict::Reply(pending) = engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes, &mut NoArrivals)
+            else {
                 panic!("a reply")
             };
             engine.write(&pending, NOW, ErrorEstimate::UNKNOWN, &mut room).expect("written");

@@ -93,6 +93,7 @@ fn spec(target: SocketAddr, count: Option<u64>, interval_ns: i64) -> SenderSpec 
         format: PacketFormat::Stamp,
         keys: TestKeys::None,
         ssid: 7,
+        require_ssid: false,
         timestamp_format: TimestampFormat::Ntp,
         payload_len: 100,
         padding: Padding { random: true, symmetrical_size: true, server_octets: None, reflected: 0 },

@@ -162,8 +162,9 @@ fn all() -> Vectors {
     for file in directory.read_dir().expect("vectors are there") {
         let path = file.expect("vectors are readable").path();
         let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-        // Control connections have their vectors here too; their formats live in Python. Frames are read by `frame.rs`.
-        let elsewhere = name.starts_with("control-") || name == "frames.toml";
+        // Control connections have their vectors here too; their formats live in Python. Frames are read by `frame.rs`, and
+        // what TLVs come to by the packet plane.
+        let elsewhere = name.starts_with("control-") || ["frames.toml", "tlvs.toml"].contains(&&*name);
         if path.extension().is_none_or(|extension| extension != "toml") || elsewhere {
             continue;
         }

@@ -62,6 +62,7 @@ class PingArguments(TlvArguments):
     auth_key_file: str | None
     key_id: str | None
     ssid: int | None
+    require_ssid: bool
     mode: list[str]
     key_file: str | None
     ikev2_key_file: str | None
@@ -252,6 +253,7 @@ def ping_parser() -> Parser:
         f"({units.duration_text(defaults.RECONNECT_NS)}; off with -c, -w and OWAMP)",
     )
     add("--ssid", type=value_of(units.parse_integer, 0, 0xFFFF), metavar="N", help="STAMP Session Identifier (none)")
+    add("--require-ssid", action="store_true", help="stop at a reply without it: the far end knows no SSIDs, nor TLVs")
     add(
         "--reflector-mode",
         choices=("auto", "stateless", "stateful"),
@@ -384,6 +386,7 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         dscp_ecn=dscp_ecn,
         ttl=options.ttl,
         ssid=ssid,
+        require_ssid=options.require_ssid,
         key=None if options.tlv_hmac else key,
         tlvs=replace(tlvs_from(options, key), return_path=way.return_path),
         tlv_key=key if options.tlv_hmac else None,
@@ -419,6 +422,7 @@ OPTIONS = {
     "path": "--path",
     "payload_len": "-s",
     "receive_buffer": "--receive-buffer",
+    "require_ssid": "--require-ssid",
     "return_path": "--return-path",
     "scope_id": "TARGET",
     "source": "-S",

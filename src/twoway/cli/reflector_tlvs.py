@@ -35,6 +35,7 @@ class TlvArguments(argparse.Namespace):
     sync_source: str | None
     return_paths: str
     return_path_allow: list[str]
+    reflect_headers: bool
     micro_session: list[tuple[str, int]]
     control_allow: list[str]
     control_replies: int | None
@@ -57,7 +58,7 @@ def add_tlv_options(parser: Parser) -> None:
         "--location",
         choices=LOCATIONS,
         default=_DEFAULTS.location,
-        help=f"what a Location TLV is told ({_DEFAULTS.location})",
+        help=f"what a Location TLV is told; all: with the MAC address of the last hop ({_DEFAULTS.location})",
     )
     add(
         "--permit-dscp",
@@ -78,6 +79,11 @@ def add_tlv_options(parser: Parser) -> None:
         default=[],
         metavar="CIDR",
         help="obey that of this network without authentication; repeatable",
+    )
+    add(
+        "--reflect-headers",
+        action="store_true",
+        help="give back headers of the IP packet to TLVs that ask for them: experimental code points 246 and 247",
     )
     add(
         "--micro-session",
@@ -114,6 +120,7 @@ def tlv_reflection(options: TlvArguments) -> TlvReflection | None:
         sync_source=options.sync_source,
         return_paths=options.return_paths,
         return_path_allow=options.return_path_allow,
+        reflect_headers=options.reflect_headers,
         micro_sessions=options.micro_session,
         control=_control(options),
     )

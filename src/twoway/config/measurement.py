@@ -45,6 +45,8 @@ class Measurement:
     ttl: int = defaults.TTL
     ssid: int = defaults.SSID
     """STAMP Session Identifier (RFC 8972 section 3), 0 for none."""
+    require_ssid: bool = False
+    """End at a reply whose SSID is zero: of a Session-Reflector that knows neither SSIDs nor TLVs."""
     key: bytes | None = field(default=None, repr=False)
     """HMAC key: STAMP packets are then authenticated (RFC 8762 section 4.4)."""
     source: str | None = None

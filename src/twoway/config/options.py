@@ -31,6 +31,7 @@ class MeasurementOptions(TypedDict, total=False):
     dscp_ecn: int
     ttl: int
     ssid: int
+    require_ssid: bool
     key: bytes | None
     source: str | None
     source_port: int

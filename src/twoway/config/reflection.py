@@ -33,8 +33,9 @@ class TlvReflection:
 
     require_hmac: bool = False
     """Use the TLVs of an unauthenticated packet only with an HMAC TLV that verifies (RFC 8972 section 4.8)."""
-    location: str = "all"
-    """What a Location TLV is told: `all`, `ports` or `nothing`."""
+    location: str = "addresses"
+    """What a Location TLV is told: `all` (with the MAC address of the last hop, which takes `CAP_NET_RAW`),
+    `addresses`, `ports` or `nothing`."""
     permit_dscp: Sequence[int] | None = None
     """Code points that a reply may bear because a Class of Service TLV asks for it; None: all, unless `dscp` of the
     reflector fixes one."""
@@ -44,6 +45,9 @@ class TlvReflection:
     """Whose Return Path TLV is obeyed: `authenticated` (and whoever `return_path_allow` names) or `off`."""
     return_path_allow: Sequence[str] = ()
     """Networks whose return paths are obeyed without authentication."""
+    reflect_headers: bool = False
+    """Give back headers of the IP packet to TLVs that ask for them (draft-ietf-ippm-stamp-ext-hdr, experimental code
+    points); takes `CAP_NET_RAW`."""
     micro_sessions: Sequence[tuple[str, int]] = ()
     """(device, Micro-session ID) of each member link of an aggregation (RFC 9534)."""
     control: ControlReflection | None = None

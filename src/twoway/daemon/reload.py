@@ -50,6 +50,8 @@ class Difference:
     """Whether the Server differs."""
     routes: bool
     """Whether tracked routes differ."""
+    receivers: bool
+    """Whether it differs who is told of notices, or how."""
     next_start: tuple[str, ...]
     """Parts that differ and wait for the next start."""
 
@@ -67,6 +69,8 @@ class Difference:
             words += "; the server differs"
         if self.routes:
             words += "; tracked routes differ"
+        if self.receivers:
+            words += "; receivers of notices differ"
         if self.next_start:
             words += f"; taken over at the next start: {', '.join(self.next_start)}"
         return words
@@ -115,6 +119,7 @@ def difference(old: Plan, new: Plan) -> Difference:
         start_reflections=tuple(one for one in new.reflections if one not in old.reflections),
         server=old.server != new.server,
         routes=old.routes != new.routes,
+        receivers=old.notices != new.notices,
         next_start=tuple(part for part in NEXT_START if getattr(old, part) != getattr(new, part)),
     )
 

@@ -243,6 +243,8 @@ class WatchedSession:
         if self._disturbed(test, host):
             self.tests_disturbed += 1
             if not self._judge.own_faults:
+                if met:
+                    self.last_reasons += ("this host disturbed the test, so it raised nothing",)
                 self._follower.verdict(self.key, None, f"test {test.test} was disturbed by this host")
                 self._completed(test)
                 return

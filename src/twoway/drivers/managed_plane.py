@@ -273,6 +273,7 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, place: Pla
         tlv_key=None,
         payload_grows=False,
         next_hop_patience_ns=0,
+        require_ssid=False,
     )
 
 

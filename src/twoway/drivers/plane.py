@@ -101,6 +101,7 @@ def session_spec(measurement: Measurement, address: Address, next_hop_patience_n
         tlv_key=measurement.tlv_key,
         payload_grows=measurement.payload_len is None,
         next_hop_patience_ns=next_hop_patience_ns,
+        require_ssid=measurement.require_ssid,
     )
 
 
@@ -135,6 +136,8 @@ def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
         sample_capacity=spec.sample_capacity,
         receive_buffer=spec.receive_buffer,
     )
+    if spec.require_ssid:
+        native = native.requiring_ssid()
     if spec.tlvs:
         requests = _native.TlvRequests(**tlv_arguments(spec.tlvs, spec.tlv_key))
         native = native.with_tlvs(requests, grow=spec.payload_grows)
@@ -533,6 +536,7 @@ def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
         sync_source=tlvs.sync_source,
         return_paths_authenticated=tlvs.return_paths_authenticated,
         return_paths_allow=tlvs.return_paths_allow,
+        reflect_headers=tlvs.reflect_headers,
         micro_sessions=tlvs.micro_sessions,
         control=tlvs.control,
     )

@@ -77,6 +77,7 @@ def tlv_reflector_spec(asked: TlvReflection, dscp: int | None) -> TlvReflectorSp
         sync_source=asked.sync_source,
         return_paths_authenticated=asked.return_paths == "authenticated",
         return_paths_allow=tuple(parse_network(network, "return_path_allow") for network in asked.return_path_allow),
+        reflect_headers=asked.reflect_headers,
         micro_sessions=tuple(asked.micro_sessions),
         control=(
             None

@@ -263,12 +263,12 @@ def _clock(clock: Mapping[str, int | None]) -> str:
 
 
 def _last_probe(probe: ProbeView) -> list[str]:
+    lines = [f"  Last probe: {probe.sequence} (test {probe.test}), {_words(probe.status)}"]
+    if probe.sent_ns is None:
+        return [f"{lines[0]}: it could not be sent"]
     stamps = "/".join(stamp or "-" for stamp in (probe.t1_source, probe.t4_source))
     came = "no reply" if probe.received_ns is None else f"received {instant(probe.received_ns)[11:]}"
-    lines = [
-        f"  Last probe: {probe.sequence} (test {probe.test}), {_words(probe.status)}",
-        f"    Sent {instant(probe.sent_ns)} UTC, {came}, stamped by {stamps}",
-    ]
+    lines.append(f"    Sent {instant(probe.sent_ns)} UTC, {came}, stamped by {stamps}")
     if probe.rtt_ns is not None:
         jitters = (probe.rtt_jitter_ns, probe.egress_jitter_ns, probe.ingress_jitter_ns)
         lines.append(

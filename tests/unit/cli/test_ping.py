@@ -68,6 +68,7 @@ def test_without_options_all_is_default() -> None:
         ("--ssid 0x1234", "ssid", 0x1234),
         ("--reflector-mode stateful", "reflector_mode", "stateful"),
         ("--protocol light --dscp-ecn-monitoring", "dscp_ecn_monitoring", True),
+        ("--ssid 7 --require-ssid", "require_ssid", True),
         ("--timestamps user", "timestamps", "user"),
         ("--clock-format ptp", "clock_format", "ptp"),
         ("--busy-poll", "busy_poll", True),

@@ -94,7 +94,7 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
         f"--auth-key-file {path} --require-auth --allow 192.0.2.0/24 --allow 2001:db8::/32 --rate-limit 10k "
         f"--rate-limit-per-source 5 -D ef --no-larger-replies "
         "--require-tlv-hmac --location ports --permit-dscp ef,af41 --sync-source ptp --return-paths authenticated "
-        "--return-path-allow 192.0.2.0/25 --micro-session eth1=11 --micro-session eth2=12 "
+        "--return-path-allow 192.0.2.0/25 --reflect-headers --micro-session eth1=11 --micro-session eth2=12 "
         "--control-allow 192.0.2.128/25 --control-replies 9 --control-length 1k --control-rate 1m --control-volume 2k "
         "--dscp-ecn-monitoring --timestamps user --receive-buffer 64k"
     )
@@ -109,7 +109,7 @@ def test_every_option_reaches_the_packet_plane(native: FakeNative, tmp_path: Pat
         "tlvs": {
             "require_hmac": True, "location": "ports", "permitted_dscps": (46, 34), "sync_source": "ptp",
             "return_paths_authenticated": True, "return_paths_allow": (("192.0.2.0", 25),),
-            "micro_sessions": (("eth1", 11), ("eth2", 12)),
+            "reflect_headers": True, "micro_sessions": (("eth1", 11), ("eth2", 12)),
             "control": ((("192.0.2.128", 25),), 9, 1024, 1 << 20, 2048),
         },
     }  # fmt: skip
@@ -126,8 +126,8 @@ def test_tlvs_are_processed_unless_told(
 ) -> None:
     assert main(["reflector", *arguments]) == 0
     assert native.reflectors[0].spec.__dict__["tlvs"] == {
-        "require_hmac": False, "location": "all", "permitted_dscps": permitted, "sync_source": None,
-        "return_paths_authenticated": True, "return_paths_allow": (), "micro_sessions": (),
+        "require_hmac": False, "location": "addresses", "permitted_dscps": permitted, "sync_source": None,
+        "return_paths_authenticated": True, "return_paths_allow": (), "reflect_headers": False, "micro_sessions": (),
         "control": None,
     }  # fmt: skip
 

@@ -227,7 +227,11 @@ async def test_a_test_that_knows_itself_disturbed_counts_as_that_unless_own_faul
         for number in (0, 1):
             await scene.ends(FakeCollection(1, counts={"lost": 2, "late_departures": 1}), number)
         assert scene.daemon.results(("near", "a")).alarms == ()
+        assert scene.daemon.results(("near", "a")).verdict_reasons[-1] == (
+            "this host disturbed the test, so it raised nothing"
+        )
         assert scene.daemon.results(("near", "b")).alarms == ("probe-failure", "test-failure")
+        assert not any("disturbed" in reason for reason in scene.daemon.results(("near", "b")).verdict_reasons)
         assert [scene.daemon.results(session.key).tests_disturbed for session in sessions] == [1, 1]
 
 

@@ -87,4 +87,6 @@ def test_what_waits_for_the_next_start_is_named() -> None:
     old = plan(connection(light()))
     change = difference(old, replace(old, workers=3, notices=NoticePlan(rate_limit=1)))
     assert change.next_start == ("workers",)
-    assert change.describe() == "no test-session differs; taken over at the next start: workers"
+    assert change.describe() == (
+        "no test-session differs; receivers of notices differ; taken over at the next start: workers"
+    )

@@ -230,6 +230,15 @@ def test_nothing_to_show_is_a_sentence() -> None:
     assert show_text.events([], None) == ["No events."]
 
 
+def test_a_probe_that_was_not_sent_has_no_time() -> None:
+    view = FakeDaemon().results(KEY)
+    assert view.last_probe is not None
+    probe = replace(view.last_probe, sent_ns=None, received_ns=None, rtt_ns=None, status="internal-error")
+    lines = show_text.results(replace(view, last_probe=probe), None)
+    assert f"  Last probe: {probe.sequence} (test {probe.test}), internal error: it could not be sent" in lines
+    assert not any("Sent -" in line for line in lines)
+
+
 def test_a_test_that_is_over_is_shown_once() -> None:
     lines = show_text.results(FakeDaemon().results(KEY), None)
     assert "  Current test: none is under way" in lines

@@ -28,8 +28,10 @@ use twoway_wire::tlv::{
     TlvMut, TlvType, mark_integrity, reflect_return_path, reflect_tlvs, sign_tlvs, survey, verify_tlvs,
 };
 
+use super::arrivals::Arrival;
 use super::control::{self, Asker, Control, ControlPolicy, Repeat};
 use super::dispositions::Disposition;
+use super::headers::Headers;
 use super::interfaces::HostInterfaces;
 use super::keys::KeyRing;
 use super::routes::{ReplyRoute, ReturnPathPolicy, ReturnRoutes, RouteRequest};
@@ -39,9 +41,11 @@ use crate::session_reflector::RequestMeta;
 /// What a Location TLV is told (RFC 8972 section 4.2.2: an implementation must let that be decided).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LocationPolicy {
+    /// Ports, addresses, and the MAC address of the last hop.
+    All,
     /// Ports and addresses.
     #[default]
-    All,
+    Addresses,
     /// Ports alone; the addresses are zero.
     Ports,
     /// Nothing: all zero.
@@ -50,12 +54,13 @@ pub enum LocationPolicy {
 
 impl LocationPolicy {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::All, Self::Ports, Self::Nothing];
+    pub const ALL: [Self; 4] = [Self::All, Self::Addresses, Self::Ports, Self::Nothing];
 
-    /// "all", "ports" or "nothing".
+    /// "all", "addresses", "ports" or "nothing".
     pub const fn name(self) -> &'static str {
         match self {
             Self::All => "all",
+            Self::Addresses => "addresses",
             Self::Ports => "ports",
             Self::Nothing => "nothing",
         }
@@ -80,6 +85,8 @@ pub struct TlvPolicy {
     pub sync_source: Option<SyncSource>,
     /// Whose return paths are obeyed.
     pub return_paths: ReturnPathPolicy,
+    /// Reflect headers of the IP packet.
+    pub reflect_headers: bool,
     /// (device, Micro-session ID) of the member links of an aggregation.
     pub micro_sessions: Vec<(String, u16)>,
     /// Several replies to one request; `None`: not done.
@@ -89,6 +96,11 @@ pub struct TlvPolicy {
 impl TlvPolicy {
     /// Every DSCP.
     pub const ANY_DSCP: u64 = u64::MAX;
+
+    /// Whether it matters what requests looked like when they came in.
+    pub fn wants_arrivals(&self) -> bool {
+        self.reflect_headers || self.location == LocationPolicy::All
+    }
 
     fn permits(&self, dscp: u8) -> bool {
         self.permitted_dscps >> (dscp & 63) & 1 != 0
@@ -134,6 +146,8 @@ pub(crate) struct Extended<'a> {
     pub(crate) listening: &'a [SocketAddr],
     /// Octets of its base packet.
     pub(crate) base: usize,
+    /// What it looked like when it came in, where that is known.
+    pub(crate) arrival: Option<Arrival<'a>>,
 }
 
 /// What is known beside the request.
@@ -211,6 +225,7 @@ impl Extensions {
             control::decide(chain, &found, request, around, asker, new)?
         };
         let len = made.take_control(control, room, len, request.base, &mut found);
+        let mut headers = Headers::new(request.arrival);
         let outcome = reflect_tlvs(&mut room[..len], |tlv| {
             let Some(kind) = tlv.kind.filter(|kind| found.counts(*kind, tlv.at)) else {
                 return TlvFlags::UNRECOGNIZED;
@@ -223,6 +238,11 @@ impl Extensions {
                     obeyed
                 }
                 TlvType::MicroSessionId => reflect_micro_session(tlv.value, micro_session),
+                TlvType::ReflectedFixedHeader | TlvType::ReflectedIpv6ExtensionHeader
+                    if around.policy.reflect_headers =>
+                {
+                    return headers.reflect(kind, tlv.value);
+                }
                 TlvType::ReflectedTestPacketControl => {
                     counters.controls_refused += u64::from(!matches!(control, Control::Granted { .. }));
                     return control.reflect(tlv.value);
@@ -271,7 +291,7 @@ impl Extensions {
         let (at, value) = (tlv.at, &mut *tlv.value);
         match kind {
             TlvType::ExtraPadding => {}
-            TlvType::Location => location(request.meta, around.policy.location).reflect(value),
+            TlvType::Location => location(request, around.policy.location).reflect(value),
             TlvType::TimestampInformation => {
                 around.timestamps.write(value);
                 // No sub-TLV is defined.
@@ -506,7 +526,9 @@ fn reflect_micro_session(value: &mut [u8], id: Option<MicroSessionId>) -> bool {
 }
 
 /// What a Location TLV is told of this request.
-fn location(meta: &RequestMeta, policy: LocationPolicy) -> Location {
+fn location(request: &Extended<'_>, policy: LocationPolicy) -> Location {
+    let meta = request.meta;
+    let last_hop = request.arrival.and_then(|arrival| arrival.last_hop).filter(|_| policy == LocationPolicy::All);
     let ports = |location: Location| Location {
         destination_port: meta.destination.port(),
         source_port: meta.source.port(),
@@ -515,9 +537,11 @@ fn location(meta: &RequestMeta, policy: LocationPolicy) -> Location {
     match policy {
         LocationPolicy::Nothing => Location::default(),
         LocationPolicy::Ports => ports(Location::default()),
-        LocationPolicy::All => ports(Location {
+        LocationPolicy::Addresses | LocationPolicy::All => ports(Location {
             destination: Some(meta.destination.ip()),
             source: Some(meta.source.ip()),
+            source_mac: last_hop.map(|address| address.value),
+            source_mac_is_eui_64: last_hop.is_some_and(|address| address.is_eui_64),
             ..Location::default()
         }),
     }

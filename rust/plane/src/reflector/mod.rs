@@ -7,12 +7,14 @@
 //! flows among them, so that a test-session stays with one.
 
 pub mod allow;
+pub mod arrivals;
 mod bursts;
 pub mod control;
 pub mod counters;
 pub mod departure;
 pub mod dispositions;
 pub mod extensions;
+mod headers;
 pub mod interfaces;
 pub mod keys;
 pub mod limits;
@@ -30,8 +32,10 @@ use std::thread::{Builder, JoinHandle};
 
 use twoway_wire::StampKey;
 
+use self::arrivals::Capture;
 use self::counters::{OwnCounter, WorkerShared};
 use self::dispositions::Disposition;
+use self::extensions::TlvPolicy;
 use self::limits::RateLimits;
 use self::sessions::{SessionBudget, SessionTable};
 pub use self::spec::{ControlSpec, ReflectorSpec, TlvSpec};
@@ -131,7 +135,8 @@ impl Reflector {
             let engine = SessionReflector::new(Arc::clone(&policy), Arc::clone(&limits), table);
             let listener = Listener::new(socket, interface.clone(), netns.clone(), stamped, dscp_ecn(spec));
             let steering = Steering::new(reflector.ways(spec)?);
-            let worker = Worker::new(listener, engine, steering, Arc::clone(&shared))
+            let capture = reflector.capture(&policy, spec.netns.as_deref(), address)?;
+            let worker = Worker::new(listener, engine, steering, capture, Arc::clone(&shared))
                 .map_err(|error| PlaneError::system("bound wait", address, &error))?;
             reflector.shared.push(shared);
             reflector.opened.push(worker);
@@ -155,6 +160,31 @@ impl Reflector {
             self.obtained.push(lesser);
         }
         Ok(Some(ways))
+    }
+
+    /// What a worker needs to tell how requests came in, where TLVs may ask for that. Who asks, and cannot be told, gets the C
+    /// flag, or no MAC address.
+    fn capture(
+        &mut self,
+        policy: &ReflectorPolicy,
+        netns: Option<&str>,
+        local: SocketAddr,
+    ) -> Result<Option<Capture>, PlaneError> {
+        if !policy.tlvs.as_ref().is_some_and(TlvPolicy::wants_arrivals) {
+            return Ok(None);
+        }
+        let open = || Capture::open(local).map_err(|error| PlaneError::system("watch arrivals", local, &error));
+        match in_namespace(netns, open) {
+            Ok(capture) => Ok(Some(capture)),
+            Err(error) if matches!(error.errno, libc::EPERM | libc::EACCES | libc::EAFNOSUPPORT) => {
+                let lesser = ("headers", "not told, nor MAC addresses: that needs CAP_NET_RAW".to_owned());
+                if !self.obtained.contains(&lesser) {
+                    self.obtained.push(lesser);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives each worker its thread. Does nothing when they have theirs.

@@ -69,6 +69,8 @@ pub struct TlvSpec {
     pub return_paths_authenticated: bool,
     /// (network address, prefix length) of sources whose return paths are obeyed in any case; empty for none.
     pub return_paths_allow: Vec<(IpAddr, u8)>,
+    /// Reflect headers of the IP packet (experimental code points).
+    pub reflect_headers: bool,
     /// (device, Micro-session ID) of the member links of an aggregation.
     pub micro_sessions: Vec<(String, u16)>,
     /// Several replies to one request; `None`: never.
@@ -143,6 +145,7 @@ impl TlvSpec {
             permitted_dscps,
             sync_source: self.sync_source,
             return_paths: ReturnPathPolicy { authenticated: self.return_paths_authenticated, allow },
+            reflect_headers: self.reflect_headers,
             micro_sessions: self.micro_sessions.clone(),
             control,
         })

@@ -27,6 +27,7 @@ use twoway_wire::timestamp::WallNanos;
 
 use self::load::Load;
 use self::repeating::Repeating;
+use super::arrivals::Capture;
 use super::counters::{OwnCounter, WorkerShared};
 use super::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget, StampLedger, StampedDeparture};
 use super::dispositions::Disposition;
@@ -145,6 +146,8 @@ pub(super) struct Worker {
     engine: SessionReflector,
     /// Finds and keeps the routes of replies that take a path of their own.
     routes: Steering,
+    /// None: nothing is to be told of how requests came in.
+    arrivals: Option<Capture>,
     /// None: each request gets one reply at most.
     repeating: Option<Repeating>,
     shared: Arc<WorkerShared>,
@@ -175,6 +178,7 @@ impl Worker {
         listener: Listener,
         engine: SessionReflector,
         routes: Steering,
+        arrivals: Option<Capture>,
         shared: Arc<WorkerShared>,
     ) -> io::Result<Self> {
         listener.socket.wait_at_most(WAIT)?;
@@ -184,6 +188,7 @@ impl Worker {
             listener,
             engine,
             routes,
+            arrivals,
             repeating,
             shared,
             batch: ReceiveBatch::new(BATCH, SLOT_LEN),
@@ -274,6 +279,9 @@ impl Worker {
         self.replies.clear();
         self.redirected.clear();
         self.routes.clear();
+        if let Some(capture) = &mut self.arrivals {
+            capture.gather();
+        }
         let mut taken = None;
         for slot in 0..count {
             let meta = self.batch.meta(slot);
@@ -299,7 +307,8 @@ impl Worker {
                 len: self.batch.octets(slot).len(),
                 truncated: meta.truncated,
             };
-            match self.engine.handle(self.batch.room(slot), &request, now_ns, &mut self.routes) {
+            let Self { engine, batch, routes, arrivals, .. } = self;
+            match engine.handle(batch.room(slot), &request, now_ns, routes, arrivals) {
                 Verdict::Drop(disposition) => self.shared.dispositions.count(disposition),
                 Verdict::Reply(pending) => {
                     if let ReplyRoute::Address(to) | ReplyRoute::Steered { destination: to, .. } = pending.route() {

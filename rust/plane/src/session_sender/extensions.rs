@@ -19,7 +19,7 @@ use twoway_wire::tlv::{
     AccessReport, ClassOfService, DirectMeasurement, FollowUpTelemetry, HMAC_TLV_LEN, HmacPlace, LabelStack, Location,
     LocationRequest, MicroSessionId, NodeAddress, ReflectedControl, ReturnPath, SegmentList, TLV_HEADER_LEN,
     TimestampInformation, Tlv, TlvChain, TlvFlags, TlvType, TlvWriter, class_of_service, direct_measurement,
-    follow_up_telemetry, micro_session_id, sign_tlvs, survey, timestamp_information, verify_tlvs,
+    follow_up_telemetry, header_dscp_ecn, micro_session_id, sign_tlvs, survey, timestamp_information, verify_tlvs,
 };
 use twoway_wire::{RawTimestamp, TestKeys, TimestampFormat, WallNanos, WireError};
 
@@ -150,6 +150,8 @@ pub struct TlvPlan {
     /// Where the HMAC TLV stands.
     hmac_at: Option<usize>,
     access: Option<Access>,
+    /// Value of the Micro-session ID.
+    micro_session_at: Option<usize>,
     /// Micro-session ID of the reflector, once a reply has told it.
     reflector_micro_session: u16,
 }
@@ -213,7 +215,8 @@ impl TlvPlan {
         let mut writer = TlvWriter::new(chain);
         let write = &mut writer;
         if let Some(id) = requests.micro_session {
-            write.push(TlvType::MicroSessionId.code(), micro_session_id::LEN, |value| id.write(value))?;
+            let at = write.push(TlvType::MicroSessionId.code(), micro_session_id::LEN, |value| id.write(value))?;
+            plan.micro_session_at = Some(at);
         }
         if let Some(address) = requests.destination_node {
             let node = NodeAddress(address);
@@ -321,10 +324,15 @@ impl TlvPlan {
         awaited
     }
 
-    /// A reply that answers one of our packets has told the reflector's Micro-session ID.
+    /// A reply that answers one of our packets has told the reflector's Micro-session ID. Packets have it from now on (RFC
+    /// 9534 section 3.2).
     pub(super) fn know_micro_session(&mut self, id: MicroSessionId) {
         if self.reflector_micro_session == 0 {
             self.reflector_micro_session = id.reflector;
+            if let (Some(at), Some(ours)) = (self.micro_session_at, self.requests.micro_session) {
+                MicroSessionId { reflector: id.reflector, ..ours }
+                    .write(&mut self.chain[at..at + micro_session_id::LEN]);
+            }
         }
     }
 
@@ -426,6 +434,9 @@ impl TlvPlan {
             TlvType::ReflectedFixedHeader | TlvType::ReflectedIpv6ExtensionHeader => {
                 let count = if conformant { &mut read.tlvs.headers_reflected } else { &mut read.tlvs.headers_refused };
                 *count = count.saturating_add(1);
+                if kind == TlvType::ReflectedFixedHeader && conformant {
+                    read.far_dscp_ecn = read.far_dscp_ecn.or(header_dscp_ecn(tlv.value));
+                }
             }
             _ => {}
         }

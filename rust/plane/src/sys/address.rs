@@ -3,6 +3,15 @@
 use std::mem::{offset_of, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkAddress {
+    /// Its octets, the last one lowest.
+    pub value: u64,
+    /// It has eight octets, not six.
+    pub is_eui_64: bool,
+}
+
 /// A `sockaddr_in`, `sockaddr_in6` or `sockaddr_ll` in kernel form, kept as octets so that no union is ever read.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
@@ -84,6 +93,17 @@ impl SocketName {
         }
     }
 
+    /// The link-layer address that a packet came from, if this is that of a packet socket and it has six or eight octets.
+    pub fn link_address(&self) -> Option<LinkAddress> {
+        let family = i32::from(u16::from_ne_bytes([self.octets[0], self.octets[1]]));
+        let len = usize::from(self.octets[offset_of!(libc::sockaddr_ll, sll_halen)]);
+        let at = offset_of!(libc::sockaddr_ll, sll_addr);
+        let address = self.octets.get(at..at + len).filter(|_| family == libc::AF_PACKET)?;
+        let value = address.iter().fold(0, |value, octet| value << 8 | u64::from(*octet));
+        // Loopback and tunnels have none.
+        (matches!(len, 6 | 8) && value != 0).then_some(LinkAddress { value, is_eui_64: len == 8 })
+    }
+
     /// Where the kernel reads or writes the name, for `msg_name`.
     pub(super) fn as_mut_ptr(&mut self) -> *mut libc::c_void {
         self.octets.as_mut_ptr().cast()
@@ -113,5 +133,13 @@ mod tests {
             assert_eq!(SocketName::new(&address).address(), Some(address));
         }
         assert_eq!(SocketName::EMPTY.address(), None);
+    }
+
+    #[test]
+    fn a_link_has_an_address_where_it_is_one() {
+        let name = SocketName::link(3, 0x0800, [2, 0, 0, 0, 1, 7]);
+        assert_eq!(name.link_address(), Some(LinkAddress { value: 0x0200_0000_0107, is_eui_64: false }));
+        assert_eq!(SocketName::link(3, 0x0800, [0; 6]).link_address(), None);
+        assert_eq!(SocketName::new(&"192.0.2.1:862".parse().unwrap()).link_address(), None);
     }
 }

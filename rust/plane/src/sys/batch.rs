@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
 
-use super::address::SocketName;
+use super::address::{LinkAddress, SocketName};
 use super::control::{RECEIVE_ROOM, Received, SendControl, Stamps};
 
 /// What is known of a received datagram beside its octets.
@@ -178,6 +178,11 @@ impl ReceiveBatch {
             drops: received.drops,
             truncated: self.headers[slot].msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
+    }
+
+    /// Where the packet in `slot` of a packet socket came from.
+    pub fn link_address(&self, slot: usize) -> Option<LinkAddress> {
+        self.names[slot].link_address()
     }
 
     /// All control messages beside the datagram in `slot`.

@@ -75,7 +75,7 @@ pub fn open_bare(netns: Option<&str>, v6: bool, stream: bool) -> Result<OwnedFd,
     })
 }
 
-fn set<T>(fd: RawFd, level: i32, option: i32, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(fd: RawFd, level: i32, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads size_of::<T>() octets of `value`; all callers pass integers or structs of them.
     check(unsafe { libc::setsockopt(fd, level, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32) })
         .map(drop)

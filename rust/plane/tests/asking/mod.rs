@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use twoway_plane::reflector::allow::AllowList;
+use twoway_plane::reflector::arrivals::NoArrivals;
 use twoway_plane::reflector::dispositions::Disposition;
 use twoway_plane::reflector::extensions::{LocationPolicy, TlvPolicy};
 use twoway_plane::reflector::interfaces::HostInterfaces;
@@ -45,10 +46,11 @@ pub(crate) fn stamp_key(key: &[u8]) -> StampKey {
 pub(crate) fn tlvs() -> TlvPolicy {
     TlvPolicy {
         require_hmac: false,
-        location: LocationPolicy::All,
+        location: LocationPolicy::Addresses,
         permitted_dscps: TlvPolicy::ANY_DSCP,
         sync_source: None,
         return_paths: ReturnPathPolicy { authenticated: false, allow: AllowList::new(&[]).expect("everyone") },
+        reflect_headers: false,
         micro_sessions: Vec::new(),
         control: None,
     }
@@ -176,7 +178,7 @@ pub(crate) fn ask_as(engine: &mut SessionReflector, octets: &[u8], meta: &Reques
     let mut room = vec![0xee; ROOM];
     room[..octets.len()].copy_from_slice(octets);
     let meta = RequestMeta { len: octets.len(), ..*meta };
-    match engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes) {
+    match engine.handle(&mut room, &meta, SECOND, &mut PlainRoutes, &mut NoArrivals) {
         Verdict::Drop(disposition) => Err(disposition),
         Verdict::Reply(pending) => {
             // As the worker does: what is written for another moment first is taken back.

@@ -146,6 +146,7 @@ impl Location {
             let (header, value) = sub.split_at_mut(TLV_HEADER_LEN);
             // A specific sub-TLV in a request asks for nothing that is defined.
             let answered = match header[TYPE] {
+                kind if !sub_tlv_has_length(kind, value.len()) => None,
                 SOURCE_MAC => Some(self.reflect_mac(value)),
                 DESTINATION_IP => Some(reflect_ip(self.destination, value, DESTINATION_IPV4, DESTINATION_IPV6)),
                 SOURCE_IP => Some(reflect_ip(self.source, value, SOURCE_IPV4, SOURCE_IPV6)),

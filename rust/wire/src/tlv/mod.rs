@@ -40,7 +40,7 @@ pub use integrity::{HMAC_TLV_LEN, sign_tlvs, verify_tlvs};
 pub use location::{Location, LocationRequest};
 pub use micro_session_id::MicroSessionId;
 pub use reflected_control::{AddressGroup, ReflectedControl};
-pub use reflected_headers::{HeaderKind, fill_reflected_header};
+pub use reflected_headers::{HeaderKind, fill_reflected_header, header_dscp_ecn};
 pub use return_path::{LabelStack, NodeAddress, ReturnPath, SegmentList, UnusableReturnPath, reflect_return_path};
 pub use timestamp_information::{SyncSource, TimestampInformation, TimestampingMethod};
 

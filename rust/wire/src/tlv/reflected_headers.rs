@@ -23,6 +23,16 @@ impl HeaderKind {
     }
 }
 
+/// TOS or traffic class octet of a fixed header that came back.
+pub fn header_dscp_ecn(header: &[u8]) -> Option<u8> {
+    let [first, second, ..] = *header else { return None };
+    match first >> 4 {
+        4 => Some(second),
+        6 => Some(first << 4 | second >> 4),
+        _ => None,
+    }
+}
+
 /// Copies into `value` the header that it asks for, of `headers` in the order from the outside in. `used` has a bit for
 /// each of them that an earlier TLV of the packet was given. False if there is none: the Value stays as it is.
 pub fn fill_reflected_header<'a>(

@@ -115,6 +115,10 @@ class Installer:
         self._lengths: set[tuple[int, int]] = set()
         """Families and lengths of our prefixes."""
         self._found: dict[Slot, list[Hops]] = {}
+        self._first: set[Slot] = set()
+        """IPv4 slots of which our route was the first when that was last looked at."""
+        self._order_due = False
+        """Whether that is to be looked at again."""
         self._look_at: float | None = None
         """When to look at everything, by the loop's clock."""
         self._links_due = False
@@ -142,6 +146,7 @@ class Installer:
             self._listening = ListeningSocket(self.netns, self._hear, self._overrun, self._asking.port)
             await self._read_links()
             self._found = await self._read_routes()
+            await self._read_order()
         except OSError as error:
             self._shut()
             raise RoutesError(f"routes{where}: {os.strerror(error.errno or 0)}") from None
@@ -231,6 +236,8 @@ class Installer:
             orphan = self._orphans.pop(slot, None)
             groups = orphan.found if orphan is not None else self._found.get(slot, [])
             kept.reconciliation = Reconciliation(slot, groups)
+            configured = [hop for one in kept.plan.next_hops if isinstance(hop := self._hop(one), Hop)]
+            kept.reconciliation.presume(first=orphan is None and slot in self._first, known=configured)
         self._by_slot[slot] = kept.plan.key
         self._resolve(kept)
         self._due[kept.plan.key] = None
@@ -419,10 +426,10 @@ class Installer:
 
     def _overrun(self) -> None:
         self.overruns += 1
-        self._links_due = True
+        self._links_due = self._order_due = True
         for kept in self._kept.values():
             if kept.reconciliation is not None:
-                kept.reconciliation.shared = True  # who may have come meanwhile, nobody knows
+                kept.reconciliation.doubt()
         self._look_soon()
 
     def _hear(self, kind: int, message: memoryview) -> None:
@@ -431,12 +438,12 @@ class Installer:
             if not cached and (protocol == self._protocol or (family, length) in self._lengths):
                 seen = messages.route_seen(message)
                 if seen is not None:
-                    self._heard(seen)
+                    self._heard(seen, behind=messages.is_appended(message))
         elif kind in (messages.RTM_NEWLINK, messages.RTM_DELLINK, messages.RTM_NEWADDR, messages.RTM_DELADDR):
             self._links_due = True
             self._look_soon()
 
-    def _heard(self, seen: RouteSeen) -> None:
+    def _heard(self, seen: RouteSeen, *, behind: bool) -> None:
         """Somebody else changed a route of our protocol, or one in a slot of ours."""
         key = self._by_slot.get(seen.slot)
         if seen.protocol != self._protocol:
@@ -447,7 +454,7 @@ class Installer:
                 route.retry()  # its place may be free now
                 self._due[key] = None
             else:
-                route.shared = True
+                route.joined(behind=behind)
         self._look_soon()
 
     async def _look(self) -> None:
@@ -455,6 +462,12 @@ class Installer:
         links_due, self._links_due, self._look_at = self._links_due, False, None
         moved = links_due and await self._read_links()
         self._found = await self._read_routes()
+        if self._order_due:
+            self._order_due = False
+            await self._read_order()
+            for kept in self._kept.values():
+                if kept.reconciliation is not None and kept.reconciliation.slot in self._first:
+                    kept.reconciliation.replaceable = True
         for key, kept in self._kept.items():
             if moved:
                 self._place(kept)
@@ -526,3 +539,20 @@ class Installer:
                         dead[seen.slot] = dead.get(seen.slot, frozenset()) | seen.dead
         self._dead = dead
         return found
+
+    async def _read_order(self) -> None:
+        """Of which IPv4 slots our route is the first. Whoever else has routes there is to be read, too."""
+        slots = {slot for slot in self._found if slot.family == 4}
+        self._first = set()
+        if not slots:
+            return
+        destinations = {messages.packed(slot.prefix) for slot in slots}
+        listed = await self._ask.dump(
+            partial(messages.routes_wanted, 4, 0), lambda message: messages.destination(message) in destinations
+        )
+        first: dict[Slot, int] = {}
+        for message in listed:
+            seen = messages.route_seen(message)
+            if seen is not None and seen.slot in slots:
+                first.setdefault(seen.slot, seen.protocol)
+        self._first = {slot for slot, protocol in first.items() if protocol == self._protocol}

@@ -36,6 +36,7 @@ HEADER = struct.Struct("=IHHII")
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+_RTA_DST = 1
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = 0, 253, 255
 _RT_TABLE_COMPAT = 252
@@ -158,7 +159,8 @@ def _next_hop(hop: Hop) -> dict[str, Any]:
 
 
 def routes_wanted(family: int, protocol: int, sequence: int) -> bytes:
-    """Ask for all routes of a family that are of this protocol, in all tables (needs NETLINK_GET_STRICT_CHK)."""
+    """Ask for all routes of a family that are of this protocol (0: of any), in all tables (needs
+    NETLINK_GET_STRICT_CHK)."""
     message = rtmsg()
     message["header"]["type"] = RTM_GETROUTE
     message["header"]["flags"] = NLM_F_REQUEST | NLM_F_DUMP
@@ -199,6 +201,30 @@ def route_head(message: memoryview) -> tuple[int, int, int, bool]:
     """Family, length of the destination, protocol, and whether it is a mere cache entry: without parsing the rest."""
     family, length, _, _, _, protocol, _, _, flags = _ROUTE.unpack_from(message, HEADER.size)
     return {socket.AF_INET: 4, socket.AF_INET6: 6}.get(family, 0), length, protocol, bool(flags & _RTM_F_CLONED)
+
+
+def destination(message: memoryview) -> bytes:
+    """The address of a route's destination, without parsing the rest; empty for a default route."""
+    at = HEADER.size + _ROUTE.size
+    while at + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, at)
+        if length < 4:
+            break
+        if kind == _RTA_DST:
+            return bytes(message[at + 4 : at + length])
+        at += (length + 3) & ~3
+    return b""
+
+
+def packed(prefix: str) -> bytes:
+    """The same of a prefix as people write it."""
+    network = ipaddress.ip_network(prefix)
+    return network.network_address.packed if network.prefixlen else b""
+
+
+def is_appended(message: memoryview) -> bool:
+    """Whether a route was put behind those of the same slot."""
+    return bool(HEADER.unpack_from(message)[2] & NLM_F_APPEND)
 
 
 def error_of(message: memoryview) -> tuple[int, str]:

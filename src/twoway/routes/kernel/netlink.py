@@ -100,16 +100,19 @@ class AskingSocket:
                         found[sequence] = _refusal(message)
         return [found[number] for number in numbers]
 
-    async def dump(self, wanted: Callable[[int], bytes]) -> list[memoryview]:
-        """All messages that answer a question, which is made for a sequence number. Raises `NetlinkError`."""
+    async def dump(
+        self, wanted: Callable[[int], bytes], keep: Callable[[memoryview], bool] = lambda _message: True
+    ) -> list[memoryview]:
+        """The messages that answer a question, which is made for a sequence number, as far as they are to be kept.
+        Raises `NetlinkError`."""
         async with self._turn, self._patience():
             for _ in range(_DUMPS):
-                found = await self._dump(wanted(number := self._next()), number)
+                found = await self._dump(wanted(number := self._next()), number, keep)
                 if found is not None:
                     return found
         raise NetlinkError("the kernel's table changes too fast to be read")
 
-    async def _dump(self, question: bytes, number: int) -> list[memoryview] | None:
+    async def _dump(self, question: bytes, number: int, keep: Callable[[memoryview], bool]) -> list[memoryview] | None:
         """None if it was interrupted by a change."""
         await asyncio.get_running_loop().sock_sendall(self._socket, question)
         found: list[memoryview] = []
@@ -124,7 +127,8 @@ class AskingSocket:
                 if kind == NLMSG_ERROR:
                     refusal = _refusal(message)
                     raise NetlinkError(f"reading the kernel's table: {'' if refusal is None else refusal.text}")
-                found.append(message)
+                if keep(message):
+                    found.append(message)
 
     async def _receive(self) -> bytes:
         return await asyncio.get_running_loop().sock_recv(self._socket, _LARGEST)

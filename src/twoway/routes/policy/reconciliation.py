@@ -2,15 +2,16 @@
 
 Theory of operation. A route has a *slot*: family, prefix, table and priority. The kernel lets several routes share one,
 whoever they are of; ours are told by their protocol number. Nothing here may ever touch another's route, and at no
-moment may packets be without a route that is to stay. Both families differ in how that is done.
+moment may packets be without a route that is to stay. In one step NLM_F_REPLACE puts other next hops into the place of
+the old ones, which is also the only change that others who follow the table understand (zebra takes a deletion that
+comes last for the end of a route). What it replaces, both families differ in; so it is asked for only where it takes
+nothing but ours, which `replaceable` says.
 
 IPv4 keeps the routes of a slot in a list, of which the first is used, each with all of its next hops (`fib_trie.c`).
 
-- A new route goes to the front with NLM_F_CREATE alone; with NLM_F_EXCL it is refused where there is another already,
-  so the first attempt tells whether the slot is *shared*.
-- In a slot that is ours alone, NLM_F_REPLACE puts other next hops into the place of the old ones in one step. It takes
-  the first route of the slot, whoever it is of: so in a shared slot the new one is put before the old one, which is
-  deleted after that, by protocol and next hops.
+- A new route goes to the front with NLM_F_CREATE alone; with NLM_F_EXCL it is refused where there is another already.
+- NLM_F_REPLACE takes the first route. As long as that is not surely ours, the new one is put before the old one, which
+  is deleted after that, by protocol and next hops.
 - A deletion takes the first route that it fits, and fits more than what it names: by one next hop it fits whatever
   begins with that, by several whatever these begin with (`fib_nh_match`). So next hops are put in an order in which the
   new route is not taken for an old one; where there is none, the old route is turned round first.
@@ -19,9 +20,12 @@ IPv6 keeps next hops one by one, and those of one slot are used together, whoeve
 
 - So the first next hop of ours is only ever added where there is nothing (NLM_F_EXCL): in another's slot we would share
   its packets, and it ours. Until that has gone, the route is refused.
-- Further ones are appended, and those that go are deleted, each by its gateway and protocol: first what comes, then
-  what goes. NLM_F_REPLACE would drop the siblings that another has added. A deletion without a gateway takes a route
-  with all its siblings; one that discards is told by its interface, the loopback.
+- NLM_F_REPLACE takes all next hops with a gateway, another's among them. As long as they are not surely all ours,
+  further ones are appended, and those that go are deleted, each by its gateway and protocol: first what comes, then
+  what goes. A deletion without a gateway takes a route with all its siblings; one that discards is told by its
+  interface, the loopback.
+- A dump lists all next hops of a slot under the protocol of the first. So ours may be listed with another's, which a
+  deletion finds out, or not at all behind another's: what should be there and is not listed is deleted to be sure.
 
 Whoever drives this sends what `requests` gives, says to `answered` what became of each, and asks again until there is
 nothing left. Next hops that the kernel refuses are left out, so that the others work; `retry` forgets refusals.
@@ -109,14 +113,16 @@ class Reconciliation:
     """One route: what the kernel has of it, and what it should have."""
 
     __slots__ = (
+        "_hidden",
         "_strangers",
         "_trial",
         "_untried",
         "asked",
         "doubtful",
         "found",
+        "occupied",
         "refusals",
-        "shared",
+        "replaceable",
         "slot",
         "wanted",
     )
@@ -124,13 +130,17 @@ class Reconciliation:
     def __init__(self, slot: Slot, found: Iterable[Hops] = (), wanted: Hops | None = None) -> None:
         self._strangers: set[Hop] = set()
         """IPv6: next hops in our slot that are another's, which the kernel lists as if they were ours."""
+        self._hidden: list[Hop] = []
+        """IPv6: next hops of ours that are listed no more, and may still be there."""
         self.slot = slot
         self.found: list[Hops] = list(found) if slot.family == 4 else self._without_strangers(found)
         """IPv4: ours in the slot, in the kernel's order. IPv6: the next hops, and `DISCARD` if that is there."""
         self.wanted = wanted
         """None: nothing."""
-        self.shared = bool(self.found)
-        """IPv4: another's route may be in the slot, too. What was found at a start may have been put before one."""
+        self.replaceable = False
+        """NLM_F_REPLACE takes nothing but ours: IPv4, as that is the first of the slot; IPv6, as there is no other."""
+        self.occupied = False
+        """IPv4: another's route was in the slot."""
         self.refusals: dict[Hop | None, Refusal] = {}
         """Next hops that the kernel does not take; None stands for the route as a whole."""
         self.doubtful = False
@@ -156,7 +166,13 @@ class Reconciliation:
         self.doubtful = False
         seen = list(found) if self.slot.family == 4 else self._without_strangers(found)
         news = len(seen) != len(self.found) or not all(map(_same, seen, self.found))
+        if self.slot.family == 6 and news:
+            listed = [hop for hops in seen for hop in hops]
+            known = [hop for hops in self.found for hop in hops]
+            self._hidden += [hop for hop in known if not any(one.is_of(hop) for one in listed)]
         self.found = seen
+        if self.slot.family == 6 and not news and not self._strangers:
+            self.replaceable = self.replaceable or any(seen)  # who joins our next hops is among them
         if news:
             self._trial, self._untried = None, []
         return news
@@ -168,6 +184,26 @@ class Reconciliation:
         self._strangers = {hop for hop in hops if hop in self._strangers}
         ours = tuple(hop for hop in hops if hop not in self._strangers)
         return [*([ours] if ours else []), *([DISCARD] if DISCARD in groups else [])]
+
+    def presume(self, *, first: bool, known: Iterable[Hop]) -> None:
+        """At a start: whether what was found is the first of its slot (IPv4), and next hops that are ours if they are
+        there (IPv6, where a dump does not tell)."""
+        ours = tuple(known)
+        if self.slot.family == 4:
+            self.replaceable = first
+        else:
+            hops = [hop for hops in self.found for hop in hops]
+            self.replaceable = bool(hops) and all(any(hop.is_of(one) for one in ours) for hop in hops)
+
+    def joined(self, *, behind: bool) -> None:
+        """Another's route has come into the slot; `behind`: it was appended."""
+        self.occupied = True
+        if self.slot.family == 6 or not behind:
+            self.replaceable = False
+
+    def doubt(self) -> None:
+        """Who may have come into the slot meanwhile, nobody knows."""
+        self.joined(behind=False)
 
     def retry(self) -> None:
         """Try again what was refused."""
@@ -209,7 +245,7 @@ class Reconciliation:
         if target is None:
             return [Request(How.DELETE, slot, hops) for hops in self.found]
         if not self.found:
-            return [Request(How.BEFORE if self.shared else How.FIRST, slot, target)]
+            return [Request(How.BEFORE if self.occupied else How.FIRST, slot, target)]
         place = next((place for place, hops in enumerate(self.found) if _same(hops, target)), None)
         if len(self.found) > 1:
             return [Request(How.DELETE, slot, self.found[self._superfluous(place)])]
@@ -231,7 +267,7 @@ class Reconciliation:
 
     def _in_place_of(self, there: Hops, target: Hops) -> Request:
         """The request that puts next hops before those that are there, or into their place."""
-        if not self.shared:
+        if self.replaceable:
             return Request(How.REPLACE, self.slot, target)
         turned = [target[number:] + target[:number] for number in range(max(1, len(target)))]
         safe = next((hops for hops in turned if not _fits(there, hops)), None)
@@ -239,10 +275,16 @@ class Reconciliation:
 
     def _requests_6(self) -> list[Request]:
         target, slot = self._target(), self.slot
+        if self._hidden:
+            return [Request(How.DELETE, slot, (hop,)) for hop in self._hidden]
         if not self.found:
             return [] if target is None else [Request(How.FIRST, slot, target)]
         there = self.found[0]
         discards = DISCARD in self.found
+        if target and self.replaceable and not discards and all(hop.gateway for hop in (*target, *there)):
+            return self._replacement(there, target)
+        if there == DISCARD and target and not self.replaceable:
+            return [Request(How.DELETE, slot, DISCARD)]  # or it would come behind another's
         if target == DISCARD:
             comes = [] if discards else [Request(How.APPEND, slot, DISCARD)]
             return comes + [Request(How.DELETE, slot, (hop,)) for hop in there]
@@ -256,6 +298,15 @@ class Reconciliation:
                 again += [Request(How.DELETE, slot, (one,)), Request(How.APPEND, slot, (hop,))]
         goes = [Request(How.DELETE, slot, (hop,)) for hop in there if not any(hop.is_of(one) for one in wanted)]
         return comes + again + goes + ([Request(How.DELETE, slot, DISCARD)] if discards else [])
+
+    def _replacement(self, there: Hops, target: Hops) -> list[Request]:
+        """IPv6, where nobody else is."""
+        if not _same(there, target):
+            return [Request(How.REPLACE, self.slot, target)]
+        if self._untried:
+            self._taken()  # what is tried next is there already
+            return self._requests_6()
+        return []
 
     # What became of it.
 
@@ -278,10 +329,15 @@ class Reconciliation:
             self.refusals[None] = error
             return
         if self.slot.family == 4:
-            gone = next((hops for hops in self.found if _fits(request.hops, hops)), None)
-            if gone is not None:
-                self.found.remove(gone)
+            place = next((place for place, hops in enumerate(self.found) if _fits(request.hops, hops)), None)
+            if place is not None:
+                del self.found[place]
+                self.replaceable = self.replaceable and place > 0  # who comes next in the slot, nobody knows
             return
+        if request.hops and request.hops[0] in self._hidden:
+            self._hidden.remove(request.hops[0])
+            return
+        self.doubtful = self.doubtful or not self.replaceable
         if request.hops == DISCARD:
             if DISCARD in self.found:
                 self.found.remove(DISCARD)
@@ -292,8 +348,10 @@ class Reconciliation:
         self.found = [*([left] if left else []), *self.found[1:]]
 
     def _added(self, request: Request) -> None:
+        if request.how in (How.FIRST, How.BEFORE):
+            self.replaceable = True
         if request.how is How.FIRST:
-            self.found, self.shared = [request.hops], False
+            self.found = [request.hops]
         elif request.how is How.REPLACE:
             self.found[0] = request.hops
         elif request.how is How.BEFORE:
@@ -309,14 +367,14 @@ class Reconciliation:
     def _taken(self) -> None:
         """The next hop that was to be tried next is taken."""
         self._trial = (*(self._trial or ()), self._untried.pop(0))
-        if self.slot.family == 6:
+        if self.slot.family == 6 and not self.replaceable:
             self._untried = []  # from here on each is added by itself
         self._end_trial()
 
     def _exists(self, request: Request) -> None:
         """There is such a route already."""
         if self.slot.family == 4 and request.how is How.FIRST:
-            self.shared = True
+            self.occupied = True
         elif self.slot.family == 6 and request.how is How.FIRST:
             self.refusals[None] = Refusal(errno.EEXIST, OCCUPIED)
         elif self.slot.family == 6 and request.hops == DISCARD:

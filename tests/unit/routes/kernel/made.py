@@ -114,7 +114,9 @@ class MadeAsking:
             raise self._kernel.failures.pop(0)
         return [self._kernel.ask(request) for request in requests]
 
-    async def dump(self, wanted: Callable[[int], bytes]) -> list[memoryview]:
+    async def dump(
+        self, wanted: Callable[[int], bytes], keep: Callable[[memoryview], bool] = lambda _: True
+    ) -> list[memoryview]:
         if self._kernel.failures:
             raise self._kernel.failures.pop(0)
         question = wanted(1)
@@ -125,13 +127,16 @@ class MadeAsking:
             first = len(self._kernel.interfaces) + 1
             listed += [link_message(n, *vrf) for n, vrf in enumerate(self._kernel.vrfs.items(), first)]
             return [memoryview(one) for one in listed]
-        family = messages.route_head(memoryview(question))[0]
-        return [
-            memoryview(route_message(slot, hops, OURS))
+        family, _, protocol, _ = messages.route_head(memoryview(question))
+        listed = [
+            route_message(slot, hops, owner)
             for slot, there in self._kernel.slots.items()
             if slot.family == family
-            for hops in there.dump()
+            for owner, hops in (
+                there.routes if isinstance(there, Slot4) and not protocol else [(OURS, hops) for hops in there.dump()]
+            )
         ]
+        return [view for one in listed if keep(view := memoryview(one))]
 
     def close(self) -> None:
         self.closed = True
