@@ -33,7 +33,7 @@ _PER_CONNECTION = 250
 _HISTORY = 50
 """Probes that the daemon remembers of each session by default, so many seconds until memory is what it stays."""
 _PATIENCE_S = 120.0
-_LOST = ("lost_forward", "lost_backward", "lost_unattributed", "late")
+_LOST = ("lost", "late")
 
 
 def _configuration(folder: Path, port: int, sessions: int) -> Path:

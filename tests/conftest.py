@@ -81,6 +81,8 @@ class FakeSummary:
     location: dict[str, int | str] = field(default_factory=dict)
 
     def counter(self, name: str, /) -> int:
+        if name == "lost":
+            return sum(self.counters.get(f"lost_{way}", 0) for way in ("forward", "backward", "unattributed"))
         return self.counters.get(name, 0)
 
     def distribution(self, name: str, /) -> FakeDistribution:

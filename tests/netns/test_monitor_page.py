@@ -113,6 +113,9 @@ def follow(reader: Reader, folder: Path) -> None:
     reader.follows(next(titles), EXPECTED)
     until(lambda: "err twoway test-failure" in messages.read_text(), "the syslog server is told")
     until(lambda: TEST_FAILURE in traps.stdout, "snmptrapd is told")
+    # The store has a loss when it is certain, though its direction may be known later.
+    window = "twoway show client window --control-connection site-b --test-session voice --since 10min"
+    reader.sees(window, r"sent \d+, received \d+, lost [1-9]\d*")
     reader.starts(listening, f"twoway ping -q -c 1 127.0.0.1:{port}")
     reader.sees("twoway show events --name test-failure", r" test-failure cleared ")
     reader.sees("twoway show health", r"^Alarms: +none")

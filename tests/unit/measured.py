@@ -70,6 +70,9 @@ class Span:
     end_ns: int = START_NS + 9_900 * MS
 
     def counter(self, name: str, /) -> int:
+        """Losses are the sum of their directions where nothing else is said."""
+        if name == "lost" and name not in self.counters:
+            return sum(self.counters.get(f"lost_{way}", 0) for way in ("forward", "backward", "unattributed"))
         return self.counters.get(name, 0)
 
     def distribution(self, name: str, /) -> Numbers:

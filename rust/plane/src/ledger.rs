@@ -501,6 +501,7 @@ impl Ledger {
                 sink.sample(&unanswered(sequence as u32, SampleStatus::Pending, &slot));
             } else {
                 self.runs.lost();
+                self.current.add(Counter::Lost, 1);
                 // Whether the direction can ever be known decides whether it is waited for.
                 let capacity = if self.stateful == Some(false) { 0 } else { self.spec.attribution_capacity };
                 let row = unanswered(sequence as u32, SampleStatus::LostUnattributed, &slot);
@@ -563,8 +564,8 @@ impl Ledger {
         self.current.add(counter, n);
     }
 
-    /// The whole test-session until `now`. Losses whose direction is still waited for are shown as unattributed here, and in
-    /// no interval yet.
+    /// The whole test-session until `now`. Losses whose direction is still waited for are shown as unattributed here, and
+    /// under no direction in any interval yet.
     pub fn summary(&self, now: WallNanos) -> Summary {
         let mut summary = self.current.clone();
         summary.add(Counter::LostUnattributed, self.attribution.undecided());

@@ -22,8 +22,9 @@
 //! *Summary*: which counters are not zero, and their values; the distributions in the order of [`Measure`]; the rest as
 //! [`put_summary`] says; last what TLVs told, [`put_tlvs`], which version 1 lacks. The codes of [`Counter`] and [`Measure`]
 //! therefore are part of the format: new ones are only ever added behind the others, and what was packed by an older twoway
-//! lacks them. Anything else that changes gets a new version; older ones are read for ever, and who reads an unknown version
-//! refuses it by its number. `packed/tests.rs` keeps octets of every version.
+//! lacks them, but for the losses: up to version 2 they are the sum of their directions. Anything else that changes gets a
+//! new version; older ones are read for ever, and who reads an unknown version refuses it by its number. `packed/tests.rs`
+//! keeps octets of every version.
 //!
 //! Octets may be anything: a disk rots. Reading never panics, takes no more memory than a summary of that length can
 //! need, and gives only what the rest of the crate can reckon with: sums that belong to no values are refused.
@@ -43,9 +44,12 @@ use crate::summary::{CLOCK_STEPS_KEPT, ClockQuality, Counter, FarEndFacts, Measu
 use crate::u192::{U192, widening_mul};
 
 /// Version of the encoding that is written.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// Version from which on a summary ends with what TLVs told.
 const WITH_TLVS: u8 = 2;
+/// Version from which on losses are counted apart from their directions.
+const WITH_LOSSES: u8 = 3;
+
 /// Octets that are not what they were taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackedError {
@@ -107,6 +111,11 @@ pub fn unpack_summary(octets: &[u8]) -> Result<Summary, PackedError> {
     let mut summary = take_summary(&mut from)?;
     if version >= WITH_TLVS {
         take_tlvs(&mut from, &mut summary)?;
+    }
+    if version < WITH_LOSSES {
+        for direction in [Counter::LostForward, Counter::LostBackward, Counter::LostUnattributed] {
+            summary.add(Counter::Lost, summary.count(direction));
+        }
     }
     from.end()?;
     Ok(summary)

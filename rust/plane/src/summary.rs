@@ -3,7 +3,8 @@
 //! Summaries of adjoining spans merge to what one summary of the joined span would have been, in any grouping. Each number
 //! therefore is of one of these kinds: a count of something that happens once and is never taken back, a distribution, a
 //! maximum, an "all of them" or a "latest". A packet counts in the span in which its fate became known, which may be
-//! later than the one in which it was sent.
+//! later than the one in which it was sent. The direction of a loss may become known later still: it then counts in that
+//! span, and in the one in which the packet was given up counts the loss alone.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,9 @@ use crate::distribution::Distribution;
 use crate::sample::named;
 
 named! {
-    /// What is counted. Once a test-session is finished, sent = received + late + pending + lost (all directions); every
-    /// reply datagram is exactly one of received, late, duplicates (any direction) and rejected (any reason).
+    /// What is counted. Once a test-session is finished, sent = received + late + pending + lost, and lost is the sum of its
+    /// directions; every reply datagram is exactly one of received, late, duplicates (any direction) and rejected (any
+    /// reason).
     pub enum Counter {
         /// Test packets handed to the kernel.
         Sent = "sent",
@@ -138,6 +140,8 @@ named! {
         HeadersReflected = "headers_reflected",
         /// Headers of our packets that the far end could not give back.
         HeadersRefused = "headers_refused",
+        /// Packets lost, whichever way.
+        Lost = "lost",
     }
 }
 

@@ -194,11 +194,28 @@ fn waiting_for_a_direction_is_bounded_by_number_and_by_time() {
     session.run(&[Some(0), None]);
     session.ledger.expire(2_599 * MS, &mut session.rows);
     assert_eq!(lost(&session.summary()), [0, 0, 1], "a summary shows it already");
-    assert_eq!(lost(&session.ledger.take_interval(WallNanos(0))), [0, 0, 0], "an interval does not take back");
+    let interval = session.ledger.take_interval(WallNanos(0));
+    assert_eq!((interval.count(Counter::Lost), lost(&interval)), (1, [0, 0, 0]), "an interval does not take back");
     assert_eq!(session.ledger.next_expiry(), Some(2_600 * MS));
     session.ledger.expire(2_600 * MS, &mut session.rows);
-    assert_eq!(lost(&session.ledger.take_interval(WallNanos(0))), [0, 0, 1]);
+    let interval = session.ledger.take_interval(WallNanos(0));
+    assert_eq!((interval.count(Counter::Lost), lost(&interval)), (0, [0, 0, 1]));
     assert_eq!(session.ledger.next_expiry(), None);
+}
+
+#[test]
+fn an_outage_is_in_the_intervals_in_which_its_losses_were_certain_whatever_is_learnt_of_them_later() {
+    let mut session = Session::new(spec(ReflectorMode::Stateful));
+    session.run(&[Some(0), None, None, None, Some(3)]);
+    let mut intervals = Vec::new();
+    for now_ns in [2_099 * MS, 2_100 * MS, 2_200 * MS, 2_300 * MS, 2_400 * MS] {
+        session.ledger.expire(now_ns, &mut session.rows);
+        let interval = session.ledger.take_interval(WallNanos(0));
+        intervals.push((interval.count(Counter::Lost), lost(&interval)));
+    }
+    assert_eq!(intervals, [(0, [0; 3]), (1, [0; 3]), (1, [0; 3]), (1, [0; 3]), (0, [1, 2, 0])]);
+    let whole = session.finish();
+    assert_eq!((whole.count(Counter::Lost), lost(&whole)), (3, [1, 2, 0]));
 }
 
 #[test]

@@ -123,6 +123,7 @@ proptest! {
             sum(&[Counter::DuplicatesForward, Counter::DuplicatesBackward, Counter::DuplicatesUnattributed]);
         let rejected =
             sum(&[Counter::RejectedMismatch, Counter::RejectedUnknownSequence, Counter::RejectedExpired]);
+        prop_assert_eq!(summary.count(Counter::Lost), lost);
         prop_assert_eq!(first_copies + lost + summary.count(Counter::Pending), carried.len() as u64);
         prop_assert_eq!(first_copies + duplicates + rejected, replies);
         prop_assert_eq!(rows.len() as u64, carried.len() as u64 + duplicates);

@@ -96,9 +96,10 @@ impl Counts {
     }
 }
 
-const COMPARED: [Counter; 12] = [
+const COMPARED: [Counter; 13] = [
     Counter::Sent,
     Counter::Received,
+    Counter::Lost,
     Counter::LostForward,
     Counter::LostBackward,
     Counter::LostUnattributed,
@@ -242,6 +243,7 @@ fn truth(fates: &[Fate], arrivals: &[Arrival], setting: &Setting, stamp_wait: i6
         } else {
             (Counter::LostBackward, SampleStatus::LostBackward)
         };
+        counts.add(Counter::Lost);
         counts.add(counter);
         statuses.insert(sequence(packet), status);
     }
@@ -407,6 +409,7 @@ proptest! {
         let (summary, merged, rows) = live(&fates, &arrivals, &setting, 25 * MS);
         let sum = |counters: &[Counter]| counters.iter().map(|counter| summary.count(*counter)).sum::<u64>();
         let lost = sum(&[Counter::LostForward, Counter::LostBackward, Counter::LostUnattributed]);
+        prop_assert_eq!(summary.count(Counter::Lost), lost);
         prop_assert_eq!(lost + summary.count(Counter::Received), fates.len() as u64);
         prop_assert_eq!(summary.count(Counter::Received), truth.counts.0.get("received").copied().unwrap_or_default());
         let duplicates =

@@ -180,6 +180,7 @@ proptest! {
         firsts.dedup();
         prop_assert_eq!(summary.count(Counter::Received), firsts.len() as u64);
         prop_assert_eq!(summary.count(Counter::DuplicatesForward), (kept.len() - firsts.len()) as u64);
+        prop_assert_eq!(summary.count(Counter::Lost), lost.len() as u64);
         prop_assert_eq!(summary.count(Counter::LostForward), lost.len() as u64);
         prop_assert_eq!(summary.count(Counter::Sent), (firsts.len() + lost.len()) as u64);
         prop_assert_eq!(summary.measure(Measure::Forward).count(), firsts.len() as u64);

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from twoway.analysis import reading
-from twoway.analysis.reading import DUPLICATES, LOST, REJECTED, Spread, Unknown
+from twoway.analysis.reading import DUPLICATES, REJECTED, Spread, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -163,10 +163,12 @@ _PACKETS: tuple[Metric, ...] = (
         "Packets whose first reply came within the timeout.",
         always=True),
     _row("lost", Kind.COUNTER, "lost", "RFC 6673 section 4",
-        "Packets without any reply until twice the timeout, or the end of the test-session.",
-        derived=True, read=reading.total_of(*LOST), always=True, condition="lost"),
+        "Packets without any reply until twice the timeout, or the end of the test-session. Of an interval: as far as "
+        "that passed in it.",
+        always=True, condition="lost"),
     _row("lost_forward", Kind.COUNTER, "forward", "RFC 7680",
-        "Lost on the way to the reflector, by the reflector's own numbering.",
+        "Lost on the way to the reflector, by the reflector's own numbering. In the interval in which that became "
+        "known.",
         direction=Direction.FORWARD, part_of="lost", condition="lost-forward"),
     _row("lost_backward", Kind.COUNTER, "backward", "RFC 7680",
         "Reflected, and lost on the way back, by the reflector's own numbering.",
@@ -239,7 +241,7 @@ _RATIOS: tuple[Metric, ...] = (
     _row("loss_ratio", Kind.RATIO, "loss", "RFC 6673 section 6.1",
         "Packets not back within the timeout (lost and late) of those whose fate is known.",
         derived=True, unit=Unit.RATIO, direction=Direction.ROUND_TRIP,
-        read=reading.share_of(("late", *LOST), ("received", "late", *LOST)), condition="loss"),
+        read=reading.share_of(("late", "lost"), ("received", "late", "lost")), condition="loss"),
     _row("loss_forward_ratio", Kind.RATIO, "loss forward", "RFC 7680 section 4.1",
         "Packets lost on the way to the reflector, of those whose direction of loss is known.",
         derived=True, unit=Unit.RATIO, direction=Direction.FORWARD,
@@ -251,7 +253,7 @@ _RATIOS: tuple[Metric, ...] = (
     _row("late_ratio", Kind.RATIO, "late", "RFC 7680 section 2.4",
         "Packets whose first reply came after the timeout, of those whose fate is known.",
         derived=True, unit=Unit.RATIO, direction=Direction.ROUND_TRIP,
-        read=reading.share_of(("late",), ("received", "late", *LOST)), condition="late"),
+        read=reading.share_of(("late",), ("received", "late", "lost")), condition="late"),
     _row("duplicates_ratio", Kind.RATIO, "duplicates", "RFC 5560 section 5",
         "Duplicates in proportion to packets with at least one reply; may exceed 1.",
         derived=True, unit=Unit.RATIO, direction=Direction.ROUND_TRIP,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.result import Distribution, Summary
 
-LOST = ("lost_forward", "lost_backward", "lost_unattributed")
+LOST_WAYS = ("lost_forward", "lost_backward", "lost_unattributed")
 DUPLICATES = ("duplicates_forward", "duplicates_backward", "duplicates_unattributed")
 REJECTED = (
     "rejected_short",
@@ -160,7 +160,12 @@ def loss_of(direction: str, *whole: str) -> Callable[[Summary], float | Unknown]
 
     def read(summary: Summary) -> float | Unknown:
         why = no_direction(summary)
-        return Unknown(why) if why is not None and summary.counter("lost_unattributed") else share(summary)
+        if why is not None and summary.counter("lost_unattributed"):
+            return Unknown(why)
+        # A loss counts when it is certain, its direction when that is: of a part of a test-session they may be apart.
+        if total(summary, *LOST_WAYS) != summary.counter("lost"):
+            return Unknown("directions became known in another interval")
+        return share(summary)
 
     return read
 

@@ -135,7 +135,7 @@ def _outages(result: Result) -> list[str]:
     many = f"in {plural(len(result.outages), 'outage')}{still}"
     lines = [f"nothing sent for {setting(rounded(max(0, total_ns)))} {many}: {result.outages[0].reason}"]
     summary = result.summary
-    unknown = summary.counter("sent") - reading.total(summary, "received", "late", "pending", *reading.LOST)
+    unknown = summary.counter("sent") - reading.total(summary, "received", "late", "pending", "lost")
     if unknown > 0 and any(event.name == "results_lost" for event in result.events):
         lines.append(f"nothing known of {plural(unknown, 'packet')}: {CONTROL_EVENTS['results_lost']}")
     return lines
@@ -159,7 +159,7 @@ def _packets(summary: Summary) -> list[str]:
                 rows.append((metric.label, "-", value.why))
             elif value or metric.always:
                 rows.append((metric.label, str(value), _shares(metric, summary)))
-        if metric.name == "late" and reading.total(summary, "late", *reading.LOST):
+        if metric.name == "late" and reading.total(summary, "late", "lost"):
             rows.append(_loss_row(summary))
     bursts = BY_NAME["loss_bursts"]
     if tally := bursts.tally(summary):

@@ -78,6 +78,16 @@ def test_direction_of_loss_needs_a_numbering_reflector(stateful: int | None, rec
     assert ratio("reordered_forward", summary) == Unknown(why)
 
 
+@pytest.mark.parametrize(("lost", "known"), [(4, 0), (0, 4), (4, 3)])
+def test_directions_that_became_known_in_another_interval_make_no_ratio(lost: int, known: int) -> None:
+    summary = Span(
+        counters={"sent": 10, "received": 6, "lost": lost, "lost_backward": known}, facts={"reflector_stateful": 1}
+    )
+    assert ratio("loss_ratio", summary) == lost / (6 + lost)
+    assert ratio("loss_forward_ratio", summary) == Unknown("directions became known in another interval")
+    assert ratio("loss_backward_ratio", summary) == Unknown("directions became known in another interval")
+
+
 def test_without_loss_each_direction_is_known_to_have_none() -> None:
     assert ratio("loss_forward_ratio", clean()) == 0
     assert ratio("loss_backward_ratio", clean()) == 0

@@ -12,8 +12,8 @@ import pytest
 
 from ports import free_port
 
+from .service import PATIENCE_S, configuration, running
 from .terminal import terminal
-from .test_run import PATIENCE_S, configuration, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

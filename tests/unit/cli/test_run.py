@@ -2,112 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ports import free_port
 from twoway.cli import run as command
 from twoway.drivers import plane
 
+from .service import PATIENCE_S, Service, configuration, running
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import pytest
 
     from twoway.analysis.notices import Notice
-
-PATIENCE_S = 30
-
-
-class Service:
-    """The daemon, and what it tells a service manager."""
-
-    def __init__(self, process: subprocess.Popen[str], told: socket.socket, api: Path) -> None:
-        self.process = process
-        self._told = told
-        self._api = api
-
-    def hears(self, beginning: str) -> str:
-        """What is told next that begins so."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if select.select([self._told], [], [], 0.1)[0]:
-                heard = self._told.recv(4096).decode()
-                if heard.startswith(beginning):
-                    return heard
-            assert self.process.poll() is None, self.process.communicate()
-        raise AssertionError(f"{beginning} was not heard")
-
-    def ask(self, path: str) -> dict[str, Any]:
-        """Of the management API."""
-        with socket.socket(socket.AF_UNIX) as api:
-            api.settimeout(PATIENCE_S)
-            api.connect(str(self._api))
-            connection = http.client.HTTPConnection("daemon")
-            connection.sock = api
-            connection.request("GET", path)
-            body: dict[str, Any] = json.loads(connection.getresponse().read())
-        return body
-
-    def eventually(self, holds: Callable[[], bool]) -> None:
-        """Poll until it holds."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert time.monotonic() < deadline, "it did not become true"
-            select.select([], [], [], 0.05)
-
-
-def configuration(folder: Path, light_port: int, more: str = "") -> Path:
-    file = folder / "twoway.yaml"
-    file.write_text(f"""
-client:
-  control-connection:
-    near:
-      control-type: light
-      persistent-results: true
-      test-session:
-        probe:
-          target: 127.0.0.1
-          destination-port: {light_port}
-          probe-count: 5
-          probe-interval: 20ms
-{more}
-server:
-  light: {{port: [{light_port}], address: 127.0.0.1}}
-store: {{path: {folder}/store.sqlite}}
-api: {{socket: {folder}/api.sock}}
-""")
-    return file
-
-
-@contextmanager
-def running(file: Path) -> Iterator[Service]:
-    folder = file.parent
-    (folder / "notify").unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.bind(str(folder / "notify"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "twoway", "run", str(file)],
-            env={"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "3000000"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield Service(process, told, folder / "api.sock")
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
 
 
 def test_it_runs_reloads_refuses_and_ends(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_packed_summaries_merge_without_objects() -> None:
     ("octets", "rule"),
     [
         (b"", "no octets"),
-        (b"\x09\x00", "version 9, but this twoway reads version 2"),
+        (b"\x09\x00", "version 9, but this twoway reads version 3"),
         (b"\x02\x00", "too few octets"),
         (b"\x02" + bytes(40), "the length of a number cannot be"),
     ],

@@ -212,7 +212,7 @@ fn another_version_is_refused_by_its_number() {
     let mut octets = pack_summary(&second(0, 1));
     octets[0] = 9;
     let error = unpack_summary(&octets).unwrap_err();
-    assert_eq!(error.to_string(), "packed results: version 9, but this twoway reads version 2");
+    assert_eq!(error.to_string(), "packed results: version 9, but this twoway reads version 3");
     octets[0] = VERSION;
     octets.push(0);
     assert_eq!(unpack_summary(&octets), Err(PackedError::Trailing));
@@ -262,6 +262,20 @@ fn octets_of_version_2_keep_their_meaning() {
         562a05f5461a82902903401c91f82bf85938a822081d0083d9ff7b1d23dfac65e9a2a06bd3880800001002f080000d80000403900086\
         dc000000000000000000000004dec748f7eb197a68b008102810";
     assert_eq!(unpack_summary(&octets_of(hex)), Ok(summary));
+}
+
+#[test]
+fn losses_of_version_2_are_the_sum_of_their_directions_and_those_of_version_3_are_their_own() {
+    let mut summary = second(0, 104_321);
+    for (counter, n) in [(Counter::LostForward, 3), (Counter::LostBackward, 2), (Counter::LostUnattributed, 1)] {
+        summary.add(counter, n);
+    }
+    let mut octets = pack_summary(&summary);
+    assert_eq!(unpack_summary(&octets), Ok(summary.clone()), "whose losses were certain in another second");
+    octets[0] = 2;
+    assert_eq!(unpack_summary(&octets).unwrap().count(Counter::Lost), 6);
+    summary.add(Counter::Lost, 4);
+    assert_eq!(unpack_summary(&pack_summary(&summary)), Ok(summary));
 }
 
 /// What was once written must be read for as long as a store keeps it.

@@ -45,6 +45,7 @@ pub fn summarize(records: &[Record], skipped: &[SkipRange], start: WallNanos, en
             }
             Standing::Lost => {
                 summary.add(Counter::Sent, 1);
+                summary.add(Counter::Lost, 1);
                 summary.add(Counter::LostForward, 1);
             }
             Standing::Further => summary.add(Counter::DuplicatesForward, u64::from(!record.is_lost())),
