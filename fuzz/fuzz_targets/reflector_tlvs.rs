@@ -112,6 +112,7 @@ fuzz_target!(|input: &[u8]| {
         source: "198.51.100.9:40000".parse().expect("address"),
         destination: "192.0.2.1:862".parse().expect("address"),
         interface: 2,
+        link: 2,
         ttl: Some(250),
         dscp_ecn: Some(0xb9),
         received: WallNanos(NOW.0 + 1_000_000_000_000),
