@@ -254,11 +254,12 @@ async def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path
 
 async def test_what_is_too_old_goes_and_the_coarser_tier_still_has_it(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    async with opened(path, seconds_age_s=7200, minutes_age_s=86400) as kept:
+    async with opened(path) as kept:
         for second in range(NOON_S, NOON_S + 86400, 60):
             kept.put_second(second, [(KEY, packed(second))])
         await kept.flush()
-    # Another life begins, and looks at the ages first.
+        await until(lambda: rows(path, "second_block") == 1439, "every complete minute")
+    # In another life ages are bounded.
     async with opened(path, seconds_age_s=7200, minutes_age_s=86400) as kept:
         await until(lambda: 118 <= rows(path, "second_block") <= 122, "two hours of seconds")
         assert await sent(kept, NOON_S, NOON_S + 86400) == 1440
