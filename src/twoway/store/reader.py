@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twoway.analysis.notices import Condition
-from twoway.store import blocks, probes
+from twoway.store import blocks, history, probes
 from twoway.store.schema import CHUNK_BITS, SESSION_BITS, block_key
 from twoway.store.summaries import merge_readable
 from twoway.store.tiers import MAX_SECOND, NANOS, TIERS, cover, tier_for
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _UNITS = 1500
 """A day has 1440 minutes: some 25 ms of merging. Windows of more units of a tier are made of coarser ones, whose
 histograms may be coarser, too."""
+
+_LOOSE_NS = 30 * NANOS
+"""Rows of per-probe rows that span less may not have been joined yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,18 +225,23 @@ class Reader:
     def history(
         self, key: SessionKey, since_ns: int = 0, until_ns: int = MAX_SECOND * NANOS
     ) -> Iterator[probes.Probes]:
-        """Batches of per-probe rows in which a probe left from `since_ns` up to `until_ns`, oldest first."""
+        """Batches of per-probe rows in which a probe left from `since_ns` up to `until_ns`, oldest first: those that
+        are there when the first is asked for."""
         session = self._session(key)
-        number, start_ns = -1, -1
         query = (
-            "SELECT id, start_ns, data FROM history WHERE session = ? AND end_ns >= ? AND start_ns < ? "
-            "AND (start_ns, id) > (?, ?) ORDER BY start_ns, id LIMIT 1"
+            "SELECT id, start_ns, CASE WHEN probes < ? AND end_ns - start_ns < ? THEN data END FROM history "
+            "WHERE session = ? AND end_ns >= ? AND start_ns < ? ORDER BY start_ns, id"
         )
-        # One row at a time: a reader that takes its time must not hold a snapshot, and with it the log, all the while.
-        while row := self._connection.execute(query, (session, since_ns, until_ns, start_ns, number)).fetchone():
-            number, start_ns, data = row
+        # A reader that takes its time must not hold a snapshot, and with it the log, all the while. So what the writer
+        # may join to larger rows meanwhile is read now, and of the rest one row at a time; one that has gone was too old.
+        bounds = (history.LARGE, _LOOSE_NS, session, since_ns, until_ns)
+        one = "SELECT data FROM history WHERE id = ? AND session = ? AND start_ns = ?"
+        for number, start_ns, data in self._connection.execute(query, bounds).fetchall():
+            row = (data,) if data is not None else self._connection.execute(one, (number, session, start_ns)).fetchone()
+            if row is None:
+                continue
             try:
-                yield probes.unpack(data)
+                yield probes.unpack(row[0])
             except blocks.UnreadableError:
                 self.unreadable += 1
 

@@ -188,6 +188,24 @@ async def test_seconds_of_probes_are_joined_and_none_is_lost(tmp_path: Path) -> 
         assert kept.state()["unreadable"] == kept.state()["lost_unreadable"] == 0
 
 
+async def test_who_reads_probes_while_they_are_joined_gets_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        for number in range(MANY - 1):
+            kept.put_history(KEY, batch(((NOON_S + number) * NANOS, 0, number)), 0)
+        await kept.flush()
+        with contextlib.closing(Reader(schema.connect_read_only(path), SUMMARIES)) as reader:
+            reading = reader.history(KEY)
+            seen = [next(reading) for _ in range(10)]
+            kept.put_history(KEY, batch(((NOON_S + MANY) * NANOS, 0, MANY)), 0)
+            await kept.flush()
+            await until(lambda: rows(path, "history") == 1, "all are one row")
+            seen += reading
+        assert [memoryview(each.round_trip_ns)[0] for each in seen] == list(range(MANY - 1))
+        (whole,) = await kept.history(KEY, 0, (NOON_S + MANY + 1) * NANOS)
+        assert len(whole) == MANY
+
+
 async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:
     figures = Figures("192.0.2.1", None, "unknown", 9, 8, (1, 2, 3, 4), None, None, 12, 5, None)
     names = ("test-failure", "rtt-exceeded", "test-failure")
