@@ -184,8 +184,14 @@ class Daemon:
             await asyncio.sleep(due - loop.time())
             if self._collector is not None:
                 await self._second(self._collector)
+            self._give_sign()
+
+    def _give_sign(self) -> None:
+        try:
             if self._beat is not None:
                 self._beat(self)
+        except Exception as error:  # noqa: BLE001  (seconds go on whatever became of the sign of life)
+            self._faults.internal(error)
 
     async def _second(self, collector: Collector) -> None:
         try:
