@@ -634,6 +634,17 @@ async def test_what_goes_wrong_with_one_session_costs_the_others_nothing(
         assert "ZeroDivisionError" in scene.last("own-fault").message
 
 
+async def test_what_fails_where_nobody_looks_is_counted_and_told(
+    plane: FakePlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await eventually(lambda: scene.daemon.health().own_faults["internal_errors"] == 1)
+        assert "ZeroDivisionError" in scene.last("own-fault").message
+        assert "division by zero" in caplog.text
+    assert asyncio.get_running_loop().get_exception_handler() is None
+
+
 async def test_a_sign_of_life_that_fails_is_counted_and_seconds_go_on(
     plane: FakePlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
