@@ -232,8 +232,8 @@ class Reader:
             "SELECT id, start_ns, CASE WHEN probes < ? AND end_ns - start_ns < ? THEN data END FROM history "
             "WHERE session = ? AND end_ns >= ? AND start_ns < ? ORDER BY start_ns, id"
         )
-        # A reader that takes its time must not hold a snapshot, and with it the log, all the while. So what the writer may
-        # join to larger rows meanwhile is read now, and of the rest a row at a time; one that has gone was too old.
+        # A reader that takes its time must not hold a snapshot, and with it the log, all the while. So what the writer
+        # may join to larger rows meanwhile is read now, and the rest one by one; a row that has gone was too old.
         bounds = (history.LARGE, _LOOSE_NS, session, since_ns, until_ns)
         one = "SELECT data FROM history WHERE id = ? AND session = ? AND start_ns = ?"
         for number, start_ns, data in self._connection.execute(query, bounds).fetchall():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from twoway.errors import PlaneError
 
 from .plans import plan
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 HERE = "192.0.2.1:862"
 
 
@@ -21,17 +25,17 @@ class Addresses:
     """Who has an address, and who takes it as soon as nobody has."""
 
     def __init__(self) -> None:
-        self.taken: set[str] = set()
+        self.taken: set[object] = set()
         self.wanted = False
         """Whether a stranger waits for whatever becomes free."""
 
-    def take(self, listen: tuple[str, ...]) -> None:
+    def take(self, listen: Sequence[object]) -> None:
         for address in listen:
             if address in self.taken:
-                raise PlaneError("bind", address, errno.EADDRINUSE)
+                raise PlaneError("bind", str(address), errno.EADDRINUSE)
         self.taken |= set(listen)
 
-    def free(self, listen: tuple[str, ...]) -> None:
+    def free(self, listen: Sequence[object]) -> None:
         if not self.wanted:
             self.taken -= set(listen)
 
