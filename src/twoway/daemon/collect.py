@@ -75,9 +75,7 @@ class Collector:
         for number, (sender, what) in enumerate(news, 1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # whoever asks the daemon gets an answer in between
-            known = self._shared.running.get(sender.number)
-            if known is not None and known[1].sender is sender:
-                self._look(*known, what, host_disturbed)
+            self._look(sender, what, host_disturbed)
         self._look_at_ended()
         for connection in list(self._connections.values()):
             connection.look()
@@ -92,9 +90,7 @@ class Collector:
             self._shared.last_words += self._note(early, start_ns, self._shared.clocks.wall_ns())
         host_disturbed = self._faults.host.overlap(start_ns, self._shared.clocks.wall_ns())
         for sender, what in alerts:
-            known = self._shared.running.get(sender.number)
-            if known is not None and known[1].sender is sender:
-                self._look(*known, what & (News.TESTS | News.PROBES), host_disturbed)
+            self._look(sender, what & (News.TESTS | News.PROBES), host_disturbed)
 
     def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
         """What each session saw goes to the store."""
@@ -150,7 +146,17 @@ class Collector:
             if self._connections.get(connection.plan.name) is connection:
                 self._judged(connection, session)
 
-    def _look(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
+    def _look(self, sender: PlaneSession, what: News, host_disturbed: bool) -> None:
+        """Look at a session. News are told once: what goes wrong with one session must not cost the others theirs."""
+        known = self._shared.running.get(sender.number)
+        if known is None or known[1].sender is not sender:
+            return
+        try:
+            self._see(*known, what, host_disturbed)
+        except Exception as error:  # noqa: BLE001  (as above; it is counted and told)
+            self._faults.internal(error)
+
+    def _see(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
         if what & News.EVENTS:
             session.take_events()
         if what & News.PROBES:

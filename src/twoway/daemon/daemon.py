@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.notices import Notice, State
 from twoway.analysis.views import HealthView, RequestView
@@ -122,6 +122,7 @@ class Daemon:
         await self._take_up_conditions()
         await self._begin(self.plan.connections)
         self._faults.lag.start()  # what the start took is no fault of any second
+        asyncio.get_running_loop().set_exception_handler(self._unhandled)
         self._task = asyncio.create_task(self._run())
         self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
 
@@ -177,6 +178,7 @@ class Daemon:
             shared.plane.close()
         self._faults.lag.stop()
         await self._roles.close()
+        asyncio.get_running_loop().set_exception_handler(None)
 
     async def _run(self) -> None:
         """Once a second, at the beginning of each second of the loop's clock."""
@@ -190,8 +192,14 @@ class Daemon:
                 return
             if self._collector is not None:
                 await self._second(self._collector)
+            self._give_sign()
+
+    def _give_sign(self) -> None:
+        try:
             if self._beat is not None:
                 self._beat(self)
+        except Exception as error:  # noqa: BLE001  (seconds go on whatever became of the sign of life)
+            self._faults.internal(error)
 
     async def _second(self, collector: Collector) -> None:
         try:
@@ -199,6 +207,12 @@ class Daemon:
             self._tracked.second()
         except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
             self._faults.internal(error)
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something on the event loop failed and nobody was there to see it: a callback, or a task that was let go."""
+        error = context.get("exception")
+        self._faults.internal(error if isinstance(error, Exception) else RuntimeError(str(context.get("message"))))
+        loop.default_exception_handler(context)
 
     def _look_at(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:
         try:

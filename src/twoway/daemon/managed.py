@@ -193,22 +193,30 @@ class Link:
         """Request every session; those that are refused go their own way. Raises if all are."""
         refused: dict[str, TwowayError] = {}
         for name, session in list(self.sessions.items()):
+            if self.sessions.get(name) is not session:
+                continue  # a reload has taken it away
             if session.status != "failed":
                 session.be("negotiating")
             request = _request(session.plan, self._tests)
             senders.expect(request, group_of(session.plan), session.collections)
             try:
-                self._negotiated[name] = await client.request_session(request)
+                negotiated = await client.request_session(request)
             except SessionRefusedError as error:
                 refused[name] = error
                 continue
             sender = senders.opened(request)
             if sender is None:
                 raise ValueError("an accepted session has its Session-Sender")
-            description = self._negotiated[name].description
+            if self.sessions.get(name) is not session:
+                negotiated.abort()  # taken away meanwhile: the Server has it until the connection ends, and no packets
+                self._shared.plane.forget(sender)
+                continue
+            self._negotiated[name] = negotiated
+            description = negotiated.description
             self._shared.begin(self._owner, session, sender, (description.address, description.port))
             session.be("negotiating")
-        if len(refused) == len(self.sessions):
+        refused = {name: error for name, error in refused.items() if name in self.sessions}
+        if refused and len(refused) == len(self.sessions):
             raise next(iter(refused.values()))
         self._let_go(refused)
 

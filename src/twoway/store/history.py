@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MANY = 64
 """Rows of a test-session that are joined."""
-_LARGE = 10_000
+LARGE = 10_000
 """Probes of a row that is large enough as it is."""
 _INSERT = "INSERT INTO history (session, start_ns, end_ns, probes, data, first) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -33,7 +33,7 @@ def write(connection: sqlite3.Connection, session: int, item: History) -> int | 
     (following,) = connection.execute(statement, (session, item.probes)).fetchone()
     row = (session, item.start_ns, item.end_ns, item.probes, item.data(), following - item.probes)
     (number,) = connection.execute(f"{_INSERT} RETURNING id", row).fetchone()
-    return int(number) if item.probes < _LARGE else None
+    return int(number) if item.probes < LARGE else None
 
 
 def join(connection: sqlite3.Connection, session: int, numbers: Sequence[int]) -> int:

@@ -34,7 +34,6 @@ _UNITS = 1500
 """A day has 1440 minutes: some 25 ms of merging. Windows of more units of a tier are made of coarser ones, whose
 histograms may be coarser, too."""
 
-
 _LOOKED_AT = 50_000
 """Probes that one question for a page looks at, so that it takes no longer than a moment."""
 

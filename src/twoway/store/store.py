@@ -135,7 +135,8 @@ class Store:
         done: Future[None] = Future()
         if self._writer.reason is not None or not self._queue.put(queued.Call(act, done)):
             raise StoreError(str(self._path), self._writer.reason or "it is closed")
-        await asyncio.wrap_future(done)
+        # The writer does it whether or not somebody still waits, and must not find what it answers to cancelled.
+        await asyncio.shield(asyncio.wrap_future(done))
 
     # Asking.
 

@@ -661,6 +661,43 @@ async def test_a_file_that_is_slow_to_be_read_holds_up_no_other_request(plane: F
         assert (await reload).ok
 
 
+async def test_what_goes_wrong_with_one_session_costs_the_others_nothing(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(connection(light("a"), light("b"))), plane) as scene:
+        for number in (0, 1):
+            scene.into(number).finished.append(FakeCollection(1))
+        plane.news += [(sender, News.TESTS) for sender in plane.senders]
+        with monkeypatch.context() as broken:
+            broken.setattr(scene.into(0), "take_finished", lambda: [1 / 0])
+            await scene.second()
+        assert scene.daemon.results(("near", "b")).tests_passed == 1
+        assert scene.daemon.health().own_faults["internal_errors"] == 1
+        assert "ZeroDivisionError" in scene.last("own-fault").message
+
+
+async def test_what_fails_where_nobody_looks_is_counted_and_told(
+    plane: FakePlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await eventually(lambda: scene.daemon.health().own_faults["internal_errors"] == 1)
+        assert "ZeroDivisionError" in scene.last("own-fault").message
+        assert "division by zero" in caplog.text
+    assert asyncio.get_running_loop().get_exception_handler() is None
+
+
+async def test_a_sign_of_life_that_fails_is_counted_and_seconds_go_on(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_module, "_SECOND_S", 0.001)
+    daemon = Daemon(plan(connection(light())), beat=lambda _: 1 / 0)
+    await daemon.open()
+    await eventually(lambda: daemon.health().own_faults["internal_errors"] >= 3)
+    await daemon.close()
+    assert plane.closed
+
+
 async def test_a_restart_raises_nothing_twice_and_clears_what_is_over(plane: FakePlane) -> None:
     names = ("stays", "well", "off", "gone")
     sessions = [light(name, thresholds=Thresholds()) for name in names]

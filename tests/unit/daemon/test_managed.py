@@ -16,6 +16,7 @@ from twoway.daemon import connection as connection_module
 from twoway.daemon import daemon as daemon_module
 from twoway.daemon import managed as managed_module
 from twoway.daemon.daemon import Daemon
+from twoway.drivers.control_client import ControlClient
 
 from ..drivers.serving import PATIENCE_S, eventually, serving, target
 from .plans import connection, managed, plan
@@ -23,7 +24,9 @@ from .plans import connection, managed, plan
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from twoway.config.managed import SessionRequest
     from twoway.config.plan import Plan
+    from twoway.drivers.managed_session import TestSession
 
 KEY = ("far", "probe")
 
@@ -206,6 +209,45 @@ async def test_a_reload_adds_and_removes_sessions_and_disturbs_no_other(features
             assert [test.name for test in daemon.client_tests()] == ["kept", "new"]
             assert server.connections == 2
         finally:
+            await daemon.close()
+
+
+@pytest.mark.parametrize("asked_for", [1, 2, 3])
+async def test_a_session_that_a_reload_takes_away_while_it_is_negotiated_does_not_run(
+    asked_for: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its turn, while it is being asked for, or when the Server has accepted it already."""
+    reached, go_on, requests = asyncio.Event(), asyncio.Event(), 0
+    original = ControlClient.request_session
+
+    async def request_session(client: ControlClient, request: SessionRequest) -> TestSession:
+        nonlocal requests
+        requests += 1
+        if requests == asked_for:
+            reached.set()
+            await go_on.wait()
+        return await original(client, request)
+
+    monkeypatch.setattr(ControlClient, "request_session", request_session)
+    async with serving() as server:
+        where = target(server)
+        first, gone, last = (managed(name, target=where) for name in ("first", "gone", "last"))
+        asked = [plan(connection(first, gone, last))]
+        daemon = Daemon(asked[0], read_plan=lambda: asked[-1])
+        await daemon.open()
+        try:
+            await eventually(reached.is_set)
+            asked.append(plan(connection(first, last)))
+            assert (await daemon.reload()).ok
+            go_on.set()
+            await eventually(lambda: daemon.results(("far", "last")).tests_passed >= 1)
+            assert [test.status for test in daemon.client_tests()] == ["testing", "testing"]
+            assert (daemon.client_connections()[0].retries, server.counts["connections"]) == (0, 1)
+            assert told(daemon) == ["configuration-reloaded", "control-connection-up"]
+            assert daemon._shared is not None  # noqa: SLF001  (nothing else shows who sends)
+            assert {session.plan.name for _, session in daemon._shared.running.values()} == {"first", "last"}  # noqa: SLF001
+        finally:
+            go_on.set()
             await daemon.close()
 
 

@@ -62,6 +62,22 @@ async def fill(path: Path, seconds: int = 200) -> None:
     await kept.close()
 
 
+async def test_who_waits_no_longer_does_not_end_the_writer(tmp_path: Path) -> None:
+    kept = store(tmp_path / "store.db")
+    await kept.open()
+    try:
+        for number in range(5):
+            kept.put_second(NOON_S + number, [(KEY, packed(number))])
+            waiting = asyncio.create_task(kept.flush())
+            await asyncio.sleep(0)  # it has asked
+            waiting.cancel()
+        await kept.flush()
+        assert kept.state()["state"] == "ok"
+        assert await sent(kept) == list(range(5))
+    finally:
+        await kept.close()
+
+
 def test_kill_loses_at_most_the_last_second_and_never_the_file(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     moments = random.Random(4)  # noqa: S311  (dice, not secrets)

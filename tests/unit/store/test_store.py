@@ -78,8 +78,8 @@ async def test_complete_spans_are_rolled_up_and_nothing_is_counted_twice(tmp_pat
         await kept.flush()
         await until(lambda: rows(path, "hour_block") == 2, "two complete days of hours")
         await until(lambda: rows(path, "second_journal") == 3, "no more than the minute that may go on")
-        assert rows(path, "minute_block") == 47
-        assert rows(path, "hour_journal") == 11
+        await until(lambda: rows(path, "minute_block") == 47, "what is complete of it is rolled up in its turn")
+        await until(lambda: rows(path, "hour_journal") == 11, "as above")
         assert await sent(kept, NOON_S, NOON_S + seconds) == seconds // 20
         for start, end in ((0, 1), (19, 41), (3599, 7201), (43199, 129661), (59, seconds - 3601)):
             expected = len(range(-(-start // 20), -(-end // 20)))
@@ -272,6 +272,27 @@ async def test_probes_of_an_older_file_are_numbered(tmp_path: Path) -> None:
         assert await paged(kept, 4, 6) == ([6], [9], 7)
 
 
+async def test_who_reads_probes_while_they_are_joined_gets_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with opened(path) as kept:
+        for number in range(MANY - 1):
+            kept.put_history(KEY, batch(((NOON_S + number) * NANOS, 0, number)), 0)
+        await kept.flush()
+        with contextlib.closing(Reader(schema.connect_read_only(path), SUMMARIES)) as reader:
+            reading = reader.history(KEY)
+            seen = [next(reading) for _ in range(10)]
+            kept.put_history(KEY, batch(((NOON_S + MANY) * NANOS, 0, MANY)), 0)
+            await kept.flush()
+            await until(lambda: rows(path, "history") == 1, "all are one row")
+            seen += reading
+        assert seen[10].first == 10
+        assert len(seen) == 11
+        found = [value for each in seen for value in memoryview(each.rows.round_trip_ns).tolist()]
+        assert found == [*range(MANY - 1), MANY]
+        (whole,) = await kept.history(KEY, 0, (NOON_S + MANY + 1) * NANOS)
+        assert len(whole) == MANY
+
+
 async def test_events_are_kept_with_all_their_fields(tmp_path: Path) -> None:
     figures = Figures("192.0.2.1", None, "unknown", 9, 8, (1, 2, 3, 4), None, None, 12, 5, None)
     names = ("test-failure", "rtt-exceeded", "test-failure")
@@ -344,11 +365,12 @@ async def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path
 
 async def test_what_is_too_old_goes_and_the_coarser_tier_still_has_it(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    async with opened(path, seconds_age_s=7200, minutes_age_s=86400) as kept:
+    async with opened(path) as kept:
         for second in range(NOON_S, NOON_S + 86400, 60):
             kept.put_second(second, [(KEY, packed(second))])
         await kept.flush()
-    # Another life begins, and looks at the ages first.
+        await until(lambda: rows(path, "second_block") == 1439, "every complete minute")
+    # In another life ages are bounded.
     async with opened(path, seconds_age_s=7200, minutes_age_s=86400) as kept:
         await until(lambda: 118 <= rows(path, "second_block") <= 122, "two hours of seconds")
         assert await sent(kept, NOON_S, NOON_S + 86400) == 1440
