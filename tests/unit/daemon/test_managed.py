@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from twoway.daemon import managed as managed_module
 from twoway.daemon.daemon import Daemon
 from twoway.drivers.control_client import ControlClient
 
-from ..drivers.serving import eventually, serving, target
+from ..drivers.serving import PATIENCE_S, eventually, serving, target
 from .plans import connection, managed, plan
 
 if TYPE_CHECKING:
@@ -86,6 +88,29 @@ async def test_a_server_that_is_away_is_tried_each_interval_and_each_time_is_a_f
         assert results.alarms == ("test-failure",)
         # Told once, however often it is tried.
         assert sorted(told(daemon)) == ["control-connection-closed", "test-failure"]
+
+
+async def test_names_that_hang_hold_up_no_server_that_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "ATTEMPTS", 1)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(host: str, *_: object) -> list[object]:
+        assert host == "far.example"
+        asked.set()
+        answer.wait(PATIENCE_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        async with serving() as server:
+            near = connection(managed(connection="near", target=target(server)), test_start="manual")
+            async with running(plan(connection(managed(target="far.example:862")), near)) as daemon:
+                await asyncio.to_thread(asked.wait, PATIENCE_S)
+                await daemon.start("near", None)
+                await eventually(lambda: daemon.results(("near", "probe")).tests_passed >= 1)
+                assert status(daemon) == "connecting"
+    finally:
+        answer.set()
 
 
 async def test_control_failure_can_be_off() -> None:
