@@ -455,7 +455,7 @@ ROUTE: tuple[RouteFamily, ...] = (
     RouteFamily("twoway_route_unavailable", _G, "Whether no next hop is good of a route that is no mere backup.",
         read=lambda view: _only(int(_unavailable(view)))),
     RouteFamily("twoway_route_degraded", _G, "Whether the kernel's table has other next hops than was decided.",
-        read=lambda view: _only(int(view.state == "degraded" and not view.dry_run))),
+        read=lambda view: _only(int(view.state == "degraded"))),
     RouteFamily("twoway_route_held", _G, "Whether the route is held for maintenance.",
         read=lambda view: _only(int(view.held))),
     RouteFamily("twoway_route_changes", _C, "Decisions that changed the next hops in use.",

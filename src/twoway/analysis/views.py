@@ -268,7 +268,7 @@ class RouteView:
     """The kernel's metric."""
     state: str
     """`active` if the kernel has it as decided, `inactive` if it has not and should not, `degraded` if it should have
-    more than it has, or less."""
+    more than it has, or less; `dry-run` if the kernel is left alone."""
     held: bool
     dry_run: bool
     no_preempt: bool

@@ -310,7 +310,7 @@ class Tracking:
             self._changes += 1
             before, after = (", ".join(hops) or "nothing" for hops in (decision.before, decision.after))
             route = self._policy.routes[decision.key]
-            would = "dry run, would be " if route.plan.dry_run else ""
+            would = "dry run: " if route.plan.dry_run else ""
             message = f"{would}{before} -> {after}: {decision.reason}"
             self._say("route-changed", decision.key, State.ONCE, message, decision.after)
             self._tell_available(route, decision.reason)
@@ -414,7 +414,7 @@ class Tracking:
         plan = route.plan
         used = set(route.names(route.in_use))
         there = set(status.in_kernel or ())
-        state = "degraded" if there != used else "active" if used else "inactive"
+        state = "dry-run" if plan.dry_run else "degraded" if there != used else "active" if used else "inactive"
         return RouteView(
             destination=plan.prefix,
             instance=plan.instance,
