@@ -20,6 +20,7 @@ from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.client import Limit as LimitModel
 from twoway.config.model.file_values import Credential
 from twoway.config.planning_paths import Way, Ways
+from twoway.config.planning_tlvs import asked_tlvs, with_way
 from twoway.config.secret import SecretOf
 from twoway.errors import ConfigError, KeyFileError
 
@@ -65,7 +66,13 @@ _STATEMENTS = {
     "segments": "source-routing",
     "labels": "source-routing",
     "gateway": "source-routing",
-    "tlvs": "source-routing",
+    "tlvs": "tlvs",
+    "tlv_hmac": "tlvs",
+    "tlv_key": "tlvs",
+    "control": "tlvs",
+    "control_allow": "tlvs",
+    "return_path_allow": "tlvs",
+    "micro_sessions": "tlvs",
     "scope_id": "target",
     "interface": "routing-instance",
     "netns": "routing-instance",
@@ -435,6 +442,7 @@ class _Session:
                 "a managed test-session has the keys of its control-connection: write them under authentication",
             ),
             ("ssid", "only STAMP packets carry one: it is for control-type light"),
+            ("tlvs", "only STAMP packets have TLVs: they are for control-type light"),
         ):
             if model.written(statement):
                 self.refuse(statement.replace("_", "-"), why)
@@ -469,6 +477,11 @@ class _Session:
                 name = "key-file" if key is not None else "ssid"
                 self.refuse(name, "TWAMP Light has none: it belongs to protocol stamp")
                 return None
+            if protocol == "light" and model.written("tlvs"):
+                self.refuse("tlvs", "only STAMP packets have TLVs: they are for protocol stamp")
+                return None
+            asked = asked_tlvs(model, ssid, self.place, self.planner.refuse)
+            octets = None if key is None else key.octets
             wanted = Measurement(
                 target=str(target),
                 protocol=protocol,
@@ -480,7 +493,8 @@ class _Session:
                 dscp_ecn=model.dscp_code_points << 2,
                 ttl=model.ttl,
                 ssid=ssid,
-                key=None if key is None else key.octets,
+                key=None if asked.hmac else octets,
+                tlv_key=octets if asked.hmac else None,
                 source=model.source_address or connection.model.source_address,
                 source_port=model.source_port,
                 interface=connection.interface,
@@ -489,7 +503,7 @@ class _Session:
                 clock_format=model.clock_format,
                 reflector_mode=model.reflector_mode,
                 path=way.forward,
-                tlvs=way.tlvs,
+                tlvs=with_way(asked, way, self.place, self.planner.refuse),
             )
             if model.data_size:
                 wanted = replace(wanted, payload_len=wanted.packet_size + model.data_size)

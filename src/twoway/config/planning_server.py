@@ -10,6 +10,7 @@ from twoway.config.keyfile import read_passphrase_file
 from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.surroundings import FACILITIES, SEVERITIES
 from twoway.config.planning import bound_to
+from twoway.config.planning_tlvs import tlv_reflection
 from twoway.config.reflection import Reflection
 from twoway.config.server import ServerOptions
 from twoway.errors import ConfigError
@@ -132,6 +133,7 @@ def _light(planner: Planner, model: Light) -> Reflection | None:
             rate_limit_per_source=model.rate_limit_per_source,
             dscp=model.dscp_code_points,
             larger_replies=model.larger_replies,
+            tlvs=tlv_reflection(model, place, planner.refuse),
             dscp_ecn_monitoring=model.dscp_ecn_monitoring,
             timestamps=TIMESTAMPS[model.offload_type],
         )
