@@ -231,7 +231,7 @@ def _endpoint(target: Target, port: int | None) -> Endpoint:
     scope = written.scope or target.local_link
     if link_local and scope is None:
         raise ConfigError(
-            "target", f"{target.address} is link-local and needs its interface: add local-link, or %INTERFACE (V7)"
+            "target", f"{target.address} is link-local and needs its interface: add local-link, or %INTERFACE"
         )
     if scope is not None and not link_local:
         raise ConfigError("target", f"{target.address}: only a link-local address has an interface")
@@ -269,7 +269,7 @@ class _Connection:
         if self.light:
             self._check_light()
         if not model.test_session:
-            self.refuse("test-session", "there is none: a control-connection needs at least one (V4)")
+            self.refuse("test-session", "there is none: a control-connection needs at least one")
         sessions = tuple(
             made
             for name, session in model.test_session.items()
@@ -291,9 +291,9 @@ class _Connection:
     def _check_light(self) -> None:
         model = self.model
         if model.target is not None:
-            self.refuse("target", "a light control-connection has none: give each test-session its target (V3)")
+            self.refuse("target", "a light control-connection has none: give each test-session its target")
         if model.destination_port is not None:
-            self.refuse("destination-port", "a light control-connection has none: it belongs to each test-session (V2)")
+            self.refuse("destination-port", "a light control-connection has none: it belongs to each test-session")
         if model.authentication is not None:
             self.refuse("authentication", "light has no control connection to secure: give test-sessions a key-file")
         for statement in ("dscp_code_points", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt"):
@@ -421,7 +421,7 @@ class _Session:
             whose = "" if place == self.place else f" of test-session {self.name}"
             self.planner.refuse(
                 (*place, "history-size"),
-                f"{written} is less than probe-count {count}{whose}: a test must fit, or write 0 (V5)",
+                f"{written} is less than probe-count {count}{whose}: a test must fit, or write 0",
             )
         return written
 
@@ -429,10 +429,10 @@ class _Session:
         model = self.model
         if model.destination_port is not None:
             self.refuse(
-                "destination-port", "a managed test-session negotiates it: it belongs to the control-connection (V1)"
+                "destination-port", "a managed test-session negotiates it: it belongs to the control-connection"
             )
         for statement, why in (
-            ("protocol", "a managed test-session speaks TWAMP: STAMP is for control-type light (V9)"),
+            ("protocol", "a managed test-session speaks TWAMP: STAMP is for control-type light"),
             (
                 "key_file",
                 "a managed test-session has the keys of its control-connection: write them under authentication",

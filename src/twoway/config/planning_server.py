@@ -61,7 +61,7 @@ def _managed(planner: Planner, model: Managed) -> ServerOptions | None:
     if not allow:
         planner.refuse(
             (*place, "client-list"),
-            "names nobody: a Server needs at least one network, 0.0.0.0/0 and ::/0 for all (V8)",
+            "names nobody: a Server needs at least one network, 0.0.0.0/0 and ::/0 for all",
         )
     for port in model.owamp_port:
         if port in model.port:
