@@ -1,4 +1,4 @@
-"""`docs/steering.md` and `docs/tlvs.md` as their readers follow them: every command, in networks like those they speak of.
+"""`docs/steering.md` and `docs/tlvs.md` as readers follow them: every command, in networks like those they speak of.
 
 The pages' addresses and names, which are those for documentation, are replaced by those of the networks here.
 """
@@ -56,7 +56,8 @@ OF_TLVS: Final = {
     "twoway ping -c 20 -i 20ms --tlv fixed-header 192.0.2.7": r"headers reflected +20",
     "twoway ping -c 20 -i 20ms --tlv direct --fail-if 'direct-loss-forward > 1%' 192.0.2.7": SOUND,
     "twoway ping -c 20 -i 20ms --auth-key-file keys --tlv location 192.0.2.7": r"seen there from +198\.51\.100\.",
-    "twoway ping -c 20 -i 20ms --auth-key-file keys --tlv-hmac --tlv location 192.0.2.7": r"seen there from +198\.51\.100\.",
+    "twoway ping -c 20 -i 20ms --auth-key-file keys --tlv-hmac --tlv location 192.0.2.7":
+        r"seen there from +198\.51\.100\.",
     "twoway ping -c 20 -i 20ms --auth-key-file keys --tlv-hmac --tlv control=4x300@5ms 192.0.2.7":
         r"further replies +60",
     "twoway check twoway.yaml": r"good: 1 control-connection, 2 test-sessions",
