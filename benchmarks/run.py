@@ -1,5 +1,5 @@
 """Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up |
-managed | daemon | store]...`
+managed | daemon | store | routes]...`
 
 Prints a Markdown section for each and puts it into docs/performance.md between its markers, leaving the others alone;
 --quick never writes. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same
@@ -21,6 +21,7 @@ import capacity
 import daemon
 import managed
 import pacing
+import routes
 import scale
 import startup
 import store
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
     "managed": managed.benchmark,
     "daemon": daemon.benchmark,
     "store": store.benchmark,
+    "routes": routes.benchmark,
 }
 
 
