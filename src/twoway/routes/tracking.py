@@ -348,7 +348,7 @@ class Tracking:
         route = self._policy.routes.get(key)
         if decision is not None:
             before, after = (", ".join(hops) or "nothing" for hops in (decision.before, decision.after))
-            would = "dry run, would be " if route is not None and route.plan.dry_run else ""
+            would = "dry run: " if route is not None and route.plan.dry_run else ""
             message = f"{would}{before} -> {after}: {why}"
             self._say("route-changed", key, State.ONCE, message, decision.after, decision.at_ns)
         if route is not None:
@@ -453,7 +453,7 @@ class Tracking:
         plan = route.plan
         used = set(route.names(route.in_use))
         there = set(status.in_kernel or ())
-        state = "degraded" if there != used else "active" if used else "inactive"
+        state = "dry-run" if plan.dry_run else "degraded" if there != used else "active" if used else "inactive"
         return RouteView(
             destination=plan.prefix,
             instance=plan.instance,

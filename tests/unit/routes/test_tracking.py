@@ -298,8 +298,9 @@ async def test_a_dry_run_says_what_it_would_do(scene_of: Callable[..., Scene]) -
     assert scene.told()[-1] == (
         "route-changed",
         "once",
-        f"{PREFIX}: dry run, would be nothing -> {UP_A}: {UP_A} is in: isp-a/edge: test 1 passed",
+        f"{PREFIX}: dry run: nothing -> {UP_A}: {UP_A} is in: isp-a/edge: test 1 passed",
     )
+    assert [view.state for view in scene.tracking.views()] == ["dry-run"]
     await scene.tracking.close()
 
 
