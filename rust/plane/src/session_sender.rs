@@ -625,6 +625,10 @@ impl SampleSink for Sink {
             watch.row(sample);
         }
         if self.wanted {
+            if self.rows.capacity() == 0 {
+                // Most sessions have one when it is handed over.
+                self.rows.reserve_exact(1);
+            }
             self.rows.push(*sample);
         }
     }

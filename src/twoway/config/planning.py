@@ -25,7 +25,7 @@ from twoway.config.secret import SecretOf
 from twoway.errors import ConfigError, KeyFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path, PurePath
 
     from twoway.config.document import Path as Place
@@ -140,6 +140,18 @@ class Planner:
     def __init__(self, surroundings: Surroundings, refuse: Refuse) -> None:
         self.surroundings = surroundings
         self.refuse = refuse
+        self._thresholds: dict[plan.Thresholds, plan.Thresholds] = {}
+        self._traps: dict[frozenset[str], frozenset[str]] = {}
+
+    def thresholds(self, model: ThresholdsModel) -> plan.Thresholds:
+        """The thresholds of a test-session: where many have the same, these are in memory once."""
+        made = _thresholds(model)
+        return self._thresholds.setdefault(made, made)
+
+    def traps(self, names: Iterable[str]) -> frozenset[str]:
+        """The traps of a test-session, likewise."""
+        made = frozenset(names)
+        return self._traps.setdefault(made, made)
 
     @contextmanager
     def refusing(self, place: Place, statement: str | None = None) -> Iterator[None]:
@@ -397,8 +409,8 @@ class _Session:
             moving_average_size=(
                 connection.moving_average_size if model.moving_average_size is None else model.moving_average_size
             ),
-            thresholds=_thresholds(model.thresholds),
-            traps=frozenset(model.traps),
+            thresholds=self.planner.thresholds(model.thresholds),
+            traps=self.planner.traps(model.traps),
             persistent=connection.persistent_results,
             raw=connection.raw_history if model.raw_history is None else model.raw_history,
         )

@@ -103,10 +103,12 @@ def cpu_times(stat: str) -> CpuTimes | None:
 class Spans:
     """Polluted spans of wall time, the newest last; adjoining ones are one."""
 
-    __slots__ = ("_spans",)
+    __slots__ = ("_most", "_spans")
 
     def __init__(self, most: int = _SPANS) -> None:
-        self._spans: deque[tuple[int, int]] = deque(maxlen=most)
+        # A list, since an empty deque takes 760 octets, and ten thousand test-sessions have one of these each.
+        self._spans: list[tuple[int, int]] = []
+        self._most = most
 
     def add(self, start_ns: int, end_ns: int) -> None:
         """This span was polluted."""
@@ -114,6 +116,8 @@ class Spans:
             start_ns, end_ns = self._spans[-1][0], max(end_ns, self._spans[-1][1])
             self._spans.pop()
         self._spans.append((start_ns, end_ns))
+        if len(self._spans) > self._most:
+            del self._spans[0]
 
     def overlap(self, start_ns: int, end_ns: int) -> bool:
         """Whether any of this span was polluted. The clock may have stepped, so that they are in no order."""

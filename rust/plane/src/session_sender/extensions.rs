@@ -12,6 +12,7 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use twoway_wire::tlv::access_report::LEN as ACCESS_REPORT_LEN;
 use twoway_wire::tlv::reflected_control::{LAYER_2_ADDRESS_GROUP, LAYER_3_ADDRESS_GROUP, SUB_TLVS_AT};
@@ -137,10 +138,16 @@ pub(super) enum AccessProgress {
     Abandoned,
 }
 
+/// Octets of what must come last.
+fn trailer_len(requests: &TlvRequests) -> usize {
+    if requests.hmac.is_some() { HMAC_TLV_LEN } else { 0 }
+}
+
 /// The TLVs of a session's packets.
 #[derive(Clone, Debug, Default)]
 pub struct TlvPlan {
-    requests: TlvRequests,
+    /// What they ask for; `None`: nothing, as most sessions do, of which there may be ten thousand.
+    requests: Option<Box<TlvRequests>>,
     /// All of them, as they are sent.
     chain: Vec<u8>,
     /// Where S_TxC stands.
@@ -161,7 +168,7 @@ impl TlvPlan {
     pub fn least_len(requests: &TlvRequests) -> usize {
         let mut room = vec![0; usize::from(u16::MAX)];
         // What does not fit into the largest packet there is does not fit into a smaller one either.
-        Self::write(requests, &mut room).map_or(usize::MAX, |(plan, len)| len + plan.trailer_len())
+        Self::write(requests, &mut room).map_or(usize::MAX, |(_, len)| len + trailer_len(requests))
     }
 
     /// TLVs of `len` octets together: those asked for, and Extra Padding before the HMAC TLV for what is left.
@@ -169,8 +176,8 @@ impl TlvPlan {
         let mut chain = vec![0; len];
         let (mut plan, at) = Self::write(&requests, &mut chain)?;
         let left = len
-            .checked_sub(at + plan.trailer_len())
-            .ok_or(WireError::BufferTooSmall { need: at + plan.trailer_len(), have: len })?;
+            .checked_sub(at + trailer_len(&requests))
+            .ok_or(WireError::BufferTooSmall { need: at + trailer_len(&requests), have: len })?;
         let mut writer = TlvWriter::new(&mut chain[at..]);
         if left > 0 {
             let value_len = left
@@ -185,7 +192,7 @@ impl TlvPlan {
         }
         plan.reflector_micro_session = requests.micro_session.map_or(0, |id| id.reflector);
         plan.chain = chain;
-        plan.requests = requests;
+        plan.requests = Some(Box::new(requests));
         Ok(plan)
     }
 
@@ -196,22 +203,18 @@ impl TlvPlan {
 
     /// What they ask for.
     pub fn requests(&self) -> &TlvRequests {
-        &self.requests
+        static NOTHING: LazyLock<TlvRequests> = LazyLock::new(TlvRequests::default);
+        self.requests.as_deref().unwrap_or_else(|| &NOTHING)
     }
 
     /// Whether replies are not wanted.
     pub fn asks_for_no_reply(&self) -> bool {
-        self.requests.return_path == Some(WayBack::NoReply)
-    }
-
-    fn trailer_len(&self) -> usize {
-        if self.requests.hmac.is_some() { HMAC_TLV_LEN } else { 0 }
+        self.requests().return_path == Some(WayBack::NoReply)
     }
 
     /// Writes what is asked for to the beginning of `chain`; how many octets that are.
     fn write(requests: &TlvRequests, chain: &mut [u8]) -> Result<(Self, usize), WireError> {
-        let mut plan =
-            Self { requests: TlvRequests { hmac: requests.hmac.clone(), ..TlvRequests::default() }, ..Self::default() };
+        let mut plan = Self::default();
         let mut writer = TlvWriter::new(chain);
         let write = &mut writer;
         if let Some(id) = requests.micro_session {
@@ -279,7 +282,7 @@ impl TlvPlan {
         if let Some(padding) = self.padding.clone() {
             fill(&mut room[padding]);
         }
-        if let (Some(at), Some(TestKeys::Stamp(key))) = (self.hmac_at, &self.requests.hmac) {
+        if let (Some(at), Some(TestKeys::Stamp(key))) = (self.hmac_at, &self.requests().hmac) {
             sign_tlvs(key, sequence, room, at);
         }
     }
@@ -329,7 +332,7 @@ impl TlvPlan {
     pub(super) fn know_micro_session(&mut self, id: MicroSessionId) {
         if self.reflector_micro_session == 0 {
             self.reflector_micro_session = id.reflector;
-            if let (Some(at), Some(ours)) = (self.micro_session_at, self.requests.micro_session) {
+            if let (Some(at), Some(ours)) = (self.micro_session_at, self.requests().micro_session) {
                 MicroSessionId { reflector: id.reflector, ..ours }
                     .write(&mut self.chain[at..at + micro_session_id::LEN]);
             }
@@ -366,7 +369,7 @@ impl TlvPlan {
     /// Whether the TLVs of a reply are authentic, as far as they have to be. An HMAC TLV that the far end does not know
     /// proves nothing, but then nothing else of it is known either: all have U.
     fn verifies(&self, chain: &[u8], sequence: u32) -> bool {
-        let Some(keys) = &self.requests.hmac else { return true };
+        let Some(keys) = &self.requests().hmac else { return true };
         let found = survey(chain);
         if let HmacPlace::At(at) = found.hmac
             && TlvFlags(chain[at]).contains(TlvFlags::UNRECOGNIZED)
@@ -377,7 +380,7 @@ impl TlvPlan {
     }
 
     fn read_one(&self, tlv: &Tlv<'_>, reply: &ReplyFacts, read: &mut ReadTlvs) {
-        let requests = &self.requests;
+        let requests = self.requests();
         let unrecognized = tlv.flags.contains(TlvFlags::UNRECOGNIZED);
         let conformant = !tlv.flags.contains(TlvFlags::CONFORMANT);
         let Some(kind) = TlvType::from_code(tlv.kind) else {
@@ -445,7 +448,7 @@ impl TlvPlan {
     /// Whether a reply came by the member link that its packet was sent by (RFC 9534 section 3.2). One that does not say
     /// cannot be judged.
     pub(super) fn came_by_its_link(&self, told: Option<MicroSessionId>) -> bool {
-        match (self.requests.micro_session, told) {
+        match (self.requests().micro_session, told) {
             (Some(ours), Some(told)) => {
                 let known = self.reflector_micro_session;
                 told.sender == ours.sender && told.reflector != 0 && (known == 0 || told.reflector == known)
