@@ -290,7 +290,7 @@ def first_result_ms(lab: Laboratory, port: int) -> float:
 
 
 def set_up_table(lab: Laboratory, findings: Findings, *, quick: bool) -> None:
-    many, runs = (50, 1) if quick else (1000, 5)
+    many, runs = (50, 1) if quick else (1000, 3)
     table = Table(
         "Set-up, sessions/s",
         ("Server", "mode", "connections", "sessions on each", "of one core", "/ bare", "by the clock"),
@@ -359,7 +359,7 @@ def hold_table(lab: Laboratory, findings: Findings, *, quick: bool) -> None:
 
 
 def first_result_table(lab: Laboratory, findings: Findings, *, quick: bool) -> None:
-    runs = 2 if quick else 15
+    runs = 2 if quick else 10
     interpreter = interpreter_of(lab.our_program())
     cold_possible = os.access(DROP_CACHES, os.W_OK) and not quick
     if not cold_possible:

@@ -132,7 +132,7 @@ def _own_account(text: str) -> dict[str, int]:
 
 def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
     """The section "sender" of docs/performance.md."""
-    runs = 1 if quick else 5
+    runs = 1 if quick else 3
     findings = Findings(
         "sender",
         f"Departures at the sender's end of a veth pair, idle machine; medians of {runs} interleaved "
@@ -151,7 +151,7 @@ def _gaps(lab: Laboratory, veth: Veth, found: Sequence[Tool], findings: Findings
         "Pacing, µs", ("pps", "sender", "packets/s", "gap p50", "p99", "max", "late p50", "p99", "CPU per packet")
     )
     findings.tables.append(table)
-    for rate, count in ((1000, 1000),) if quick else ((100, 1000), (1000, 5000)):
+    for rate, count in ((1000, 1000),) if quick else ((100, 500), (1000, 3000)):
         rows: dict[str, list[list[float]]] = {tool.name: [] for tool in found}
         for number in range(runs):
             turn = number % len(found)

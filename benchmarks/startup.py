@@ -69,7 +69,7 @@ def interpreter_ms(interpreter: str, code: str) -> float:
 
 def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
     """The section "start-up" of docs/performance.md."""
-    runs = 2 if quick else 15
+    runs = 2 if quick else 10
     program = lab.our_program()
     interpreter = interpreter_of(program)
     cold_possible = os.access(DROP_CACHES, os.W_OK) and not quick
