@@ -10,6 +10,7 @@ A decision is posted as a notice with its reason, and so kept in the store; what
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
@@ -397,6 +398,7 @@ class Tracking:
             hook_runs=ran[0],
             hook_failures=ran[1],
             hook_dropped=ran[2],
+            raised=dict(Counter(name for name, _ in self._raised)),
         )
 
     def views(self) -> Iterator[RouteView]:
