@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.samples import Batch
     from twoway.config.plan import SessionKey, StorePlan
-    from twoway.store.reader import KeptCondition, KeptEvent, Point, Window
+    from twoway.store.reader import KeptCondition, KeptEvent, Page, Point, Window
     from twoway.store.summaries import Summaries
 
 _T = TypeVar("_T")
@@ -135,7 +135,8 @@ class Store:
         done: Future[None] = Future()
         if self._writer.reason is not None or not self._queue.put(queued.Call(act, done)):
             raise StoreError(str(self._path), self._writer.reason or "it is closed")
-        await asyncio.wrap_future(done)
+        # The writer does it whether or not somebody still waits, and must not find what it answers to cancelled.
+        await asyncio.shield(asyncio.wrap_future(done))
 
     # Asking.
 
@@ -154,8 +155,12 @@ class Store:
         return await self._ask(lambda reader: reader.all_collections())
 
     async def history(self, key: SessionKey, since_ns: int, until_ns: int) -> list[probes.Probes]:
-        """Batches of per-probe rows, oldest first."""
-        return await self._ask(lambda reader: list(reader.history(key, since_ns, until_ns)))
+        """Batches of per-probe rows, as they came."""
+        return await self._ask(lambda reader: [batch.rows for batch in reader.history(key, since_ns, until_ns)])
+
+    async def page(self, key: SessionKey, first: int, since_ns: int, until_ns: int, limit: int) -> Page:
+        """Per-probe rows by number. `Reader.page` says which."""
+        return await self._ask(lambda reader: reader.page(key, first, since_ns, until_ns, limit))
 
     async def events(
         self,
