@@ -226,3 +226,10 @@ def test_beside_frr(reader: Reader, lab: Lab) -> None:
         reader.sees("twoway request routes hold 0.0.0.0/0 --next-hop none", "is held: without a next hop")
         reader.sees("vtysh -c 'show ip route 0.0.0.0/0'", r'Known via "static", distance 10, .* best')
         reader.sees("vtysh -c 'show bgp ipv4 unicast'", "^No BGP prefixes displayed, 0 exist$")
+        reader.sees("twoway request routes release 0.0.0.0/0", "is released: 192.0.2.1")
+        # The upper octet of the kernel's metric is zebra's distance (docs/routes.md).
+        distant = configuration.replace("    0.0.0.0/0:\n", f"    0.0.0.0/0:\n      preference: {20 * 2**20 + 2}\n")
+        write(reader, distant.replace("  dry-run: on\n", ""))
+        reader.sees("twoway request reload", "tracked routes differ")
+        reader.sees("vtysh -c 'show ip route 0.0.0.0/0'", r'Known via "kernel", distance 20, metric 16$')
+        reader.sees("vtysh -c 'show ip route 0.0.0.0/0'", r'Known via "static", distance 10, .* best')
