@@ -117,7 +117,7 @@ def begin(reader: Reader, lab: Lab, titles: Iterator[str]) -> str:
     reader.follows(title, EXPECTED)
 
     (text,) = PAGE[title := next(titles)].files
-    configuration = text.replace(
+    configuration: str = text.replace(
         "          probe-count", "          thresholds: {own-faults: on}\n          probe-count"
     )
     assert configuration.count("own-faults") == 2

@@ -274,7 +274,7 @@ def test_without_the_privilege_it_measures_and_says_what_is_missing(net: Uplinks
 # Where routes are.
 
 
-def test_the_capability_is_all_that_it_takes(net: Uplinks, tmp_path: Path) -> None:
+def test_the_capability_is_all_that_it_takes(net: Uplinks) -> None:
     """As the unit runs it: no root, nothing but CAP_NET_ADMIN, and no way to more."""
     kept = ["--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin", "--ambient-caps=+net_admin"]
     user = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--no-new-privs", *kept]
