@@ -67,8 +67,10 @@ class Daemon:
         teller: Teller | None = None,
         clocks: Clocks | None = None,
         beat: Callable[[Daemon], object] | None = None,
+        taken_over: Callable[[Plan], object] | None = None,
     ) -> None:
-        """`read_plan` reads the configuration again: the plan, or a line for each error. `beat` is called each second.
+        """`read_plan` reads the configuration again: the plan, or a line for each error. `beat` is called each second,
+        `taken_over` with each plan that a reload has brought.
 
         Nothing is opened before `open`.
         """
@@ -79,6 +81,7 @@ class Daemon:
         self._teller: Teller = teller or NoTeller()
         self._clocks: Clocks = clocks or SystemClocks()
         self._beat = beat
+        self._taken_over = taken_over
         self._bulletin = Bulletin(self._store, self._teller)
         self._roles = Roles()
         self._connections: dict[str, Connection] = {}
@@ -277,6 +280,8 @@ class Daemon:
             self._teller.reconfigure(self.plan.notices)
             return self._refuse(error.reasons)
         await self._apply(plan, change)
+        if self._taken_over is not None:
+            self._taken_over(plan)
         self._reload_errors = ()
         self._loaded_ns = self._clocks.wall_ns()
         self._bulletin.say("configuration-reloaded", f"{self._configuration}: {change.describe()}")
