@@ -87,9 +87,12 @@ class Roles:
             server = await _serving(new.server) if differs and new.server is not None else None
         except TwowayError as error:
             (in_the_way if before is not None else hopeless).append(error)
+        except Exception:
+            _end(opened)
+            raise
         try:
             if hopeless:
-                raise hopeless[0]
+                raise hopeless[0]  # noqa: TRY301  (what follows is for this, too)
             if in_the_way:
                 _end(gone)
                 if differs and before is not None:
@@ -97,13 +100,15 @@ class Roles:
                 opened = opened or _opened(wanted)
                 if server is None and differs and new.server is not None:
                     server = await _serving(new.server)
-        except TwowayError as error:
+        except Exception as error:
             _end(opened)
             if server is not None:
                 await server.close()
-            lost = []
+            lost: list[str] = []
             if not hopeless:
                 lost = await self._bring_back(kept, gone, old.server if differs else None)
+            if not isinstance(error, TwowayError):
+                raise
             raise RolesError([*([str(one) for one in hopeless] or [str(error)]), *lost]) from None
         if not in_the_way:
             _end(gone)

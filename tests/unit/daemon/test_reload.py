@@ -11,7 +11,6 @@ from twoway.daemon.reload import difference
 
 from .plans import connection, light, managed, plan
 
-
 OTHER = "another"
 
 
