@@ -437,7 +437,7 @@ async def _done(action: Awaitable[RequestView]) -> Response:
     except TimeoutError:
         raise Problem(504, f"still under way after {ACTION_S:g} s: `twoway show health` will tell") from None
     except KeyError as error:
-        raise Problem(404, f"there is no {error.args[0] if error.args else 'such name'!r}") from None
+        raise Problem(404, f"there is no {error.args[0] if error.args else 'such name'}") from None
     if not view.ok:
         raise Problem(409, view.message, view.affected)
     return _json(view)
@@ -503,6 +503,8 @@ def _invalid(error: Mapping[str, Any]) -> str:
     match error["type"]:
         case "model_attributes_type":
             return f"{where}: it has to be a JSON object, with Content-Type: application/json"
+        case "json_invalid":
+            return f"body: it is no JSON: {error['ctx']['error'].lower()} at character {error['loc'][-1]}"
         case "missing":
             return f"{where}: it is needed"
         case "extra_forbidden":

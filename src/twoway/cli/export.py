@@ -118,6 +118,8 @@ def _export_file(path: Path, options: _Arguments) -> int:
     from twoway.drivers.summaries import PackedSummaries
     from twoway.store import Reader, schema
 
+    if not path.is_file():
+        raise StoreError(str(path), "there is no such file: `twoway show health` says where a daemon's is")
     try:
         reader = Reader(schema.connect_read_only(path), PackedSummaries())
         try:

@@ -295,6 +295,9 @@ async def test_bodies_are_checked(client: httpx.AsyncClient, daemon: FakeDaemon)
         assert response.status_code == 400, response.text
     response = await client.post("/v1/request/start", content=b"{", headers={"content-type": "application/json"})
     assert response.status_code == 400
+    assert response.json()["detail"].startswith(
+        "body: it is no JSON: expecting property name enclosed in double quotes"
+    )
     response = await client.post("/v1/request/start", content=b"x" * 20_000)
     assert response.status_code == 413
     response = await client.post("/v1/clear/everything")
