@@ -106,6 +106,8 @@ class Shared:
     """When this host disturbed every session."""
     kept: dict[SessionKey, bytes] = field(default_factory=dict)
     """States of sessions that do not run: as the store kept them, or as a reload left them."""
+    unreadable: int = 0
+    """How many of them could not be read."""
     running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
     """Number of a Session-Sender -> whose it is."""
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
@@ -149,7 +151,7 @@ class Shared:
         session = WatchedSession(plan, self.bulletin, self.clocks, self.follower)
         kept = self.kept.pop(plan.key, None)
         if kept is not None and plan.persistent:
-            session.restore(kept)
+            self.unreadable += not session.restore(kept)
         return session
 
     async def made(self, plans: Iterable[SessionPlan]) -> dict[str, WatchedSession]:

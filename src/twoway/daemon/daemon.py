@@ -121,25 +121,44 @@ class Daemon:
         for connection in self.plan.connections:
             await self._add(connection)
         await self._take_up_conditions()
+        self._tell_of_unreadable()
+        unreadable = self._store.state().get("unreadable", 0)
+        if isinstance(unreadable, int) and unreadable:
+            self._faults.state_lost(
+                f"{unreadable} rows of the store, of events or alarms, could not be read", unreadable
+            )
         await self._begin(self.plan.connections)
         self._faults.lag.start()  # what the start took is no fault of any second
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
         self._task = asyncio.create_task(self._run())
         self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
 
+    def _tell_of_unreadable(self) -> None:
+        """States of sessions that have been made since the last call, and could not take up what was kept of them."""
+        shared = self._running
+        count, shared.unreadable = shared.unreadable, 0
+        if count:
+            whose = f"{count} test-session{'s' * (count != 1)}"
+            self._faults.state_lost(f"saved results of {whose} could not be read: they begin anew", count)
+
     async def _kept(self) -> Mapping[SessionKey, bytes]:
-        """What survived the last end; nothing if the store cannot be read now, which it says itself."""
+        """What survived the last end; what cannot be read of it is told."""
         try:
             self._bulletin.remember(await self._store.notices(REMEMBERED))
+        except StoreError as error:
+            self._faults.state_lost(f"events of before the start: {error}")
+        try:
             return await self._store.collections()
-        except StoreError:
+        except StoreError as error:
+            self._faults.state_lost(f"results and histories of before the start: {error}")
             return {}
 
     async def _take_up_conditions(self) -> None:
         """What was raised when the last daemon ended goes on, or is cleared: nothing is raised twice, nor for ever."""
         try:
             kept = self._bulletin.take_up(await self._store.conditions())
-        except StoreError:
+        except StoreError as error:
+            self._faults.state_lost(f"alarms of before the start: {error}")
             return
         alarms: defaultdict[SessionKey, list[str]] = defaultdict(list)
         for condition in kept:
@@ -326,6 +345,7 @@ class Daemon:
         for new in change.start:
             await self._add(new)
         self._arrange(plan)
+        self._tell_of_unreadable()
         await self._begin(change.start)
         await self._tracked.change(plan)
         if self._taken_over is not None:

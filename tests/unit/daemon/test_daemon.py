@@ -25,7 +25,7 @@ from twoway.daemon.seams import NoStore
 from twoway.daemon.session import WatchedSession
 from twoway.drivers.resolve import Address
 from twoway.drivers.session_plane import News, OwnFault
-from twoway.errors import PlaneError, ResolveError
+from twoway.errors import PlaneError, ResolveError, StoreError
 
 from ..drivers.serving import eventually
 from .faked import FakeCollection, FakeCollections, FakePlane, FakeProbes
@@ -484,6 +484,51 @@ async def test_results_of_another_target_and_octets_that_make_no_sense_are_not_t
         again.kept = {KEY: octets}
         async with running(asked, plane, again) as scene:
             assert scene.daemon.results(KEY).tests_run == 0
+            # What nobody can read is told; what is of another target is no loss.
+            lost = int(asked is same)
+            assert scene.daemon.health().own_faults["states_lost"] == lost
+            assert scene.told("state-lost") == [("state-lost", "once")] * lost
+            if lost:
+                assert scene.last("state-lost").message == (
+                    "saved results of 1 test-session could not be read: they begin anew"
+                )
+
+
+async def test_a_store_that_cannot_be_read_at_the_start_is_told_by_what_is_lost(plane: FakePlane) -> None:
+    class Unreadable(MadeStore):
+        """A store that is there and says nothing."""
+
+        async def collections(self) -> Mapping[SessionKey, bytes]:
+            raise StoreError("here", "it is locked")
+
+        async def notices(self, _limit: int, /) -> Sequence[Notice]:
+            raise StoreError("here", "it is locked")
+
+        async def conditions(self) -> Sequence[Condition]:
+            raise StoreError("here", "it is locked")
+
+    async with running(plan(connection(light(persistent=True))), plane, Unreadable()) as scene:
+        await scene.until("testing")
+        assert scene.daemon.health().own_faults["states_lost"] == 3
+        messages = [seen.message for seen in scene.daemon.notices(None, 10) if seen.name == "state-lost"]
+        assert [message.partition(" of before")[0] for message in messages] == [
+            "events",
+            "results and histories",
+            "alarms",
+        ]
+        assert all("it is locked" in message for message in messages)
+
+
+async def test_rows_of_alarms_and_events_that_cannot_be_read_are_told(plane: FakePlane) -> None:
+    class Damaged(MadeStore):
+        """A store with rows that make no sense."""
+
+        def state(self) -> Mapping[str, int | str | bool]:
+            return {"state": "ok", "unreadable": 3}
+
+    async with running(plan(connection(light())), plane, Damaged()) as scene:
+        assert scene.daemon.health().own_faults["states_lost"] == 3
+        assert "3 rows" in scene.last("state-lost").message
 
 
 async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakePlane) -> None:
