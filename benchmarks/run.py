@@ -1,5 +1,5 @@
 """Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up |
-extensions | managed | daemon | store]...`
+extensions | managed | daemon | store | routes]...`
 
 Prints a Markdown section for each and puts it into docs/performance.md between its markers, leaving the others alone;
 --quick never writes. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same
@@ -22,6 +22,7 @@ import daemon
 import extensions
 import managed
 import pacing
+import routes
 import scale
 import startup
 import store
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
     "managed": managed.benchmark,
     "daemon": daemon.benchmark,
     "store": store.benchmark,
+    "routes": routes.benchmark,
 }
 
 
