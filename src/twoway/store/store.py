@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from twoway.store.summaries import Summaries
 
 _T = TypeVar("_T")
+_FIELDS = tuple(field.name for field in dataclasses.fields(Notice))
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Store:
@@ -106,8 +108,11 @@ class Store:
         """Keep what happened, and if it is a condition that it goes on, or no longer. False if there was no room."""
         data = None
         if self._plan.events_age_s:
-            fields = {name: value for name, value in dataclasses.asdict(notice).items() if value is not None}
-            data = json.dumps(fields, separators=(",", ":"))
+            # As dataclasses.asdict has it, which copies every value deeply: ten thousand routes may move at once.
+            fields = {name: value for name in _FIELDS if (value := getattr(notice, name)) is not None}
+            if notice.figures is not None:
+                fields["figures"] = dataclasses.asdict(notice.figures)
+            data = _written(fields)
         elif notice.state is State.ONCE:
             return True
         about = json.dumps(notice.condition)
