@@ -259,10 +259,25 @@ class Daemon:
         if self._read_plan is None:
             return RequestView(ok=False, message="there is no configuration file to read again")
         async with self._reading:
-            # What is slow to be read holds up no other request.
-            read = await self._reader.run(self._read_plan)
+            try:
+                # What is slow to be read holds up no other request.
+                read = await self._reader.run(self._read_plan)
+            except Exception as error:  # noqa: BLE001  (a file that nobody can read ends no daemon)
+                self._faults.internal(error)
+                read = (f"internal error: {type(error).__name__}: {error}",)
             async with self._changing:
-                return self._refuse(read) if not isinstance(read, Plan) else await self._change(read)
+                return self._refuse(read) if not isinstance(read, Plan) else await self._try(read)
+
+    async def _try(self, plan: Plan) -> RequestView:
+        """Go on under another plan. A fault of ours is told: whoever asked must not be what ends the daemon."""
+        try:
+            return await self._change(plan)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._faults.internal(error)
+            words = f"internal error: {type(error).__name__}: {error}: part of it may be taken over: restart the daemon"
+            self._reload_errors = (words,)
+            self._bulletin.say("configuration-refused", f"{self._configuration}: {words}")
+            return RequestView(ok=False, message=words)
 
     async def _change(self, plan: Plan) -> RequestView:
         """Go on under another plan, or under the one there is."""

@@ -591,6 +591,24 @@ async def test_a_file_with_errors_changes_nothing_and_says_so_until_it_has_none(
         assert len(plane.senders) == 1
 
 
+async def test_a_reload_that_meets_a_fault_of_ours_says_so_and_ends_nothing(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        monkeypatch.setattr(scene.daemon, "_read_plan", lambda: 1 / 0)
+        assert (await scene.daemon.reload()).message == "internal error: ZeroDivisionError: division by zero"
+        monkeypatch.setattr(scene.daemon, "_read_plan", lambda: plan(connection(light("other"))))
+        with monkeypatch.context() as broken:
+            broken.setattr(scene.daemon, "_apply", lambda *_: 1 / 0)
+            answer = await scene.daemon.reload()
+        assert not answer.ok
+        assert "part of it may be taken over: restart the daemon" in answer.message
+        health = scene.daemon.health()
+        assert (health.reload_errors, health.own_faults["internal_errors"]) == ((answer.message,), 2)
+        assert (await scene.daemon.reload()).ok
+        assert scene.daemon.keys() == [("near", "other")]
+
+
 async def test_an_alarm_whose_threshold_is_turned_off_is_cleared(plane: FakePlane) -> None:
     async with running(plan(connection(light())), plane) as scene:
         await scene.ends(FakeCollection(1, counts={"lost": 1}))
