@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from .programs import BOUND_S, Program, until
+from .topology import Namespace
 
 STAYING: Final = ("twoway reflector", "twoway run", "prometheus", "ip netns exec far twoway reflector")
 _FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -87,10 +88,10 @@ def sections(path: Path, instead: Mapping[str, str] = MappingProxyType({})) -> d
 class Reader:
     """Somebody who follows a page in a folder, in a namespace. A context manager that ends what still runs."""
 
-    def __init__(self, page: Mapping[str, Section], namespace: str | None, folder: Path) -> None:
+    def __init__(self, page: Mapping[str, Section], namespace: Namespace | None, folder: Path) -> None:
         self.folder = folder
         self.namespace = namespace
-        """Where commands are run, by name."""
+        """Where commands are run; None: where the test is."""
         self.elsewhere: dict[str, str] = {}
         """What a page says -> what it is called in this test."""
         self._page = page
@@ -149,7 +150,7 @@ class Reader:
     def _words(self, command: str) -> list[str]:
         for said, called in self.elsewhere.items():
             command = command.replace(said, called)
-        inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace]
+        inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace.name]
         return [*inside, "setpriv", "--pdeathsig", "KILL", "env", "-C", str(self.folder), *shlex.split(command)]
 
     def _run(self, command: str) -> subprocess.CompletedProcess[str]:

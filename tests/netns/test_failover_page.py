@@ -107,7 +107,7 @@ def begin(reader: Reader, lab: Lab, titles: Iterator[str]) -> str:
     assert next(titles) == ""
     making, *_ = PAGE[title := next(titles)].commands
     reader.sees(making, EXPECTED[making])
-    reader.namespace = f"{lab.prefix}site"
+    reader.namespace = Namespace.existing(f"{lab.prefix}site")
     for command, shown in PAGE[title].shown.items():
         reader.sees_shown(command, shown)
 
@@ -213,7 +213,8 @@ def test_beside_frr(reader: Reader, lab: Lab) -> None:
     reader.environment["TWOWAY_API"] = "./api.sock"
     (title,) = (one for one in PAGE if one.endswith("FRR"))
     (text,) = PAGE[title].files
-    site = Namespace.existing(f"{lab.prefix}site")
+    site = reader.namespace
+    assert site is not None
     reader.sees("twoway show routes", r"active by 192\.0\.2\.1; ")
     removing, *_ = PAGE[title].commands
     reader.sees(removing, EXPECTED[removing])

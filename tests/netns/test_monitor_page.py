@@ -76,7 +76,7 @@ def test_the_page(namespace: Namespace, tmp_path: Path) -> None:
     for program in ("rsyslogd", "snmptrapd", "prometheus", "promtool"):
         if shutil.which(program, path="/usr/bin:/usr/sbin") is None:
             pytest.skip(f"the program {program} is not installed")
-    with Reader(PAGE, namespace.name, tmp_path) as reader:
+    with Reader(PAGE, namespace, tmp_path) as reader:
         follow(reader, tmp_path)
 
 
