@@ -314,7 +314,9 @@ def write(figures: list[tuple[str, str]], wrong: list[str], seconds: float) -> N
     table = Table("Found", ("what", "how much"))
     for row in figures:
         table.add(*row)
-    verdict = "; ".join(wrong[:20]) or "Nothing was lost that was not, nothing is missing, and memory does not grow."
+    verdict = (
+        "; ".join(wrong[:20]) or "No probe was lost while its peer was there, none is missing, and no leak was seen."
+    )
     put(DOCUMENT, "soak", f"Measured {moment} for {seconds:g} s on {machine()}.\n\n{table.markdown()}\n{verdict}\n")
 
 
