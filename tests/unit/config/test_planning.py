@@ -321,6 +321,7 @@ def test_what_tlvs_may_ask_of_a_light_reflector(tmp_path: Path) -> None:
         server:
           light:
             key-file: {keys}
+            stateful-sequence: on
             tlvs:
               require-hmac: on
               location: all
