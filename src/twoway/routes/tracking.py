@@ -11,7 +11,7 @@ Of many decisions only the first are told at once and the others bit by bit, as 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
@@ -436,6 +436,7 @@ class Tracking:
             hook_runs=ran[0],
             hook_failures=ran[1],
             hook_dropped=ran[2],
+            raised=dict(Counter(name for name, _ in self._raised)),
         )
 
     def views(self) -> Iterator[RouteView]:
