@@ -216,6 +216,7 @@ def test_an_overrun_is_made_up_for(net: Uplinks, tmp_path: Path) -> None:
         daemon.signal(signal.SIGCONT)
         daemon.awaits(lambda: ours(net, FAR) == gateways(net), "it is put right")
         assert daemon.api.get("/v1/health")["routes"]["overruns"] >= 1
+        assert "are read again" in daemon.told("routes-overrun")[0]
 
 
 # What the kernel refuses.

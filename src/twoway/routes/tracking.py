@@ -411,6 +411,13 @@ class Tracking:
         where = "" if netns is None else f" in network namespace {netns}"
         self._say("route-refused", None, State.ONCE, f"the kernel's routes{where} could not be read or changed: {what}")
 
+    def overrun(self, netns: str | None, count: int) -> None:
+        """The kernel has told of more than could be read; everything is read again."""
+        where = "" if netns is None else f" in network namespace {netns}"
+        times = f", {count} times so far" if count > 1 else ""
+        what = f"the kernel's routes{where} change faster than they are followed{times}: all of them are read again"
+        self._say("routes-overrun", None, State.ONCE, what)
+
     def _hook_failed(self, what: str) -> None:
         self._say("route-hook-failed", None, State.ONCE, f"the command that is run at a change: {what}")
 
@@ -520,6 +527,10 @@ class _Ear:
     def trouble(self, what: str) -> None:
         """The kernel could not be asked or read."""
         self._tracking.trouble(self._netns, what)
+
+    def overrun(self, count: int) -> None:
+        """The kernel has told of more than could be read."""
+        self._tracking.overrun(self._netns, count)
 
 
 def _instances(plan: RoutesPlan) -> dict[str, InstancePlan]:
