@@ -1,6 +1,6 @@
 """The sender: exact mean rate with every packet stamped, the gap between departures on the wire, and CPU per packet.
 
-Departures are those of the packet tap on the sender's end of a veth pair. CPU per packet is the scheduler's run time of
+Departures are as captured at the sender's end of a veth pair. CPU per packet is the scheduler's run time of
 all the sender's threads over two fifths in the middle of the run: start-up (an interpreter's, too) is not in it.
 """
 
@@ -135,7 +135,7 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
     runs = 1 if quick else 5
     findings = Findings(
         "sender",
-        f"Departures at the packet tap of the sender's end of a veth pair, idle machine; medians of {runs} interleaved "
+        f"Departures at the sender's end of a veth pair, idle machine; medians of {runs} interleaved "
         f"run{'s' if runs > 1 else ''}. Gap: |interval between departures - nominal|. Late: behind the grid anchored "
         f"at the earliest departure. CPU: scheduler's run time of the sender over two fifths in the middle of the run.",
     )

@@ -1,5 +1,5 @@
 """Run the benchmarks: `benchmarks/run.py [--quick | --print-only] [truth | reflector | sender | scale | start-up |
-managed | daemon | store]...`
+extensions | managed | daemon | store | routes]...`
 
 Prints a Markdown section for each and puts it into docs/performance.md between its markers, leaving the others alone;
 --quick never writes. Nothing here passes or fails by a time: the figures are as measured, beside a baseline of the same
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 import capacity
 import daemon
+import extensions
 import managed
 import pacing
+import routes
 import scale
 import startup
 import store
@@ -40,9 +42,11 @@ BENCHMARKS: dict[str, Callable[..., Findings]] = {
     "sender": pacing.benchmark,
     "scale": scale.benchmark,
     "start-up": startup.benchmark,
+    "extensions": extensions.benchmark,
     "managed": managed.benchmark,
     "daemon": daemon.benchmark,
     "store": store.benchmark,
+    "routes": routes.benchmark,
 }
 
 

@@ -224,7 +224,8 @@ class Soak:
         name, peer = " ".join(key), self.peer_of[key[0]]
         left: list[tuple[int, int, int]] = []
         unsent = set()
-        for batch in reader.history(key):
+        for numbered in reader.history(key):
+            batch = numbered.rows
             columns = batch.t1_ns.tolist(), batch.sequence.tolist(), batch.status.tolist()
             for t1_ns, sequence, status in zip(*columns, strict=True):
                 if status in DUPLICATE:

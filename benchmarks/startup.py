@@ -37,7 +37,7 @@ def interpreter_of(program: Path) -> str:
 
 
 def first_packet_ms(lab: Laboratory, port: int, scratch: Path) -> float:
-    """One start: milliseconds from just before exec to the request's departure at the packet tap of lo."""
+    """One start: milliseconds from just before exec to the request's departure on lo."""
     with running([lab.program("capture"), scratch, ":lo"]) as capture:
         capture.wait_for("ready")
         before = time.time_ns()

@@ -49,6 +49,7 @@ from promql import (
     share,
     sum_of,
 )
+from stamp_tlvs import panels as _stamp_tlvs
 from tracked_routes import panels as _tracked_routes
 
 if TYPE_CHECKING:
@@ -553,6 +554,7 @@ def _daemon() -> Iterator[Panel]:
 ROWS = {
     "Overview": _overview,
     "$connection $session": _depth,
+    "$connection $session: STAMP TLVs": _stamp_tlvs,
     "Tracked routes": _tracked_routes,
     "Daemon": _daemon,
 }

@@ -12,6 +12,18 @@
 
 static uint64_t replies, reply_octets;
 
+/* An address of either family; in an IPv4 one, family and port are at the same place. */
+static struct sockaddr_in6 numeric(const char *address, const char *port)
+{
+    struct sockaddr_in6 name = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)atoi(port))};
+    if (inet_pton(AF_INET6, address, &name.sin6_addr) != 1) {
+        struct sockaddr_in plain = ipv4(address, port);
+        memset(&name, 0, sizeof name);
+        memcpy(&name, &plain, sizeof plain);
+    }
+    return name;
+}
+
 static void count_replies(int fd)
 {
     static uint8_t scratch[BATCH][2048];
@@ -37,7 +49,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: generate ADDRESS PORT SOURCE_PORT RATE SECONDS SEQUENCE_OFFSET TEMPLATE\n");
         return 2;
     }
-    struct sockaddr_in peer = ipv4(argv[1], argv[2]), own = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[3]))};
+    struct sockaddr_in6 peer = numeric(argv[1], argv[2]), own = {.sin6_family = peer.sin6_family, .sin6_port = htons((uint16_t)atoi(argv[3]))};
+    socklen_t name_len = peer.sin6_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof peer;
     double rate = atof(argv[4]), seconds = atof(argv[5]);
     int sequence_offset = atoi(argv[6]), little = strchr(argv[6], 'l') != NULL;
     static uint8_t packets[BATCH][2048];
@@ -54,8 +67,8 @@ int main(int argc, char **argv)
             packets[j][i] = (uint8_t)octet;
     }
     stop_on_signals();
-    int fd = socket(AF_INET, SOCK_DGRAM, 0), octets = 32 << 20;
-    if (bind(fd, (struct sockaddr *)&own, sizeof own) || connect(fd, (struct sockaddr *)&peer, sizeof peer))
+    int fd = socket(peer.sin6_family, SOCK_DGRAM, 0), octets = 32 << 20;
+    if (bind(fd, (struct sockaddr *)&own, name_len) || connect(fd, (struct sockaddr *)&peer, name_len))
         die("bind or connect");
     enlarge(fd);
     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &octets, sizeof octets);

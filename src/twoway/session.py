@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twoway.errors import ConfigError
+from twoway.tlvs import LOCATIONS, SYNC_SOURCES
 
 if TYPE_CHECKING:
     from twoway.path import ForwardPath
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 PROTOCOL_FORMATS = {"stamp": "stamp", "light": "twamp"}
 """Protocol as a person names it -> packet format without authentication."""
-LOCATIONS = ("all", "addresses", "ports", "nothing")
-"""What a Location TLV may be told."""
-SYNC_SOURCES = ("ntp", "ptp", "ssu-bits", "gps", "free-running")
-"""What a clock may follow (RFC 8972 section 5.4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ ACCESS_TIMER_NS = 3_000_000_000
 """How long an Access Report waits for its acknowledgement: the RFC's default."""
 ACCESS_RETRANSMISSIONS = 4
 """How often it is sent again: the RFC's default."""
+LOCATIONS = ("all", "addresses", "ports", "nothing")
+"""What a Location TLV may be told."""
+SYNC_SOURCES = ("ntp", "ptp", "ssu-bits", "gps", "free-running")
+"""What a clock may follow, in the order of their codes from 1 (RFC 8972 section 5.4)."""
 MOST_FURTHER = 1000
 """Replies to one packet that can be asked for."""
 
@@ -128,25 +132,31 @@ class Tlvs:
     @property
     def names(self) -> tuple[str, ...]:
         """Registered names of the TLVs, in the order of their code points."""
-        asked = (
-            ("location", self.location),
-            ("timestamp-information", self.timestamp_information),
-            ("class-of-service", self.class_of_service is not None),
-            ("direct-measurement", self.direct_measurement),
-            ("access-report", self.access_report is not None),
-            ("follow-up-telemetry", self.follow_up),
-            ("hmac", self.hmac),
-            ("destination-node-address", self.destination_node is not None),
-            ("return-path", self.return_path is not None),
-            ("micro-session-id", self.micro_session is not None),
-            ("reflected-test-packet-control", self.control is not None),
-            ("reflected-ipv6-extension-header", bool(self.extension_headers)),
-            ("reflected-fixed-header", self.fixed_header),
-        )
-        return tuple(name for name, wanted in asked if wanted)
+        return tuple(name for name, field in TLVS if _asked(getattr(self, field)))
 
 
+TLVS = (
+    ("location", "location"),
+    ("timestamp-information", "timestamp_information"),
+    ("class-of-service", "class_of_service"),
+    ("direct-measurement", "direct_measurement"),
+    ("access-report", "access_report"),
+    ("follow-up-telemetry", "follow_up"),
+    ("hmac", "hmac"),
+    ("destination-node-address", "destination_node"),
+    ("return-path", "return_path"),
+    ("micro-session-id", "micro_session"),
+    ("reflected-test-packet-control", "control"),
+    ("reflected-ipv6-extension-header", "extension_headers"),
+    ("reflected-fixed-header", "fixed_header"),
+)
+"""(registered name, field of `Tlvs`) of each that can be asked for, in the order of their code points."""
 NO_TLVS = Tlvs()
+
+
+def _asked(value: object) -> bool:
+    """Whether a field of `Tlvs` asks for something: code point 0 does."""
+    return value is not None and value is not False and value != ()
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

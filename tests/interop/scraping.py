@@ -29,6 +29,7 @@ TWOWAY = str(Path(sys.executable).with_name("twoway"))
 JOB = "twoway"
 TESTS = 12
 PROBES = 20
+TLVS = ["location", "cos=ef", "direct", "access-report=3gpp:available", "follow-up"]
 FINITE = (("near", "voice"), ("near", "gone"), ("served", "bulk"))
 """Test-sessions that end after so many tests: what is known of them does not change any more."""
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
@@ -154,7 +155,7 @@ class ScrapedDaemon:
             "near": {
                 "control-type": "light",
                 **few,
-                "test-session": {"voice": session(light), "gone": session(nobody)},
+                "test-session": {"voice": session(light, tlvs=TLVS), "gone": session(nobody)},
             },
             "served": {
                 **here,

@@ -71,8 +71,11 @@ class TrapReceiver(Program):
 class DaemonProgram(Program):
     """A running daemon, ready when its API answers; it tells a receiver of syslog and one of notifications."""
 
-    def __init__(self, namespace: Namespace, folder: Path, connections: Statements) -> None:
+    def __init__(
+        self, namespace: Namespace, folder: Path, connections: Statements, server: Statements | None = None
+    ) -> None:
         self._folder = folder
+        self._server = server or {}
         self.file = folder / "twoway.yaml"
         self.configure(connections)
         super().__init__(namespace.command(TWOWAY, "run", str(self.file)), folder, "daemon")
@@ -83,6 +86,7 @@ class DaemonProgram(Program):
         """Write its configuration; a reload reads it."""
         document = {
             "client": {"control-connection": connections},
+            "server": self._server,
             "notifications": {
                 "syslog": [{"address": f"127.0.0.1:{_SYSLOG_PORT}"}],
                 "snmp": [{"address": f"127.0.0.1:{_TRAP_PORT}", "juniper": True}],

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 from .programs import BOUND_S, Program, until
@@ -35,9 +36,17 @@ class Section:
         self.commands = list(dict.fromkeys([*fenced, *_IN_PROSE.findall(_FENCED.sub("", text))]))
 
 
-def sections(path: Path) -> dict[str, Section]:
-    """By heading, in order; what comes before the first has none."""
-    before, *rest = _SECTION.split(path.read_text(encoding="utf-8"))
+def replaced(text: str, instead: Mapping[str, str]) -> str:
+    """The text with other addresses and names."""
+    for written, meant in instead.items():
+        text = text.replace(written, meant)
+    return text
+
+
+def sections(path: Path, instead: Mapping[str, str] = MappingProxyType({})) -> dict[str, Section]:
+    """By heading, in order; what comes before the first has none. `instead`: the page's addresses and names -> those
+    of the network at hand."""
+    before, *rest = _SECTION.split(replaced(path.read_text(encoding="utf-8"), instead))
     return {"": Section(before), **{rest[i]: Section(rest[i + 1]) for i in range(0, len(rest), 2)}}
 
 

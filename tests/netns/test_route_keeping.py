@@ -329,7 +329,7 @@ def test_hold_release_and_show_by_hand(net: Uplinks, tmp_path: Path) -> None:
         daemon.awaits(lambda: daemon.route(FAR)["next_hops"][1]["state"] == "down", "b is bad")
         assert ours(net, FAR) == {net.isp_address("b")}
         listing = twoway("show", "route", "sla-tracking", FAR)
-        assert "State: active, held" in listing
+        assert f"State: active by {net.isp_address('b')}, held" in listing
         assert "up-b/quality" in listing
         twoway("request", "routes", "release", FAR)
         daemon.awaits(lambda: ours(net, FAR) == {net.isp_address("a")}, "released: a, which is good")

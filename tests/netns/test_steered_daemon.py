@@ -14,7 +14,16 @@ import pytest
 from .daemon_program import DaemonProgram
 from .measured import PingDocument
 from .programs import TWOWAY, Program, ReflectorProgram, run_twoway, until
-from .steered_network import REFLECTOR_PORT, SERVER_POP, TO_C, TO_D, Capture, SteeredNetwork
+from .steered_network import (
+    BACK_BY_D,
+    CLIENT_POP,
+    REFLECTOR_PORT,
+    SERVER_POP,
+    TO_C,
+    TO_D,
+    Capture,
+    SteeredNetwork,
+)
 
 _WIRE = ("a", "c")
 _TESTS = 4
@@ -101,6 +110,70 @@ def test_each_path_of_a_test_session_has_results_of_its_own(tmp_path: Path) -> N
     assert len(departures) == 120
     gaps = sorted(later - earlier for earlier, later in itertools.pairwise(departures))
     assert abs(gaps[len(gaps) // 2] - _INTERVAL_NS // 3) < _INTERVAL_NS // 15
+
+
+@pytest.mark.parametrize("kind", ["srv6", "mpls"])
+def test_source_routing_leads_there_and_back_between_two_daemons(tmp_path: Path, kind: str) -> None:
+    """The far daemon obeys whom its own configuration names, and tells how often it did not."""
+    folders = [tmp_path / "near", tmp_path / "far"]
+    for each in folders:
+        each.mkdir()
+    obeying = {"light": {"tlvs": {"return-path-allow": ["fd98::/16"]}}}
+    with SteeredNetwork() as network, network.label_switching(tmp_path):
+        routing = {
+            "srv6": {"forward": {"srv6-nodes": [network.sid("c")]}, "return": {"srv6-nodes": [network.sid("d")]}},
+            "mpls": {
+                "forward": {"srmpls-nodes": [TO_C, SERVER_POP]},
+                "return": {"srmpls-nodes": [BACK_BY_D, CLIENT_POP]},
+            },
+        }[kind]
+        with DaemonProgram(network.server, folders[1], {}, obeying) as far:
+            # A reply under labels goes the ordinary way, with U, while the far end does not know who gets it first.
+            assert run_twoway(network.client.command(TWOWAY, "ping", "-c", "1", network.target[6])).code == 0
+            with (
+                Capture(network) as capture,
+                DaemonProgram(network.client, folders[0], session(network, **{"source-routing": routing})) as near,
+            ):
+                near.await_tests(_TESTS, "voice")
+                result, total = near.results("voice"), near.collection("all-tests", "voice")
+                assert near.stop() == 0
+                seen = capture.read().seen()
+            assert far.stop() == 0
+    assert (total["sent"], total["received"]) == (40, 40)
+    assert (result["told"]["return_path_refused"], result["tlvs"]) == (0, ["return-path"])
+    assert seen == {"c": (40, 0), "d": (0, 40)}
+
+
+@pytest.mark.parametrize(("family", "kind"), [(6, "srv6"), (4, "mpls"), (6, "mpls")])
+def test_a_negotiated_session_of_the_daemon_takes_its_path(tmp_path: Path, family: int, kind: str) -> None:
+    folders = [tmp_path / "near", tmp_path / "far"]
+    for each in folders:
+        each.mkdir()
+    server = {
+        "managed": {"client-list": {"all": ["0.0.0.0/0", "::/0"]}, "port-range": f"{REFLECTOR_PORT}-{REFLECTOR_PORT}"}
+    }
+    with SteeredNetwork() as network, network.label_switching(tmp_path):
+        forward = {"srv6": {"srv6-nodes": [network.sid("c")]}, "mpls": {"srmpls-nodes": [TO_C, SERVER_POP]}}[kind]
+        voice = {"probe-count": 10, "probe-interval": "20ms", "source-routing": {"forward": forward}}
+        near = {
+            "near": {
+                "target": network.target[family],
+                "test-interval": "60ms",
+                "test-count": _TESTS,
+                "test-session": {"voice": voice},
+            }
+        }
+        with (
+            DaemonProgram(network.server, folders[1], {}, server) as far,
+            Capture(network) as capture,
+            DaemonProgram(network.client, folders[0], near) as daemon,
+        ):
+            daemon.await_tests(_TESTS, "voice")
+            total = daemon.collection("all-tests", "voice")
+            assert (daemon.stop(), far.stop()) == (0, 0)
+            seen = capture.read().seen()
+    assert (total["sent"], total["received"]) == (40, 40)
+    assert seen == {"b": (0, 40), "c": (40, 0)}
 
 
 @pytest.mark.parametrize(("family", "kind"), [(6, "srv6"), (4, "mpls"), (6, "mpls")])

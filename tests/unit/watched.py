@@ -110,6 +110,8 @@ class FakeDaemon:
     answer: RequestView = field(default_factory=lambda: RequestView(ok=True, message="done", affected=("core-fra",)))
     paths: Mapping[SessionKey, str] = field(default_factory=dict)
     """Of sessions that are one path of several."""
+    tlvs: Sequence[str] = ()
+    """What the sessions ask for in TLVs."""
     gone: set[SessionKey] = field(default_factory=set)
     """Listed by `keys`, and not there any more when asked for."""
     failure: Exception | None = None
@@ -285,6 +287,7 @@ class FakeDaemon:
             ingress_mean_ns=105_000.0,
             clock=CLOCK,
             path=self.paths.get(key),
+            tlvs=self.tlvs,
         )
 
     def summary(self, key: SessionKey) -> Summary:

@@ -54,7 +54,7 @@ use self::extensions::FarEnd;
 use self::further::Further;
 use self::order::FarOrder;
 use self::slot::{Mark, Place, Ring, Slot};
-use self::waiting::{Waiting, WaitingRoom};
+use self::waiting::{First, Waiting, WaitingRoom};
 use crate::patterns::{LossRuns, Reordering};
 use crate::sample::{DepartureSource, MISSING, Sample, SampleFlag, SampleSink, SampleStatus, TimestampSource};
 use crate::summary::{Counter, Measure, Path, SeenBy, Summary};
@@ -162,7 +162,7 @@ impl Ledger {
         }
         slot.stamp(t1.0, source);
         if let Some(ready) = self.waiting.stamped(sequence) {
-            self.complete(&ready, sink);
+            self.complete(&ready.first, &ready.reply, sink);
         }
         true
     }
@@ -193,7 +193,7 @@ impl Ledger {
         if let FollowUp::Told(told) = &reply.tlvs.follow_up
             && let Some(ready) = self.waiting.followed_up(told)
         {
-            self.complete(&ready, sink);
+            self.complete(&ready.first, &ready.reply, sink);
         }
         if !answered {
             self.first(sequence, reply, mono_ns, sink)
@@ -243,21 +243,22 @@ impl Ledger {
         // A Session-Reflector that copies our numbers has none by which its replies could be told apart.
         let promised =
             self.spec.follow_up_wait_ns > 0 && reply.tlvs.follow_up != FollowUp::None && self.stateful != Some(false);
-        let until = |wait_ns: i64| mono_ns.saturating_add(wait_ns);
-        let waiting = Waiting {
-            sequence,
-            arrived_mono_ns: mono_ns,
-            reordered,
-            reply: *reply,
-            stamp_until_ns: awaits_stamp.then(|| until(self.spec.stamp_wait_ns)),
-            follow_up_until_ns: promised.then(|| until(self.spec.follow_up_wait_ns)),
-            correction_ns: None,
-            follow_up_promised: promised,
-        };
-        if waiting.is_ready() {
-            self.complete(&waiting, sink);
-        } else if let Some(crowded) = self.waiting.push(&waiting) {
-            self.complete(&crowded, sink);
+        let first =
+            First { sequence, arrived_mono_ns: mono_ns, reordered, correction_ns: None, follow_up_promised: promised };
+        if !awaits_stamp && !promised {
+            // Nearly all: stamps are read before replies are.
+            self.complete(&first, reply, sink);
+        } else {
+            let until = |wait_ns: i64| mono_ns.saturating_add(wait_ns);
+            let waiting = Waiting {
+                first,
+                reply: *reply,
+                stamp_until_ns: awaits_stamp.then(|| until(self.spec.stamp_wait_ns)),
+                follow_up_until_ns: promised.then(|| until(self.spec.follow_up_wait_ns)),
+            };
+            if let Some(crowded) = self.waiting.push(&waiting) {
+                self.complete(&crowded.first, &crowded.reply, sink);
+            }
         }
         if in_time { ReplyVerdict::Received } else { ReplyVerdict::Late }
     }
@@ -352,8 +353,8 @@ impl Ledger {
     }
 
     /// The packet's T1 is as good as it gets: record its numbers.
-    fn complete(&mut self, waiting: &Waiting, sink: &mut impl SampleSink) {
-        let Waiting { sequence, arrived_mono_ns, reordered, ref reply, correction_ns, .. } = *waiting;
+    fn complete(&mut self, first: &First, reply: &Reply, sink: &mut impl SampleSink) {
+        let First { sequence, arrived_mono_ns, reordered, correction_ns, follow_up_promised } = *first;
         let slot = self.ring.open(sequence);
         let delays = Delays::of(slot, reply, arrived_mono_ns, &self.steps);
         let in_time = !slot.is(Mark::Late);
@@ -364,7 +365,7 @@ impl Ledger {
             sample.t3_source = DepartureSource::FollowUp;
             self.current.add(Counter::FollowedUp, 1);
             self.current.record(Measure::FollowUpCorrection, correction_ns);
-        } else if waiting.follow_up_promised {
+        } else if follow_up_promised {
             self.current.add(Counter::NotFollowedUp, 1);
         }
         sink.sample(&sample);
@@ -424,7 +425,7 @@ impl Ledger {
     /// Give up what is due at `mono_ns`. Hand in all replies and stamps that the socket holds first.
     pub fn expire(&mut self, mono_ns: i64, sink: &mut impl SampleSink) {
         while let Some(ready) = self.waiting.expired(mono_ns) {
-            self.complete(&ready, sink);
+            self.complete(&ready.first, &ready.reply, sink);
         }
         while self.closes_at().is_some_and(|closes_at| closes_at <= mono_ns) {
             self.close(None, sink);
@@ -478,7 +479,7 @@ impl Ledger {
             if !slot.is(Mark::Complete)
                 && let Some(waiting) = self.waiting.take(sequence)
             {
-                self.complete(&waiting, sink);
+                self.complete(&waiting.first, &waiting.reply, sink);
             }
             self.end_run();
             if self.stateful != Some(false) {
@@ -530,7 +531,7 @@ impl Ledger {
     /// not lost.
     pub fn finish(&mut self, mono_ns: i64, aborted: bool, sink: &mut impl SampleSink) {
         while let Some(waiting) = self.waiting.pop() {
-            self.complete(&waiting, sink);
+            self.complete(&waiting.first, &waiting.reply, sink);
         }
         let pending_since = aborted.then(|| mono_ns.saturating_sub(self.spec.timeout_ns));
         while self.ring.tail() < self.ring.head() {

@@ -24,329 +24,19 @@
 //!
 //! **Hysteresis.** A limit is met at `limit` and met no more below `recover`; in between it stays as it was.
 
+mod fact;
+mod limit;
+mod watched;
+mod window;
+
 use std::collections::VecDeque;
 
-use crate::sample::{MISSING, Sample, SampleFlag, SampleStatus, UNKNOWN, named};
+use crate::sample::{MISSING, Sample, SampleFlag, SampleStatus, UNKNOWN};
 use crate::variation::RtpJitter;
 
-named! {
-    /// What a limit is about; the names are those of the table of metrics.
-    pub enum Metric {
-        /// Probes not back within the timeout, of those whose fate is known.
-        LossRatio = "loss_ratio",
-        /// Lost on the way there, of those of which the direction is known.
-        LossForwardRatio = "loss_forward_ratio",
-        /// Lost on the way back, of those that were answered.
-        LossBackwardRatio = "loss_backward_ratio",
-        /// Probes without any reply.
-        Lost = "lost",
-        /// Those lost on the way there.
-        LostForward = "lost_forward",
-        /// Those lost on the way back.
-        LostBackward = "lost_backward",
-        /// Probes whose reply came after the timeout.
-        Late = "late",
-        /// The same, of those whose fate is known.
-        LateRatio = "late_ratio",
-        /// Further replies.
-        Duplicates = "duplicates",
-        /// The same, in proportion to probes with a reply.
-        DuplicatesRatio = "duplicates_ratio",
-        /// Replies that came after one to a later probe.
-        Reordered = "reordered_round_trip",
-        /// The same, of those received in time.
-        ReorderedRatio = "reordered_ratio",
-        /// Round trip.
-        RoundTrip = "round_trip",
-        /// To the Session-Reflector.
-        Forward = "forward",
-        /// From the Session-Reflector.
-        Backward = "backward",
-        /// In the Session-Reflector.
-        Residence = "residence",
-        /// Round trip above the least of the window.
-        PdvRoundTrip = "pdv_round_trip",
-        /// The same of the way there.
-        PdvForward = "pdv_forward",
-        /// The same of the way back.
-        PdvBackward = "pdv_backward",
-        /// Absolute difference of round trips of probes sent one after the other.
-        IpdvRoundTrip = "ipdv_round_trip",
-        /// The same of the way there.
-        IpdvForward = "ipdv_forward",
-        /// The same of the way back.
-        IpdvBackward = "ipdv_backward",
-        /// RFC 3550 jitter of round trips, as it is now.
-        JitterRoundTrip = "jitter_round_trip_ns",
-        /// The same of the way there.
-        JitterForward = "jitter_forward_ns",
-        /// The same of the way back.
-        JitterBackward = "jitter_backward_ns",
-    }
-}
-
-named! {
-    /// How a limit stands.
-    pub enum State {
-        /// Nobody knows.
-        Unknown = "unknown",
-        /// Not met.
-        Good = "good",
-        /// Met.
-        Bad = "bad",
-    }
-}
-
-/// A limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limit {
-    /// What is compared.
-    pub metric: Metric,
-    /// It is met when the value is this or more: ns, ratio or packets.
-    pub limit: f64,
-    /// It is met no more when the value is less than this.
-    pub recover: f64,
-    /// The greatest value is compared, else the mean. Of times only.
-    pub maximum: bool,
-}
-
-/// How a limit stands, and the value that says so.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Finding {
-    /// Whether it is met.
-    pub state: State,
-    /// The value, where there is one.
-    pub value: Option<f64>,
-}
-
-/// What is known of one probe, as limits see it.
-#[derive(Clone, Copy, Debug)]
-enum Fact {
-    /// A reply in time.
-    Received(Received),
-    /// No reply within the timeout, or the kernel would not send it.
-    Overdue,
-    /// A reply that came too late for us to read it in time, though not on the wire: `Overdue` was wrong.
-    NotOverdue,
-    /// A reply after the timeout.
-    Late,
-    /// No reply at all; the direction, if it is known.
-    Lost(Option<Way>),
-    /// Another reply.
-    Duplicate,
-}
-
-/// What a reply in time says of round trip, way there and way back.
-#[derive(Clone, Copy, Debug)]
-struct Received {
-    delays_ns: [Option<i64>; 3],
-    /// Absolute differences from the probe that was sent before.
-    differences_ns: [Option<i64>; 3],
-    jitters_ns: [Option<i64>; 3],
-    residence_ns: Option<i64>,
-    /// Both clocks are synchronised.
-    clocks: bool,
-    reordered: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Forward,
-    Backward,
-}
-
-/// The share of a fact in a limit's sums.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    known_ns: i64,
-    /// A time, or what is counted.
-    part: i64,
-    /// What it is a part of.
-    whole: i64,
-}
-
-/// One limit and the facts of its window.
-#[derive(Clone, Debug)]
-struct Watched {
-    limit: Limit,
-    finding: Finding,
-    entries: VecDeque<Entry>,
-    part: i128,
-    whole: i64,
-    /// Candidates for the greatest and for the least value, each with those that it will outlive gone.
-    greatest: VecDeque<(i64, i64)>,
-    least: VecDeque<(i64, i64)>,
-}
-
-impl Received {
-    /// The time that a metric is about.
-    fn time(&self, metric: Metric) -> Option<i64> {
-        use Metric as M;
-        match metric {
-            M::RoundTrip | M::PdvRoundTrip => self.delays_ns[0],
-            M::Forward => self.delays_ns[1].filter(|_| self.clocks),
-            M::Backward => self.delays_ns[2].filter(|_| self.clocks),
-            // The offset of the clocks is in the least, too.
-            M::PdvForward => self.delays_ns[1],
-            M::PdvBackward => self.delays_ns[2],
-            M::Residence => self.residence_ns,
-            M::IpdvRoundTrip => self.differences_ns[0],
-            M::IpdvForward => self.differences_ns[1],
-            M::IpdvBackward => self.differences_ns[2],
-            M::JitterRoundTrip => self.jitters_ns[0],
-            M::JitterForward => self.jitters_ns[1],
-            M::JitterBackward => self.jitters_ns[2],
-            _ => None,
-        }
-    }
-}
-
-impl Watched {
-    fn new(limit: Limit) -> Self {
-        Self {
-            limit,
-            finding: Finding { state: State::Unknown, value: None },
-            entries: VecDeque::new(),
-            part: 0,
-            whole: 0,
-            greatest: VecDeque::new(),
-            least: VecDeque::new(),
-        }
-    }
-
-    /// What the fact adds: a part and a whole. None: it is no concern of this limit.
-    fn share(&self, fact: &Fact) -> Option<(i64, i64)> {
-        use Metric as M;
-        let metric = self.limit.metric;
-        match (metric, fact) {
-            // One that counts in the proportion, and one that does not.
-            (M::LossRatio, Fact::Overdue) | (M::LossBackwardRatio, Fact::Lost(Some(Way::Backward))) => Some((1, 1)),
-            (M::LossForwardRatio, Fact::Lost(Some(way))) => Some((i64::from(*way == Way::Forward), 1)),
-            (M::ReorderedRatio, Fact::Received(reply)) => Some((reply.reordered.into(), 1)),
-            (
-                M::LossRatio | M::LateRatio | M::DuplicatesRatio | M::LossForwardRatio | M::LossBackwardRatio,
-                Fact::Received(_),
-            )
-            | (M::LateRatio, Fact::Overdue)
-            | (M::DuplicatesRatio | M::LossForwardRatio | M::LossBackwardRatio, Fact::Late) => Some((0, 1)),
-            (M::LossRatio, Fact::NotOverdue) => Some((-1, 0)),
-            // Those that are only counted.
-            (M::Lost, Fact::Lost(_))
-            | (M::LostForward, Fact::Lost(Some(Way::Forward)))
-            | (M::LostBackward, Fact::Lost(Some(Way::Backward)))
-            | (M::LateRatio | M::Late, Fact::Late)
-            | (M::DuplicatesRatio | M::Duplicates, Fact::Duplicate) => Some((1, 0)),
-            (M::Reordered, Fact::Received(reply)) => reply.reordered.then_some((1, 0)),
-            (_, Fact::Received(reply)) => reply.time(metric).map(|ns| (ns, 1)),
-            _ => None,
-        }
-    }
-
-    fn note(&mut self, known_ns: i64, fact: &Fact) {
-        let Some((part, whole)) = self.share(fact) else { return };
-        self.entries.push_back(Entry { known_ns, part, whole });
-        self.part += i128::from(part);
-        self.whole += whole;
-        if self.limit.maximum {
-            while self.greatest.back().is_some_and(|(_, value)| *value <= part) {
-                self.greatest.pop_back();
-            }
-            self.greatest.push_back((known_ns, part));
-        }
-        if self.is_pdv() {
-            while self.least.back().is_some_and(|(_, value)| *value >= part) {
-                self.least.pop_back();
-            }
-            self.least.push_back((known_ns, part));
-        }
-    }
-
-    fn is_pdv(&self) -> bool {
-        matches!(self.limit.metric, Metric::PdvRoundTrip | Metric::PdvForward | Metric::PdvBackward)
-    }
-
-    /// Facts known before `since_ns` are of no more interest.
-    fn forget(&mut self, since_ns: i64) {
-        while let Some(entry) = self.entries.front().filter(|entry| entry.known_ns < since_ns) {
-            self.part -= i128::from(entry.part);
-            self.whole -= entry.whole;
-            self.entries.pop_front();
-        }
-        for candidates in [&mut self.greatest, &mut self.least] {
-            while candidates.front().is_some_and(|(known_ns, _)| *known_ns < since_ns) {
-                candidates.pop_front();
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.greatest.clear();
-        self.least.clear();
-        (self.part, self.whole) = (0, 0);
-    }
-
-    /// The value now, where there is one. `undirected`: losses of the window of which nobody knows the direction.
-    fn value(&self, undirected: bool) -> Option<f64> {
-        use Metric as M;
-        let mean = || (self.whole > 0).then(|| self.part as f64 / self.whole as f64);
-        match self.limit.metric {
-            M::LossForwardRatio | M::LossBackwardRatio | M::LostForward | M::LostBackward if undirected => None,
-            M::Lost | M::LostForward | M::LostBackward | M::Late | M::Duplicates | M::Reordered => {
-                Some(self.part as f64)
-            }
-            M::JitterRoundTrip | M::JitterForward | M::JitterBackward => {
-                self.entries.back().map(|last| last.part as f64)
-            }
-            _ if self.limit.maximum => {
-                let greatest = self.greatest.front().map(|(_, value)| *value)?;
-                let above = if self.is_pdv() { self.least.front().map_or(0, |(_, value)| *value) } else { 0 };
-                Some(greatest.saturating_sub(above) as f64)
-            }
-            _ if self.is_pdv() => Some(mean()? - self.least.front().map(|(_, value)| *value)? as f64),
-            _ => mean(),
-        }
-    }
-
-    /// Compare. Returns whether it stands otherwise than before.
-    fn judge(&mut self, known: bool, undirected: bool) -> bool {
-        let value = if known { self.value(undirected) } else { None };
-        let state = match value {
-            None => State::Unknown,
-            Some(value) if value >= self.limit.limit => State::Bad,
-            Some(value) if value < self.limit.recover => State::Good,
-            // In between; what was not known before is not bad.
-            Some(_) if self.finding.state == State::Bad => State::Bad,
-            Some(_) => State::Good,
-        };
-        let changed = state != self.finding.state;
-        self.finding = Finding { state, value };
-        changed
-    }
-}
-
-/// One window with its limits.
-#[derive(Clone, Debug)]
-struct Window {
-    length_ns: i64,
-    /// Since when it has been looked at without a break; None before the first packet.
-    since_ns: Option<i64>,
-    /// Half of the facts that it has when nothing disturbs.
-    least_facts: usize,
-    /// When the facts became known that are probes' fates.
-    fates: VecDeque<i64>,
-    /// When losses without direction became known.
-    undirected: VecDeque<i64>,
-    limits: Vec<Watched>,
-}
-
-impl Window {
-    /// Whether another looks for the same.
-    fn asks_as(&self, other: &Self) -> bool {
-        let limits = |window: &Self| window.limits.iter().map(|watched| watched.limit).collect::<Vec<_>>();
-        self.length_ns == other.length_ns && limits(self) == limits(other)
-    }
-}
+use self::fact::{Fact, Received, Way};
+pub use self::limit::{Finding, Limit, Metric, State};
+use self::window::Window;
 
 /// A packet that is awaited.
 #[derive(Clone, Copy, Debug)]
@@ -389,19 +79,9 @@ impl Watch {
     /// Limits for a session whose replies are in time for `timeout_ns` and that sends a packet each `mean_gap_ns`, its
     /// pauses included. Departures later than `late_ns` are this host's fault.
     pub fn new(asked: Vec<Asked>, late_ns: i64, timeout_ns: i64, mean_gap_ns: i64) -> Self {
-        let windows = asked
-            .into_iter()
-            .map(|(length_ns, limits)| Window {
-                length_ns,
-                since_ns: None,
-                least_facts: ((length_ns / mean_gap_ns.max(1) / 2).max(1)) as usize,
-                fates: VecDeque::new(),
-                undirected: VecDeque::new(),
-                limits: limits.into_iter().map(Watched::new).collect(),
-            })
-            .collect();
+        let window = |(length_ns, limits)| Window::new(length_ns, limits, mean_gap_ns);
         Self {
-            windows,
+            windows: asked.into_iter().map(window).collect(),
             late_ns,
             timeout_ns,
             now_ns: i64::MIN,
@@ -440,9 +120,7 @@ impl Watch {
     }
 
     fn begin(&mut self, now_ns: i64) {
-        for window in &mut self.windows {
-            window.since_ns.get_or_insert(now_ns);
-        }
+        self.windows.iter_mut().for_each(|window| window.begin(now_ns));
     }
 
     /// Go on from what another saw of the same test-session: windows with the same limits keep their facts and how they
@@ -452,10 +130,7 @@ impl Watch {
         self.changed = true;
         let mut old = before.windows;
         for window in &mut self.windows {
-            if let Some(at) = old.iter().position(|known| known.asks_as(window)) {
-                let known = old.swap_remove(at);
-                *window = Window { least_facts: window.least_facts, ..known };
-            }
+            window.inherit(&mut old);
         }
     }
 
@@ -469,14 +144,7 @@ impl Watch {
 
     /// The kernel dropped replies: what is missing may be missing here. Everything begins anew.
     pub fn restart(&mut self) {
-        for window in &mut self.windows {
-            window.since_ns = Some(self.now_ns);
-            window.fates.clear();
-            window.undirected.clear();
-            for limit in &mut window.limits {
-                limit.clear();
-            }
-        }
+        self.windows.iter_mut().for_each(|window| window.restart(self.now_ns));
         for packet in &mut self.awaited {
             packet.disturbed = true;
         }
@@ -583,17 +251,8 @@ impl Watch {
 
     /// A fact is known now; `fate`: it says what became of a probe, for the first time.
     fn note(&mut self, fact: &Fact, fate: bool) {
-        let now_ns = self.now_ns;
         for window in &mut self.windows {
-            if fate {
-                window.fates.push_back(now_ns);
-            }
-            if matches!(fact, Fact::Lost(None)) && !self.stateful {
-                window.undirected.push_back(now_ns);
-            }
-            for limit in &mut window.limits {
-                limit.note(now_ns, fact);
-            }
+            window.note(self.now_ns, fact, fate, self.stateful);
         }
         self.judge();
     }
@@ -621,21 +280,8 @@ impl Watch {
     }
 
     fn judge(&mut self) {
-        let now_ns = self.now_ns;
         for window in &mut self.windows {
-            let begin_ns = now_ns.saturating_sub(window.length_ns);
-            for moments in [&mut window.fates, &mut window.undirected] {
-                while moments.front().is_some_and(|known_ns| *known_ns < begin_ns) {
-                    moments.pop_front();
-                }
-            }
-            let whole = window.since_ns.is_some_and(|since_ns| since_ns <= begin_ns);
-            let known = whole && window.fates.len() >= window.least_facts;
-            let undirected = !window.undirected.is_empty();
-            for limit in &mut window.limits {
-                limit.forget(begin_ns);
-                self.changed |= limit.judge(known, undirected);
-            }
+            self.changed |= window.judge(self.now_ns);
         }
     }
 
@@ -652,20 +298,12 @@ impl Watch {
 
     /// How all limits stand, window by window.
     pub fn findings(&self) -> Vec<Vec<Finding>> {
-        self.windows.iter().map(|window| window.limits.iter().map(|limit| limit.finding).collect()).collect()
+        self.windows.iter().map(Window::findings).collect()
     }
 
     /// Octets on the heap.
     pub fn memory_bytes(&self) -> usize {
-        let limit = |limit: &Watched| {
-            limit.entries.capacity() * size_of::<Entry>()
-                + (limit.greatest.capacity() + limit.least.capacity()) * size_of::<(i64, i64)>()
-        };
-        let window = |window: &Window| {
-            (window.fates.capacity() + window.undirected.capacity()) * size_of::<i64>()
-                + window.limits.capacity() * size_of::<Watched>()
-                + window.limits.iter().map(limit).sum::<usize>()
-        };
-        self.windows.iter().map(window).sum::<usize>() + self.awaited.capacity() * size_of::<Awaited>()
+        let windows: usize = self.windows.iter().map(Window::memory_bytes).sum();
+        windows + self.awaited.capacity() * size_of::<Awaited>()
     }
 }

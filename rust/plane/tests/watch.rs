@@ -276,6 +276,93 @@ fn what_left_before_anybody_looked_says_nothing() {
     assert!(watch.memory_bytes() > 0);
 }
 
+/// The way that a time is about: the round trip, there, back; none for what is no time of a way.
+fn way_of(metric: Metric) -> Option<usize> {
+    use Metric as M;
+    match metric {
+        M::RoundTrip | M::PdvRoundTrip | M::IpdvRoundTrip | M::JitterRoundTrip => Some(0),
+        M::Forward | M::PdvForward | M::IpdvForward | M::JitterForward => Some(1),
+        M::Backward | M::PdvBackward | M::IpdvBackward | M::JitterBackward => Some(2),
+        _ => None,
+    }
+}
+
+/// What is seen of a probe while a metric is bad.
+fn rows(metric: Metric, sequence: u32) -> Vec<Sample> {
+    use Metric as M;
+    let mut row = received(sequence, 4 * MS);
+    let more = if sequence.is_multiple_of(2) { 40 * MS } else { 0 };
+    match way_of(metric) {
+        Some(0) => row.round_trip_ns += more,
+        Some(1) => row.forward_ns += more,
+        Some(_) => row.backward_ns += more,
+        None => {}
+    }
+    match metric {
+        M::LossRatio => return Vec::new(),
+        M::Lost | M::LostForward | M::LossForwardRatio => {
+            return vec![Sample::bare(sequence, SampleStatus::LostForward)];
+        }
+        M::LostBackward | M::LossBackwardRatio => return vec![Sample::bare(sequence, SampleStatus::LostBackward)],
+        M::Late | M::LateRatio => return vec![Sample::bare(sequence, SampleStatus::Late)],
+        M::Duplicates | M::DuplicatesRatio => {
+            return vec![row, Sample::bare(sequence, SampleStatus::DuplicateBackward)];
+        }
+        M::Reordered | M::ReorderedRatio => row.flag(SampleFlag::Reordered, true),
+        M::Residence => row.residence_ns += more,
+        _ => {}
+    }
+    vec![row]
+}
+
+/// Every metric, the mean and the greatest, is met when it is bad, and met no more when its window is clear of it; what
+/// is about another way is not touched.
+#[test]
+fn each_metric_is_about_what_its_name_says() {
+    let all: Vec<Limit> = Metric::ALL
+        .iter()
+        .flat_map(|metric| {
+            let time = way_of(*metric).is_some() || *metric == Metric::Residence;
+            let bound = match metric.name() {
+                name if name.ends_with("_ratio") => 0.1,
+                _ if time => 10e6,
+                _ => 3.0,
+            };
+            let mean = limit(*metric, bound);
+            let greatest = Limit { maximum: true, limit: 30e6, recover: 30e6, ..mean };
+            let running = metric.name().starts_with("jitter");
+            [Some(mean), (time && !running).then_some(greatest)].into_iter().flatten()
+        })
+        .collect();
+    for bad in Metric::ALL {
+        let mut watch = watch(200 * MS, all.clone());
+        let stand = |watch: &Watch, wanted: State| -> Vec<Limit> {
+            let findings = watch.findings().remove(0);
+            all.iter().zip(findings).filter(|(_, finding)| finding.state == wanted).map(|(limit, _)| *limit).collect()
+        };
+        go_on(&mut watch, 0, 30, 4 * MS);
+        assert_eq!(stand(&watch, State::Good), all, "before {bad:?}");
+        for sequence in 30..55 {
+            let now = i64::from(sequence) * GAP;
+            watch.expire(now);
+            watch.sent(sequence, now, 0);
+            watch.at(now + 2 * MS);
+            for row in rows(*bad, sequence) {
+                watch.row(&row);
+            }
+        }
+        let met = stand(&watch, State::Bad);
+        let own: Vec<_> = all.iter().filter(|limit| limit.metric == *bad).collect();
+        assert!(own.iter().all(|limit| met.contains(limit)), "{bad:?}: {met:?}");
+        for limit in &met {
+            let (one, other) = (way_of(*bad), way_of(limit.metric));
+            assert!(one.is_none() || one == other, "{bad:?} made {limit:?} bad");
+        }
+        go_on(&mut watch, 55, 70, 4 * MS);
+        assert_eq!(stand(&watch, State::Good), all, "after {bad:?}");
+    }
+}
+
 /// What befalls a probe.
 #[derive(Clone, Copy, Debug)]
 enum Fate {

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from twoway.analysis.notices import NOTICES, STATUS, State
 from twoway.analysis.views import STATUSES
+from twoway.tlvs import TLVS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -125,6 +126,12 @@ class SummaryFamily(Family):
     """Of each test-session of the client, since the daemon started: labels `connection` and `session`."""
 
     read: Callable[[Summary], Iterable[Sample]] = lambda _summary: ()
+    asked: frozenset[str] | None = None
+    """It is that of test-sessions which ask for one of these STAMP TLVs; None: of all."""
+
+    def of(self, tlvs: Iterable[str]) -> bool:
+        """Whether it is read for a test-session that asks for these TLVs."""
+        return self.asked is None or not self.asked.isdisjoint(tlvs)
 
 
 def _powers(first: int, last: int, step: int = 1) -> tuple[float, ...]:
@@ -138,6 +145,8 @@ _LATENESS_BOUNDS = _powers(12, 30, 2)
 _VARIATION_BOUNDS = (*(-bound for bound in reversed(_powers(12, 28, 2))), 0.0, *_powers(12, 28, 2))
 """Of either sign, to 0.27 s."""
 _BURST_BOUNDS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
+
+_ANY_TLV = frozenset(tlv for tlv, _ in TLVS)
 
 _DIRECTIONS = {"roundtrip": "round_trip", "forward": "forward", "backward": "backward"}
 """Value of the label `direction` -> suffix of the packet plane's names."""
@@ -187,6 +196,19 @@ def _distribution(name: str) -> Callable[[Summary], Iterator[Sample]]:
         yield (), Delays(summary.distribution(name))
 
     return read
+
+
+def _tlv_outcomes(summary: Summary) -> Iterator[Sample]:
+    for flag in ("unrecognized", "malformed", "integrity_failed"):
+        yield (flag,), summary.counter(f"tlv_{flag}")
+    for outcome in ("return_path_refused", "dscp_refused", "control_refused", "headers_refused", "other_node"):
+        yield (outcome,), summary.counter(outcome)
+
+
+def _direct(summary: Summary) -> Iterator[Sample]:
+    for direction, results in (("forward", ("sent", "received")), ("backward", ("reflected", "returned"))):
+        for result, counter in zip(("sent", "received"), results, strict=True):
+            yield (direction, result), summary.counter(f"direct_{counter}")
 
 
 def _bursts(summary: Summary) -> Iterator[Sample]:
@@ -433,7 +455,7 @@ ROUTE: tuple[RouteFamily, ...] = (
     RouteFamily("twoway_route_unavailable", _G, "Whether no next hop is good of a route that is no mere backup.",
         read=lambda view: _only(int(_unavailable(view)))),
     RouteFamily("twoway_route_degraded", _G, "Whether the kernel's table has other next hops than was decided.",
-        read=lambda view: _only(int(view.state == "degraded" and not view.dry_run))),
+        read=lambda view: _only(int(view.state == "degraded"))),
     RouteFamily("twoway_route_held", _G, "Whether the route is held for maintenance.",
         read=lambda view: _only(int(view.held))),
     RouteFamily("twoway_route_changes", _C, "Decisions that changed the next hops in use.",
@@ -502,6 +524,33 @@ SUMMARY: tuple[SummaryFamily, ...] = (
         read=_bursts),
     SummaryFamily("twoway_send_lateness_seconds", _H, "Departure after the scheduled moment: this host's own fault.",
         (), _LATENESS_BOUNDS, read=_distribution("send_lateness")),
+    SummaryFamily("twoway_tlv_replies", _C,
+        "Replies by what came of the STAMP TLVs that were asked for, where that is not what was asked.", ("outcome",),
+        read=_tlv_outcomes, asked=_ANY_TLV),
+    SummaryFamily("twoway_remarked_replies", _C,
+        "Replies that show that a DSCP was changed on the way (Class of Service TLV).", ("direction",),
+        read=_counters("remarked_forward", "remarked_backward", prefix="remarked_"),
+        asked=frozenset({"class-of-service"})),
+    SummaryFamily("twoway_direct_measurement_packets", _C,
+        "Test packets by the counters of both ends (Direct Measurement TLV): sent and received in each direction.",
+        ("direction", "result"), read=_direct, asked=frozenset({"direct-measurement"})),
+    SummaryFamily("twoway_follow_up_replies", _C,
+        "Replies whose T3 is the reflector's own transmit stamp (followed_up), or is not (Follow-Up Telemetry TLV).",
+        ("result",), read=_counters("followed_up", "not_followed_up"), asked=frozenset({"follow-up-telemetry"})),
+    SummaryFamily("twoway_follow_up_correction_seconds", _H,
+        "What Follow-Up Telemetry moved T3 by: how wrong the T3 in the replies was; signed.", (), _VARIATION_BOUNDS,
+        read=_distribution("follow_up_correction"), asked=frozenset({"follow-up-telemetry"})),
+    SummaryFamily("twoway_location_changes", _C,
+        "Times that probes reached the reflector by another last hop, or by another mapping of a NAT (Location TLV).",
+        read=lambda summary: _only(summary.counter("location_changes")), asked=frozenset({"location"})),
+    SummaryFamily("twoway_access_reports", _C, "Access Reports sent, acknowledged, and given up.", ("result",),
+        read=_counters("access_reports_sent", "access_reports_acknowledged", "access_reports_abandoned",
+                       prefix="access_reports_"), asked=frozenset({"access-report"})),
+    SummaryFamily("twoway_further_replies", _C,
+        "Replies beyond the first to a probe (Reflected Test Packet Control TLV): expected, and received.", ("result",),
+        read=lambda summary: [(("expected",), summary.counter("further_expected")),
+                              (("received",), summary.counter("further_replies"))],
+        asked=frozenset({"reflected-test-packet-control"})),
 )
 # fmt: on
 

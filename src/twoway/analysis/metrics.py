@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from twoway.analysis import reading
 from twoway.analysis.reading import DUPLICATES, REJECTED, Spread, Unknown
+from twoway.tlvs import SYNC_SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -377,7 +378,7 @@ _CLOCK: tuple[Metric, ...] = (
         "Replies whose T2 or T3 cannot be a time: their round trip includes the time inside the reflector."),
 )
 
-_SYNC_SOURCES = dict(enumerate(("ntp", "ptp", "ssu-bits", "gps", "free-running"), 1))
+_SYNC_SOURCES = dict(enumerate(SYNC_SOURCES, 1))
 _TIMESTAMPING = dict(enumerate(("hardware-assist", "software-local", "control-plane"), 1))
 _row = partial(Metric, section=Section.TLVS)
 _TLVS: tuple[Metric, ...] = (

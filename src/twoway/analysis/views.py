@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence  # noqa: TC003  (the API makes its models of these annotations)
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from twoway.analysis.notices import Notice
@@ -162,6 +162,11 @@ class ResultsView:
     """The way of its probes, as `twoway ping --path` takes it."""
     return_path: str | None = None
     """The way that replies are asked to take, as `twoway ping --return-path` takes it."""
+    tlvs: Sequence[str] = ()
+    """STAMP TLVs that probes ask for, by their registered names."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What came of them since the daemon started: the metrics of the section `tlvs` of the result document (see
+    `twoway schema result`), null where nothing told it, and its counters of flags. Empty where none is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,8 @@ class GlanceView:
     clock: Mapping[str, int | None]
     """As in `ResultsView`."""
     path: str | None = None
+    """As in `ResultsView`."""
+    tlvs: Sequence[str] = ()
     """As in `ResultsView`."""
 
 
@@ -261,7 +268,7 @@ class RouteView:
     """The kernel's metric."""
     state: str
     """`active` if the kernel has it as decided, `inactive` if it has not and should not, `degraded` if it should have
-    more than it has, or less."""
+    more than it has, or less; `dry-run` if the kernel is left alone."""
     held: bool
     dry_run: bool
     no_preempt: bool

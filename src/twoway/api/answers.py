@@ -170,6 +170,21 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptProbes:
+    """Single probes in the order in which their fate became known, which is that of their numbers."""
+
+    connection: str
+    session: str
+    next: int
+    """The number to go on with, now or later: so each probe is seen once, whatever comes or goes meanwhile."""
+    more: bool
+    """Whether more may be there now."""
+    columns: Sequence[str]
+    """`number`, which is the probe's for good, then as `twoway export` names them."""
+    rows: Sequence[Sequence[int | float | bool | str | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class KeptEvent:
     """A notice of the store."""
 
@@ -211,6 +226,7 @@ __all__ = [
     "HistoryResults",
     "KeptEvent",
     "KeptEvents",
+    "KeptProbes",
     "KeptSession",
     "KeptSessions",
     "ProbeResults",

@@ -33,6 +33,7 @@ from twoway.api.queries import (
     HistoryQuery,
     HoldBody,
     KeptEventsQuery,
+    ProbesQuery,
     ReleaseBody,
     ResultsQuery,
     RoutesQuery,
@@ -46,7 +47,7 @@ from twoway.api.queries import (
 )
 from twoway.errors import StoreError, one_line
 from twoway.export import json_result
-from twoway.export.kept import SUMMARY_COLUMNS, summary_cells
+from twoway.export.kept import PROBE_COLUMNS, SUMMARY_COLUMNS, probe_cells, summary_cells
 from twoway.export.prometheus import Exposition, expose, negotiate
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from twoway.analysis import samples
     from twoway.analysis.result import Summary
     from twoway.analysis.views import Watched
     from twoway.config.plan import SessionKey
@@ -91,6 +93,17 @@ class Step(Protocol):
     def summary(self) -> Summary: ...
 
 
+class Page(Protocol):
+    """Some single probes: `store.reader.Page`."""
+
+    @property
+    def rows(self) -> Sequence[tuple[int, tuple[samples.Cell, ...]]]: ...
+    @property
+    def next(self) -> int: ...
+    @property
+    def more(self) -> bool: ...
+
+
 class Kept(Protocol):
     """What the store has. Everything raises `StoreError`."""
 
@@ -99,6 +112,7 @@ class Kept(Protocol):
 
     async def series(self, key: SessionKey, start_ns: int, end_ns: int, step_ns: int, /) -> Sequence[Step]: ...
     async def keys(self) -> Sequence[SessionKey]: ...
+    async def page(self, key: SessionKey, first: int, since_ns: int, until_ns: int, limit: int, /) -> Page: ...
     async def events(self, since_ns: int, until_ns: int, limit: int, /) -> Sequence[answers.KeptEvent]: ...
 
 
@@ -315,6 +329,16 @@ def _add_store(app: FastAPI, asked: Asked) -> None:
         head = answers.Series(*key, ("start_ns", "end_ns", *SUMMARY_COLUMNS), [])
         return StreamingResponse(asked.pace.chunks(_table(head, rows)), media_type="application/json")
 
+    @app.get("/v1/store/probes", tags=["store"], **_answering(answers.KeptProbes, 409, 503))
+    async def store_probes(query: Annotated[ProbesQuery, Query()]) -> Response:
+        """Single probes of one test-session that keeps every one (`raw-history`), piece by piece."""
+        key = (query.control_connection, query.test_session)
+        since, until = _span(query.since or "0", query.until)
+        page = await _of(asked.kept, lambda kept: kept.page(key, query.first, since, until, query.limit))
+        rows = (probe_cells(number, cells) for number, cells in page.rows)
+        head = answers.KeptProbes(*key, page.next, page.more, PROBE_COLUMNS, [])
+        return StreamingResponse(asked.pace.chunks(_table(head, rows)), media_type="application/json")
+
     @app.get("/v1/store/sessions", tags=["store"], **_answering(answers.KeptSessions, 409, 503))
     async def store_sessions() -> Response:
         """The test-sessions that the store has heard of."""
@@ -347,7 +371,7 @@ async def _of(kept: Kept | None, question: Callable[[Kept], Awaitable[_Answer]])
         raise Problem(503, str(error)) from None
 
 
-def _table(head: answers.Series, rows: Iterable[list[Cell]]) -> Iterator[bytes]:
+def _table(head: answers.Series | answers.KeptProbes, rows: Iterable[list[Cell]]) -> Iterator[bytes]:
     """An answer whose last member is `rows`, row by row as they are made."""
     dump = TypeAdapter(list[Any]).dump_json
     comma = b""
@@ -413,7 +437,7 @@ async def _done(action: Awaitable[RequestView]) -> Response:
     except TimeoutError:
         raise Problem(504, f"still under way after {ACTION_S:g} s: `twoway show health` will tell") from None
     except KeyError as error:
-        raise Problem(404, f"there is no {error.args[0] if error.args else 'such name'!r}") from None
+        raise Problem(404, f"there is no {error.args[0] if error.args else 'such name'}") from None
     if not view.ok:
         raise Problem(409, view.message, view.affected)
     return _json(view)
@@ -479,6 +503,8 @@ def _invalid(error: Mapping[str, Any]) -> str:
     match error["type"]:
         case "model_attributes_type":
             return f"{where}: it has to be a JSON object, with Content-Type: application/json"
+        case "json_invalid":
+            return f"body: it is no JSON: {error['ctx']['error'].lower()} at character {error['loc'][-1]}"
         case "missing":
             return f"{where}: it is needed"
         case "extra_forbidden":

@@ -183,6 +183,23 @@ class SeriesQuery(_Query):
     ] = "1min"
 
 
+MAX_PROBES = 5000
+"""Of one answer, for the same reason."""
+
+
+class ProbesQuery(_Query):
+    """Of single probes of a test-session that keeps every one."""
+
+    control_connection: Annotated[Name, Field(alias="control-connection", description="Its name.")]
+    test_session: Annotated[Name, Field(alias="test-session", description="Its name.")]
+    first: Annotated[
+        int, Field(ge=0, le=_MAX_NS, description="Those with this number and later ones: `next` of the last answer.")
+    ] = 0
+    since: Annotated[Moment | None, Field(description="Sent at or after: ns since the epoch, or RFC 3339.")] = None
+    until: Annotated[Moment | None, Field(description="Sent before; now if it is not given.")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PROBES, description="Most rows of the answer.")] = 1000
+
+
 class KeptEventsQuery(_Query):
     """Of notices in the store."""
 

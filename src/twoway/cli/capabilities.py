@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 
 from twoway.cli.arguments import Parser, terminal_width
 from twoway.config.privileges import privilege
+from twoway.errors import PlaneError
 
 _DESCRIPTION = """\
 Show what this machine can measure with. Timestamps are tried with real packets on loopback and, if
 one is named, on an interface: what counts is which stamps arrive.
 """
 _EPILOG = """\
-Exit code: 0; 2 if nothing could be found out.
+Exit code: 0; 2 if nothing could be found out, or there is no such interface.
 
 examples:
   twoway capabilities
@@ -41,6 +43,8 @@ def capabilities_parser() -> Parser:
 def run(arguments: list[str]) -> int:
     """The command. Returns its exit code."""
     options = capabilities_parser().parse_args(arguments, _Arguments())
+    if options.interface is not None:
+        _require(options.interface)
 
     from twoway.drivers.plane import capabilities
 
@@ -51,6 +55,16 @@ def run(arguments: list[str]) -> int:
     else:
         sys.stdout.write("".join(f"{line}\n" for line in table(found)))
     return 0
+
+
+def _require(interface: str) -> None:
+    """What an interface can do, one that is not there does not tell. Raises `PlaneError`."""
+    import socket
+
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        raise PlaneError("look at interface", interface, errno.ENODEV) from None
 
 
 def ordered(found: dict[str, tuple[bool, str]]) -> dict[str, tuple[bool, str]]:

@@ -37,7 +37,8 @@ class _Arguments(argparse.Namespace):
 
 def clear_parser() -> Parser:
     parser = Parser("twoway clear", "WHAT [NAME]", _DESCRIPTION, _EPILOG)
-    parser.add_argument("what", choices=("results", "history", "events", "server-control"), help="see above")
+    things = ("results", "history", "events", "server-control")
+    parser.add_argument("what", metavar="WHAT", choices=things, help=f"{', '.join(things[:-1])} or {things[-1]}")
     parser.add_argument("name", nargs="?", metavar="NAME", help="of this control connection alone (all)")
     parser.add_argument_group("output").add_argument("--json", action="store_true", help="the API's JSON document")
     add_api_options(parser)

@@ -29,8 +29,8 @@ its test-sessions; without one, all there are.
 """
 _EPILOG = """\
 Times are like 2026-01-31T12:00 (UTC unless they say otherwise), or a duration before now, as in 24h.
-The daemon is asked, unless --store names a file, which may be that of a daemon that runs, and has
-single probes (--what history), too.
+The daemon is asked, unless --store names a file, which may be that of a daemon that runs. Single
+probes (--what history) are there of test-sessions with raw-history; each has a number, and keeps it.
 
 Exit code: 0; 2 if it cannot be read or written.
 
@@ -42,6 +42,8 @@ examples:
 RESOLUTIONS_S = {"1s": 1, "1min": 60, "1h": 3600, "1d": 86400}
 MAX_STEPS = 1500
 """Of one question, so that memory stays bounded; the API answers no more."""
+PROBES = 5000
+"""Of one question, for the same reason."""
 _DAY_NS = 86400 * 10**9
 
 
@@ -116,6 +118,8 @@ def _export_file(path: Path, options: _Arguments) -> int:
     from twoway.drivers.summaries import PackedSummaries
     from twoway.store import Reader, schema
 
+    if not path.is_file():
+        raise StoreError(str(path), "there is no such file: `twoway show health` says where a daemon's is")
     try:
         reader = Reader(schema.connect_read_only(path), PackedSummaries())
         try:
@@ -153,6 +157,8 @@ class Source(Protocol):
         """Start, end and `SUMMARY_COLUMNS` of each step of at most `MAX_STEPS`."""
 
     def events(self, since_ns: int, until_ns: int) -> Iterator[Sequence[Cell]]: ...
+    def probes(self, key: SessionKey, since_ns: int, until_ns: int) -> Iterator[Sequence[Cell]]:
+        """`PROBE_COLUMNS` of each probe that left then, as they came."""
 
 
 def _table(source: Source, options: _Arguments) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
@@ -161,12 +167,9 @@ def _table(source: Source, options: _Arguments) -> tuple[Sequence[str], Iterable
         return ("at_ns", "name", "state", "connection", "session", "message"), source.events(since, until)
     keys = _chosen(source, options.sessions)
     if options.what == "history" or options.resolution == "raw":
-        if not isinstance(source, KeptInFile):
-            remedy = "name the store's file with --store, or `twoway show client history-results` has the latest"
-            raise ConfigError("--what", f"a daemon hands out no stored probes: {remedy}")
-        from twoway.analysis import samples
+        from twoway.export.kept import PROBE_COLUMNS
 
-        columns = ("connection", "session", *(c.name for c in samples.COLUMNS))
+        columns = ("connection", "session", *PROBE_COLUMNS)
         return columns, ((*key, *row) for key in keys for row in source.probes(key, since, until))
     from twoway.export.kept import SUMMARY_COLUMNS
 
@@ -220,13 +223,11 @@ class KeptInFile:
             yield (event.at_ns, event.name, *cells)
 
     def probes(self, key: SessionKey, since_ns: int, until_ns: int) -> Iterator[Sequence[Cell]]:
-        """The columns of samples."""
-        from twoway.analysis import samples
+        from twoway.export.kept import probe_cells
 
-        left = [column.name for column in samples.COLUMNS].index("t1_ns")
-        for batch in self._reader.history(key, since_ns, until_ns):
-            for row in samples.rows(batch):
-                moment = row[left]
-                if isinstance(moment, int) and not since_ns <= moment < until_ns:
-                    continue  # it shares a row of the store with some that are asked for
-                yield ["|".join(cell) if isinstance(cell, tuple) else cell for cell in row]
+        first, more = 0, True
+        while more:
+            page = self._reader.page(key, first, since_ns, until_ns, PROBES)
+            for number, cells in page.rows:
+                yield probe_cells(number, cells)
+            first, more = page.next, page.more

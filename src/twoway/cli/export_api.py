@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twoway.errors import ApiError
-from twoway.export.kept import SUMMARY_COLUMNS
+from twoway.export.kept import PROBE_COLUMNS, SUMMARY_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _EVENTS = 10_000
 """Of one question."""
+PROBES = 5000
+"""Likewise."""
 
 
 class KeptByDaemon:
@@ -37,6 +39,19 @@ class KeptByDaemon:
         for row in self._listed(body, "rows"):
             known = dict(zip(columns, row, strict=False))
             yield [known.get(name) for name in ("start_ns", "end_ns", *SUMMARY_COLUMNS)]
+
+    def probes(self, key: SessionKey, since_ns: int, until_ns: int) -> Iterator[Sequence[Cell]]:
+        """`PROBE_COLUMNS` of single probes: by their numbers each comes once, whatever the store does meanwhile."""
+        asked: dict[str, int | str] = {"control-connection": key[0], "test-session": key[1]}
+        asked |= {"since": since_ns, "until": until_ns, "limit": PROBES}
+        first, more = 0, True
+        while more:
+            body = self._api.get("/v1/store/probes", {**asked, "first": first})
+            columns = body.get("columns", ())
+            for row in self._listed(body, "rows"):
+                known = dict(zip(columns, row, strict=False))
+                yield [known.get(name) for name in PROBE_COLUMNS]
+            first, more = int(body.get("next", first)), bool(body.get("more"))
 
     def events(self, since_ns: int, until_ns: int) -> Iterator[Sequence[Cell]]:
         """All notices, oldest first: the API has the newest, so they are asked for from behind."""

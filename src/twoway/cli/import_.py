@@ -1,4 +1,4 @@
-"""`twoway import junos`: a router's TWAMP configuration in our words, and a list of what has no equivalent."""
+"""`twoway import junos`: a router's TWAMP and tracked routes in our words, and a list of what has no equivalent."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from twoway.config.check import Checked
-    from twoway.config.junos.conversion import Imported
+    from twoway.config.junos.outcome import Imported
 
 _DESCRIPTION = """\
-Read `services monitoring twamp` or `services rpm twamp` of a Junos configuration, as `set` lines or in
+Read `services monitoring twamp` or `services rpm twamp` of a Junos configuration, and the routes of
+`routing-options sla-tracking`, `rpm-tracking` and `services ip-monitoring`, as `set` lines or in
 braces, and write our configuration to standard output. What has no equivalent is listed on standard
-error, each statement with its line and the reason; so is what is still to be said by you.
+error, each statement with its line and the reason; so is what is still to be done by you.
 """
 _EPILOG = """\
 Lines are where `edit` went; what is deleted, deactivated or inactive is left out, and listed. Groups
 are not applied: save the configuration with `show configuration | display inheritance`, or with
-`| display set` behind that. Secrets are not taken over: write them into a file of mode 0600.
+`| display set` behind that. Secrets are not taken over: write them into a file of mode 0600. RPM
+tests to which routes are bound are measured by STAMP instead, and their routes come with `dry-run`.
 
 examples:
   twoway import junos router.conf > twoway.yaml
-  ssh router 'show configuration services monitoring twamp | display set' | twoway import junos -
+  ssh router 'show configuration | display inheritance | display set' | twoway import junos -
 """
 
 
@@ -46,7 +48,7 @@ def import_parser() -> Parser:
     parser = Parser("twoway import", "junos FILE", _DESCRIPTION, _EPILOG)
     parser.add_argument("kind", metavar="junos", choices=("junos",), help="whose configuration it is")
     parser.add_argument("file", metavar="FILE", help="its file, - for standard input")
-    parser.add_argument("--strict", action="store_true", help="end with 2 if a statement about TWAMP has no equivalent")
+    parser.add_argument("--strict", action="store_true", help="end with 2 if anything has no exact equivalent")
     return parser
 
 
@@ -67,7 +69,8 @@ def run(arguments: list[str]) -> int:
     checked = check_text(ours, "imported", Path.cwd())
     sys.stderr.write("".join(f"{line}\n" for line in _report(imported, checked, source)))
     sys.stdout.write(ours or "{}\n")
-    return EXIT_ERROR if options.strict and any(one.ours and one.in_force for one in imported.unused) else 0
+    inexact = imported.to_do or any(one.ours and one.in_force for one in imported.unused)
+    return EXIT_ERROR if options.strict and inexact else 0
 
 
 def _text(name: str, source: str) -> str:
@@ -94,6 +97,8 @@ def _report(imported: Imported, checked: Checked, source: str) -> Iterator[str]:
             elsewhere[top] = elsewhere.get(top, 0) + 1
     for top, count in elsewhere.items():
         yield f"{source}: not used: {count} of {top}: not about TWAMP"
+    for task in imported.to_do:
+        yield f"to be done: {task}"
     for problem in checked.errors:
         yield f"to be mended: {str(problem).partition(': ')[2]}"
     yield f"{source}: {len(imported.used)} statements used, {len(imported.unused)} not"

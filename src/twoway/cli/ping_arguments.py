@@ -379,7 +379,8 @@ def measurement_from(options: PingArguments, *, keep_samples: bool) -> Measureme
         ("--reconnect", options.reconnect_ns is not None),
     ):
         if given:
-            raise ConfigError(option, f"--protocol {options.protocol} negotiates nothing")
+            reason = f"it is for --protocol twamp or owamp: {options.protocol} negotiates nothing with a Server"
+            raise ConfigError(option, reason)
     interface, source = sending_from(options)
     key, ssid = _key(options)
     dscp_ecn = options.tos if options.tos is not None else (options.dscp or 0) << 2

@@ -10,7 +10,7 @@ from twoway.config import units
 from twoway.config.dscp import parse_dscp
 from twoway.config.reflection import ControlReflection, TlvReflection
 from twoway.errors import ConfigError
-from twoway.session import LOCATIONS, SYNC_SOURCES
+from twoway.tlvs import LOCATIONS, SYNC_SOURCES
 
 if TYPE_CHECKING:
     from twoway.cli.arguments import Parser

@@ -58,6 +58,11 @@ def doubt(configuration: Configuration, plan: Plan, warn: Callable[[Place, str],
             _session(session, inside, warn, light=connection.control_type == "light")
     if trapped is not None and not configuration.notifications.snmp:
         warn(trapped, "no trap is sent: notifications has no snmp receiver")
+    if configuration.server.light is not None:
+        for number, network in enumerate(configuration.server.light.tlvs.return_path_allow):
+            if network.endswith("/0"):
+                where: Place = ("server", "light", "tlvs", "return-path-allow", number)
+                warn(where, f"{network} is everybody, forged addresses too: this host then sends where anyone says")
     api = plan.api
     if api.mode & 0o002:
         warn(("api", "mode"), f"{api.mode:04o} lets everybody on this machine ask and command: api.group names who may")

@@ -76,7 +76,8 @@ def _path(route: RoutePlan, hop: NextHopPlan, session: SessionPlan, place: Place
     except ValueError:
         return  # a name: who knows
     network = ip_network(route.prefix)
-    if target.version == network.version and target in network and not hop.discards:
+    on_link = hop.gateway is not None and target == ip_address(hop.gateway)
+    if target.version == network.version and target in network and not hop.discards and not on_link:
         warn(
             (*place, "test"),
             f"probes of {'/'.join(session.key)} to {target} take this route themselves, and so any of its next hops: "

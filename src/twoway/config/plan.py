@@ -128,6 +128,11 @@ class SessionPlan:
         return PLAIN if sending is None else sending.path
 
     @property
+    def tlvs(self) -> tuple[str, ...]:
+        """Registered names of the STAMP TLVs that it asks for."""
+        return self.light.tlvs.names if self.light is not None and self.light.tlvs else ()
+
+    @property
     def return_path(self) -> ReturnPath | None:
         """The way that replies are asked to take."""
         return None if self.light is None else self.light.tlvs.return_path

@@ -20,6 +20,7 @@ from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.client import Limit as LimitModel
 from twoway.config.model.file_values import Credential
 from twoway.config.planning_paths import Way, Ways
+from twoway.config.planning_tlvs import asked_tlvs, with_way
 from twoway.config.secret import SecretOf
 from twoway.errors import ConfigError, KeyFileError
 
@@ -65,7 +66,13 @@ _STATEMENTS = {
     "segments": "source-routing",
     "labels": "source-routing",
     "gateway": "source-routing",
-    "tlvs": "source-routing",
+    "tlvs": "tlvs",
+    "tlv_hmac": "tlvs",
+    "tlv_key": "tlvs",
+    "control": "tlvs",
+    "control_allow": "tlvs",
+    "return_path_allow": "tlvs",
+    "micro_sessions": "tlvs",
     "scope_id": "target",
     "interface": "routing-instance",
     "netns": "routing-instance",
@@ -224,7 +231,7 @@ def _endpoint(target: Target, port: int | None) -> Endpoint:
     scope = written.scope or target.local_link
     if link_local and scope is None:
         raise ConfigError(
-            "target", f"{target.address} is link-local and needs its interface: add local-link, or %INTERFACE (V7)"
+            "target", f"{target.address} is link-local and needs its interface: add local-link, or %INTERFACE"
         )
     if scope is not None and not link_local:
         raise ConfigError("target", f"{target.address}: only a link-local address has an interface")
@@ -262,7 +269,7 @@ class _Connection:
         if self.light:
             self._check_light()
         if not model.test_session:
-            self.refuse("test-session", "there is none: a control-connection needs at least one (V4)")
+            self.refuse("test-session", "there is none: a control-connection needs at least one")
         sessions = tuple(
             made
             for name, session in model.test_session.items()
@@ -284,9 +291,9 @@ class _Connection:
     def _check_light(self) -> None:
         model = self.model
         if model.target is not None:
-            self.refuse("target", "a light control-connection has none: give each test-session its target (V3)")
+            self.refuse("target", "a light control-connection has none: give each test-session its target")
         if model.destination_port is not None:
-            self.refuse("destination-port", "a light control-connection has none: it belongs to each test-session (V2)")
+            self.refuse("destination-port", "a light control-connection has none: it belongs to each test-session")
         if model.authentication is not None:
             self.refuse("authentication", "light has no control connection to secure: give test-sessions a key-file")
         for statement in ("dscp_code_points", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt"):
@@ -414,7 +421,7 @@ class _Session:
             whose = "" if place == self.place else f" of test-session {self.name}"
             self.planner.refuse(
                 (*place, "history-size"),
-                f"{written} is less than probe-count {count}{whose}: a test must fit, or write 0 (V5)",
+                f"{written} is less than probe-count {count}{whose}: a test must fit, or write 0",
             )
         return written
 
@@ -422,10 +429,10 @@ class _Session:
         model = self.model
         if model.destination_port is not None:
             self.refuse(
-                "destination-port", "a managed test-session negotiates it: it belongs to the control-connection (V1)"
+                "destination-port", "a managed test-session negotiates it: it belongs to the control-connection"
             )
         for statement, why in (
-            ("protocol", "a managed test-session speaks TWAMP: STAMP is for control-type light (V9)"),
+            ("protocol", "a managed test-session speaks TWAMP: STAMP is for control-type light"),
             (
                 "key_file",
                 "a managed test-session has the keys of its control-connection: write them under authentication",
@@ -435,6 +442,7 @@ class _Session:
                 "a managed test-session has the keys of its control-connection: write them under authentication",
             ),
             ("ssid", "only STAMP packets carry one: it is for control-type light"),
+            ("tlvs", "only STAMP packets have TLVs: they are for control-type light"),
         ):
             if model.written(statement):
                 self.refuse(statement.replace("_", "-"), why)
@@ -469,6 +477,11 @@ class _Session:
                 name = "key-file" if key is not None else "ssid"
                 self.refuse(name, "TWAMP Light has none: it belongs to protocol stamp")
                 return None
+            if protocol == "light" and model.written("tlvs"):
+                self.refuse("tlvs", "only STAMP packets have TLVs: they are for protocol stamp")
+                return None
+            asked = asked_tlvs(model, ssid, self.place, self.planner.refuse)
+            octets = None if key is None else key.octets
             wanted = Measurement(
                 target=str(target),
                 protocol=protocol,
@@ -480,7 +493,8 @@ class _Session:
                 dscp_ecn=model.dscp_code_points << 2,
                 ttl=model.ttl,
                 ssid=ssid,
-                key=None if key is None else key.octets,
+                key=None if asked.hmac else octets,
+                tlv_key=octets if asked.hmac else None,
                 source=model.source_address or connection.model.source_address,
                 source_port=model.source_port,
                 interface=connection.interface,
@@ -489,7 +503,7 @@ class _Session:
                 clock_format=model.clock_format,
                 reflector_mode=model.reflector_mode,
                 path=way.forward,
-                tlvs=way.tlvs,
+                tlvs=with_way(asked, way, self.place, self.planner.refuse),
             )
             if model.data_size:
                 wanted = replace(wanted, payload_len=wanted.packet_size + model.data_size)

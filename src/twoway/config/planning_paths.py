@@ -14,7 +14,6 @@ from twoway.config.path import MOST_PATHS
 from twoway.config.plan import Lane
 from twoway.errors import ConfigError
 from twoway.path import PLAIN, ForwardPath, ReturnPath
-from twoway.tlvs import NO_TLVS, Tlvs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,11 +36,6 @@ class Way:
     forward: ForwardPath = PLAIN
     back: ReturnPath | None = None
     micro_session: tuple[int, int] | None = None
-
-    @property
-    def tlvs(self) -> Tlvs:
-        """What has to be asked for to take it."""
-        return replace(NO_TLVS, return_path=self.back, micro_session=self.micro_session)
 
 
 class Ways:

@@ -10,6 +10,7 @@ from twoway.config.keyfile import read_passphrase_file
 from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.surroundings import FACILITIES, SEVERITIES
 from twoway.config.planning import bound_to
+from twoway.config.planning_tlvs import tlv_reflection
 from twoway.config.reflection import Reflection
 from twoway.config.server import ServerOptions
 from twoway.errors import ConfigError
@@ -60,7 +61,7 @@ def _managed(planner: Planner, model: Managed) -> ServerOptions | None:
     if not allow:
         planner.refuse(
             (*place, "client-list"),
-            "names nobody: a Server needs at least one network, 0.0.0.0/0 and ::/0 for all (V8)",
+            "names nobody: a Server needs at least one network, 0.0.0.0/0 and ::/0 for all",
         )
     for port in model.owamp_port:
         if port in model.port:
@@ -132,6 +133,7 @@ def _light(planner: Planner, model: Light) -> Reflection | None:
             rate_limit_per_source=model.rate_limit_per_source,
             dscp=model.dscp_code_points,
             larger_replies=model.larger_replies,
+            tlvs=tlv_reflection(model, place, planner.refuse),
             dscp_ecn_monitoring=model.dscp_ecn_monitoring,
             timestamps=TIMESTAMPS[model.offload_type],
         )

@@ -131,6 +131,23 @@ def _frames(configuration: Configuration) -> Iterator[str]:
                     yield path_text((*where, "forward", "srmpls-nodes"))
                 elif way.forward.interface is not None:
                     yield path_text((*where, "forward", "interface"))
+    yield from _seen_packets(configuration.server.light)
+
+
+def _seen_packets(light: Light | None) -> Iterator[str]:
+    """What a Session-Reflector is only told by a packet socket."""
+    if light is None or not light.tlvs.process:
+        return
+    place: Path = ("server", "light", "tlvs")
+    tlvs = light.tlvs
+    if tlvs.location == "all":
+        yield f"{path_text((*place, 'location'))}: all"
+    if tlvs.reflect_headers:
+        yield path_text((*place, "reflect-headers"))
+    if tlvs.micro_session:
+        yield path_text((*place, "micro-session"))
+    if tlvs.return_path_allow:
+        yield path_text((*place, "return-path-allow"))
 
 
 def _nothing(_configuration: Configuration) -> Iterator[str]:
@@ -171,8 +188,9 @@ PRIVILEGES = (
     Privilege(
         "packet_socket",
         "CAP_NET_RAW",
-        "sending whole frames (AF_PACKET), as SR-MPLS paths and members of a LAG need",
-        "use SRv6 paths, or routing-instance with an interface",
+        "sending whole frames and seeing those that come (AF_PACKET), as SR-MPLS paths, members of a LAG, replies "
+        "under labels and some TLVs need",
+        "use SRv6 paths, or routing-instance with an interface; what a reflector then cannot do it says in the TLV",
         _frames,
     ),
     Privilege(

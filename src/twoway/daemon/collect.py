@@ -1,10 +1,10 @@
 """The daemon's second: what all sessions saw is taken in bulk, kept, and looked at where there is something to see.
 
 Theory of operation. Samples go into collections natively (`SessionPlane.collect`), and what each session saw in the
-second comes packed, for all at once (`take_intervals`, in a thread, as it waits for the workers of the plane). Samples
-are moved first and intervals taken second, so that whatever a test is judged by, the own faults of its last second are
-known. A session costs Python a look-up and an entry in a list, unless a test of it ended, a probe met a limit, or
-something befell it.
+second comes packed, for all at once (`take_intervals`, in a thread of its own, as it waits for the workers of the
+plane). Samples are moved first and intervals taken second, so that whatever a test is judged by, the own faults of its
+last second are known. A session costs Python a look-up and an entry in a list, unless a test of it ended, a probe met a
+limit, or something befell it. Where there are thousands, others get their turn on the event loop in between.
 
 Sessions on which somebody acts are looked at as soon as there is something to see (`at_once`), with what is known of
 the second that is under way.
@@ -19,6 +19,7 @@ import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+from twoway.aside import Aside
 from twoway.config.defaults import NANOS
 from twoway.daemon.own_faults import DISTURBING, LATE_NS
 from twoway.drivers.session_plane import News, OwnFault
@@ -57,6 +58,7 @@ class Collector:
         self._faults = faults
         self._store = store
         self._completed = completed
+        self._thread = Aside("collect")
         self._unsaved: deque[WatchedSession] = deque()
         self._cut_ns: dict[WatchedSession, int] = {}
 
@@ -66,16 +68,14 @@ class Collector:
         plane = self._shared.plane
         self._cut()
         news = plane.collect()
-        intervals = await asyncio.to_thread(plane.take_intervals, None, late_ns=LATE_NS)
+        intervals = await self._thread.run(plane.take_intervals, None, late_ns=LATE_NS)
         self._keep(intervals, start_ns, end_ns)
         self._keep_rows()
         host_disturbed = self._faults.host.overlap(start_ns, end_ns)
         for number, (sender, what) in enumerate(news, 1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # whoever asks the daemon gets an answer in between
-            known = self._shared.running.get(sender.number)
-            if known is not None and known[1].sender is sender:
-                self._look(*known, what, host_disturbed)
+            self._look(sender, what, host_disturbed)
         self._look_at_ended()
         for connection in list(self._connections.values()):
             connection.look()
@@ -90,9 +90,7 @@ class Collector:
             self._shared.last_words += self._note(early, start_ns, self._shared.clocks.wall_ns())
         host_disturbed = self._faults.host.overlap(start_ns, self._shared.clocks.wall_ns())
         for sender, what in alerts:
-            known = self._shared.running.get(sender.number)
-            if known is not None and known[1].sender is sender:
-                self._look(*known, what & (News.TESTS | News.PROBES), host_disturbed)
+            self._look(sender, what & (News.TESTS | News.PROBES), host_disturbed)
 
     def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
         """What each session saw goes to the store."""
@@ -148,7 +146,17 @@ class Collector:
             if self._connections.get(connection.plan.name) is connection:
                 self._judged(connection, session)
 
-    def _look(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
+    def _look(self, sender: PlaneSession, what: News, host_disturbed: bool) -> None:
+        """Look at a session. News are told once: what goes wrong with one session must not cost the others theirs."""
+        known = self._shared.running.get(sender.number)
+        if known is None or known[1].sender is not sender:
+            return
+        try:
+            self._see(*known, what, host_disturbed)
+        except Exception as error:  # noqa: BLE001  (as above; it is counted and told)
+            self._faults.internal(error)
+
+    def _see(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
         if what & News.EVENTS:
             session.take_events()
         if what & News.PROBES:

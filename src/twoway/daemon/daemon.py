@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.notices import Notice, State
 from twoway.analysis.views import HealthView, RequestView
+from twoway.aside import Aside
 from twoway.config.plan import Plan
 from twoway.daemon import probes, showing
 from twoway.daemon.bulletin import REMEMBERED, Bulletin
@@ -86,7 +87,10 @@ class Daemon:
         self._tracked = TrackedRoutes(self._bulletin, self._clocks, self._faults, self._look_at)
         self._started_ns = self._loaded_ns = self._clocks.wall_ns()
         self._reload_errors: tuple[str, ...] = ()
+        self._reading = asyncio.Lock()
         self._changing = asyncio.Lock()
+        self._ending = asyncio.Event()
+        self._reader = Aside("read the configuration")
         self._shared: Shared | None = None
         self._collector: Collector | None = None
         self._task: asyncio.Task[None] | None = None
@@ -118,6 +122,7 @@ class Daemon:
         await self._take_up_conditions()
         await self._begin(self.plan.connections)
         self._faults.lag.start()  # what the start took is no fault of any second
+        asyncio.get_running_loop().set_exception_handler(self._unhandled)
         self._task = asyncio.create_task(self._run())
         self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
 
@@ -160,9 +165,9 @@ class Daemon:
         """End every session and role, having saved what survives. Idempotent."""
         shared, self._shared = self._shared, None
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Not cancelled: what a second under way has taken from the packet plane would be lost with it.
+            self._ending.set()
+            await self._task
             self._task = None
         if shared is not None and self._collector is not None:
             self._bulletin.say("stopping", "the daemon ends")
@@ -171,9 +176,9 @@ class Daemon:
             self._collector.last()
             await self._tracked.close()
             shared.plane.close()
-            shared.names.close()
         self._faults.lag.stop()
         await self._roles.close()
+        asyncio.get_running_loop().set_exception_handler(None)
 
     async def _run(self) -> None:
         """Once a second, at the beginning of each second of the loop's clock."""
@@ -181,11 +186,20 @@ class Daemon:
         due = loop.time()
         while True:
             due = max(due + _SECOND_S, loop.time())
-            await asyncio.sleep(due - loop.time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), due - loop.time())
+            if self._ending.is_set():
+                return
             if self._collector is not None:
                 await self._second(self._collector)
+            self._give_sign()
+
+    def _give_sign(self) -> None:
+        try:
             if self._beat is not None:
                 self._beat(self)
+        except Exception as error:  # noqa: BLE001  (seconds go on whatever became of the sign of life)
+            self._faults.internal(error)
 
     async def _second(self, collector: Collector) -> None:
         try:
@@ -193,6 +207,12 @@ class Daemon:
             self._tracked.second()
         except Exception as error:  # noqa: BLE001  (measuring goes on whatever one second held)
             self._faults.internal(error)
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something on the event loop failed and nobody was there to see it: a callback, or a task that was let go."""
+        error = context.get("exception")
+        self._faults.internal(error if isinstance(error, Exception) else RuntimeError(str(context.get("message"))))
+        loop.default_exception_handler(context)
 
     def _look_at(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:
         try:
@@ -238,25 +258,44 @@ class Daemon:
         """Read the configuration again and go on under it, or refuse it whole."""
         if self._read_plan is None:
             return RequestView(ok=False, message="there is no configuration file to read again")
-        async with self._changing:
-            read = await asyncio.to_thread(self._read_plan)
-            if not isinstance(read, Plan):
-                return self._refuse(read)
-            change = difference(self.plan, read)
+        async with self._reading:
             try:
-                self._teller.reconfigure(read.notices)
-            except ConfigError as error:
-                return self._refuse((str(error),))
-            try:
-                await self._change_roles(read)
-            except RolesError as error:
-                self._teller.reconfigure(self.plan.notices)
-                return self._refuse(error.reasons)
-            await self._apply(read, change)
-            self._reload_errors = ()
-            self._loaded_ns = self._clocks.wall_ns()
-            self._bulletin.say("configuration-reloaded", f"{self._configuration}: {change.describe()}")
-            return RequestView(ok=True, message=change.describe())
+                # What is slow to be read holds up no other request.
+                read = await self._reader.run(self._read_plan)
+            except Exception as error:  # noqa: BLE001  (a file that nobody can read ends no daemon)
+                self._faults.internal(error)
+                read = (f"internal error: {type(error).__name__}: {error}",)
+            async with self._changing:
+                return self._refuse(read) if not isinstance(read, Plan) else await self._try(read)
+
+    async def _try(self, plan: Plan) -> RequestView:
+        """Go on under another plan. A fault of ours is told: whoever asked must not be what ends the daemon."""
+        try:
+            return await self._change(plan)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._faults.internal(error)
+            words = f"internal error: {type(error).__name__}: {error}: part of it may be taken over: restart the daemon"
+            self._reload_errors = (words,)
+            self._bulletin.say("configuration-refused", f"{self._configuration}: {words}")
+            return RequestView(ok=False, message=words)
+
+    async def _change(self, plan: Plan) -> RequestView:
+        """Go on under another plan, or under the one there is."""
+        change = difference(self.plan, plan)
+        try:
+            self._teller.reconfigure(plan.notices)
+        except ConfigError as error:
+            return self._refuse((str(error),))
+        try:
+            await self._change_roles(plan)
+        except RolesError as error:
+            self._teller.reconfigure(self.plan.notices)
+            return self._refuse(error.reasons)
+        await self._apply(plan, change)
+        self._reload_errors = ()
+        self._loaded_ns = self._clocks.wall_ns()
+        self._bulletin.say("configuration-reloaded", f"{self._configuration}: {change.describe()}")
+        return RequestView(ok=True, message=change.describe())
 
     async def _change_roles(self, plan: Plan) -> None:
         """Open what another plan needs to be open. Raises `RolesError`, and then nothing has changed."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from twoway.analysis.result import Summary
     from twoway.config.plan import SessionKey
-    from twoway.store import Point
+    from twoway.store import Page, Point
     from twoway.store.store import Store
 
 
@@ -51,6 +51,10 @@ class DaemonStore:
     async def series(self, key: SessionKey, start_ns: int, end_ns: int, step_ns: int) -> Sequence[Point]:
         """A window in steps, without those in which nothing was measured. Raises `StoreError`."""
         return await self._store.window(key, start_ns, end_ns, step_ns)
+
+    async def page(self, key: SessionKey, first: int, since_ns: int, until_ns: int, limit: int) -> Page:
+        """Single probes by number, of those that keep every one. Raises `StoreError`."""
+        return await self._store.page(key, first, since_ns, until_ns, limit)
 
     async def keys(self) -> Sequence[SessionKey]:
         """The test-sessions that it has heard of. Raises `StoreError`."""

@@ -39,7 +39,7 @@ from twoway.errors import ControlConnectionError, SessionRefusedError, TwowayErr
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from twoway.config.managed import SessionRequest
+    from twoway.config.managed import ControlOptions, SessionRequest
     from twoway.config.plan import ConnectionPlan, SessionPlan
     from twoway.daemon.session import WatchedSession
     from twoway.drivers.managed_session import TestSession
@@ -127,8 +127,11 @@ class Link:
             await asyncio.sleep(self._pause_s())
         while self._stopping is None and self.sessions:
             try:
+                self._begins()
+                # Before there is room for an attempt: names that hang must not hold up those that have an address.
+                self.server = await self._resolved()
                 async with self._shared.attempts:
-                    client = await self._connect()
+                    client = await self._connect(self.server)
             except TwowayError as error:
                 await self._pause(error)
                 continue
@@ -149,20 +152,30 @@ class Link:
                 return
             await self._pause(ControlConnectionError(self._owner.plan.target, reason))
 
-    async def _connect(self) -> ControlClient:
-        """Connect, negotiate and start. Raises any `TwowayError`; what was half made is closed then."""
-        plan, options = self._owner.plan, self._owner.plan.control
-        if options is None:
-            raise ValueError("a managed connection has options of its control connection")
+    def _begins(self) -> None:
         for session in self.sessions.values():
             if session.status != "failed":
                 session.be("connecting")
-        endpoint = parse_endpoint(plan.target)
-        self.server = await self._shared.names.find(endpoint, PORTS[options.protocol], options.family)
+
+    @property
+    def _options(self) -> ControlOptions:
+        options = self._owner.plan.control
+        if options is None:
+            raise ValueError("a managed connection has options of its control connection")
+        return options
+
+    async def _resolved(self) -> Address:
+        """Where the Server is. Raises `ResolveError`."""
+        endpoint, options = parse_endpoint(self._owner.plan.target), self._options
+        return await self._shared.names.find(endpoint, PORTS[options.protocol], options.family)
+
+    async def _connect(self, server: Address) -> ControlClient:
+        """Connect, negotiate and start. Raises any `TwowayError`; what was half made is closed then."""
+        options = self._options
         senders = ManagedSenders(self._shared.plane)
         # Without it a session that a reload takes away cannot be ended alone (RFC 5938).
         options = replace(options, features=tuple({*options.features, "individual-session-control"}))
-        client = await ControlClient.connect(_numeric(self.server), options, plane=senders)
+        client = await ControlClient.connect(_numeric(server), options, plane=senders)
         try:
             self.mode, self.client = client.mode, (str(client.local_address), client.local_port)
             await self._negotiate(client, senders)
@@ -180,22 +193,30 @@ class Link:
         """Request every session; those that are refused go their own way. Raises if all are."""
         refused: dict[str, TwowayError] = {}
         for name, session in list(self.sessions.items()):
+            if self.sessions.get(name) is not session:
+                continue  # a reload has taken it away
             if session.status != "failed":
                 session.be("negotiating")
             request = _request(session.plan, self._tests)
             senders.expect(request, group_of(session.plan), session.collections)
             try:
-                self._negotiated[name] = await client.request_session(request)
+                negotiated = await client.request_session(request)
             except SessionRefusedError as error:
                 refused[name] = error
                 continue
             sender = senders.opened(request)
             if sender is None:
                 raise ValueError("an accepted session has its Session-Sender")
-            description = self._negotiated[name].description
+            if self.sessions.get(name) is not session:
+                negotiated.abort()  # taken away meanwhile: the Server has it until the connection ends, and no packets
+                self._shared.plane.forget(sender)
+                continue
+            self._negotiated[name] = negotiated
+            description = negotiated.description
             self._shared.begin(self._owner, session, sender, (description.address, description.port))
             session.be("negotiating")
-        if len(refused) == len(self.sessions):
+        refused = {name: error for name, error in refused.items() if name in self.sessions}
+        if refused and len(refused) == len(self.sessions):
             raise next(iter(refused.values()))
         self._let_go(refused)
 

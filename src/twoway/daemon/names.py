@@ -1,22 +1,22 @@
 """Names of targets into addresses, on threads of their own: a resolver that hangs holds up nobody else.
 
-A name that hangs occupies one of few threads until the system's resolver gives up. Numeric addresses never wait for
-one; and what the event loop does in its own threads does not either.
+A name that hangs occupies one of these threads until the system's resolver gives up. Numeric addresses never wait for
+one; neither does what the event loop does in its own threads, nor the end of the daemon.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from twoway.aside import Aside
 from twoway.drivers.resolve import Address, numeric_family, resolve
 from twoway.errors import ResolveError
 
 if TYPE_CHECKING:
     from twoway.config.endpoint import Endpoint
 
-_THREADS = 16
+_THREADS = 64
 _PATIENCE_S = 30.0
 """Longer than the system's resolver tries with its defaults (twice 5 s for each of three servers)."""
 
@@ -25,7 +25,7 @@ class Names:
     """Resolves names."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="resolve")
+        self._threads = Aside("resolve", _THREADS)
 
     def now(self, endpoint: Endpoint, port: int, family: int | None) -> Address | None:
         """The address if it is numeric already, else None. Raises `ResolveError`."""
@@ -36,13 +36,8 @@ class Names:
         address = self.now(endpoint, port, family)
         if address is not None:
             return address
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await loop.run_in_executor(self._threads, resolve, endpoint, port, family)
+                return await self._threads.run(resolve, endpoint, port, family)
         except TimeoutError:
             raise ResolveError(endpoint.host, f"no answer from the name server in {_PATIENCE_S:.0f} s") from None
-
-    def close(self) -> None:
-        """Look for no more names. One that hangs is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

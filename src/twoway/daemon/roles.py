@@ -57,12 +57,14 @@ class Roles:
             reflector.start()
 
     async def change(self, old: Plan, new: Plan) -> None:
-        """Go on under another plan. Raises `RolesError`, and then everything is as before."""
+        """Go on under another plan. Raises `RolesError`, and then everything is as before, but for what it says."""
         kept = [pair for pair in self._reflectors if pair[0] in new.reflections]
         gone = [pair for pair in self._reflectors if pair[0] not in new.reflections]
         known = [reflection for reflection, _ in kept]
         wanted = [reflection for reflection in new.reflections if reflection not in known]
-        before, differs = self.server, old.server != new.server
+        before = self.server
+        # One that could not come back after a reload that failed is missing, whatever the file said then.
+        differs = old.server != new.server or (before is None and new.server is not None)
         opened: list[tuple[Reflection, Reflector]] = []
         server: Server | None = None
         # First beside what runs; what is in the way of that may only go if nothing else fails.
@@ -90,17 +92,38 @@ class Roles:
             _end(opened)
             if server is not None:
                 await server.close()
+            lost = []
             if not hopeless:
-                self._reflectors = kept + _opened([reflection for reflection, _ in gone])
-                if differs:
-                    self.server = None if old.server is None else await _serving(old.server)
-            raise RolesError([str(one) for one in hopeless] or [str(error)]) from None
+                lost = await self._bring_back(kept, gone, old.server if differs else None)
+            raise RolesError([*([str(one) for one in hopeless] or [str(error)]), *lost]) from None
         if not in_the_way:
             _end(gone)
             if differs and before is not None:
                 await before.close()
         self._reflectors = kept + opened
         self.server = server if differs else before
+
+    async def _bring_back(
+        self,
+        kept: list[tuple[Reflection, Reflector]],
+        gone: list[tuple[Reflection, Reflector]],
+        server: ServerOptions | None,
+    ) -> list[str]:
+        """Begin again with what gave way. A line for each that cannot: somebody was quicker."""
+        lost = []
+        self._reflectors = kept
+        for reflection, _ in gone:
+            try:
+                self._reflectors += _opened([reflection])
+            except TwowayError as error:
+                lost.append(f"what ran before could not begin again: {error}")
+        if server is not None:
+            self.server = None
+            try:
+                self.server = await _serving(server)
+            except TwowayError as error:
+                lost.append(f"what ran before could not begin again: {error}")
+        return lost
 
     async def close(self) -> None:
         """End every role. Idempotent."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twoway.analysis.metrics import BY_NAME, Section, in_section
 from twoway.analysis.views import CollectionView, GlanceView, MeasurementView, ResultsView
 from twoway.daemon import probes
 from twoway.drivers.session_plane import unpack_summary
+from twoway.export import json_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twoway.daemon.session import WatchedSession
     from twoway.drivers.session_plane import Collection
+    from twoway.export.fields import JsonValue
 
 COLLECTIONS = ("current-test", "last-test", "moving-average", "all-tests")
 MEASUREMENTS = ("rtt", "rtt_jitter", "egress", "egress_jitter", "ingress", "ingress_jitter")
@@ -27,6 +30,13 @@ CLOCK_FACTS = (
     "far_error_ns",
     "one_way_error_bound_ns",
 )
+
+TLV_METRICS = (
+    *in_section(Section.TLVS),
+    *(BY_NAME[f"tlv_{flag}"] for flag in ("unrecognized", "malformed", "integrity_failed")),
+)
+"""What is told of TLVs."""
+TLV_PERCENTILES = (50.0, 95.0, 99.0)
 
 
 def collection_view(name: str, collection: Collection) -> CollectionView:
@@ -105,6 +115,14 @@ def clock_of(session: WatchedSession) -> Mapping[str, int | None]:
     return {name: summary.fact(name) for name in CLOCK_FACTS}
 
 
+def told_by(session: WatchedSession) -> Mapping[str, JsonValue]:
+    """What came of the TLVs that its probes ask for."""
+    summary = session.summary() if session.plan.tlvs else None
+    if summary is None:
+        return {}
+    return {metric.name: json_result.value(metric, summary, TLV_PERCENTILES) for metric in TLV_METRICS}
+
+
 def results_view(session: WatchedSession) -> ResultsView:
     """Everything known of a session."""
     collections = [
@@ -134,6 +152,8 @@ def results_view(session: WatchedSession) -> ResultsView:
         path=None if session.plan.lane is None else session.plan.lane.path,
         forward_path=str(session.plan.forward_path),
         return_path=None if session.plan.return_path is None else str(session.plan.return_path),
+        tlvs=session.plan.tlvs,
+        told=told_by(session),
     )
 
 
@@ -169,6 +189,7 @@ def glance_view(session: WatchedSession) -> GlanceView:
         ingress_mean_ns=_mean(test, "ingress"),
         clock=clock_of(session),
         path=None if session.plan.lane is None else session.plan.lane.path,
+        tlvs=session.plan.tlvs,
     )
 
 

@@ -302,9 +302,10 @@ def _named(prefix: str, instance: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
+        route = f"tracked route {prefix}{'@' * bool(instance)}{instance}"
         if isinstance(error.args[0], str):
-            raise
-        raise KeyError(f"tracked route {prefix}{'@' * bool(instance)}{instance}") from None
+            raise KeyError(f"next hop {error.args[0]} of {route}: `twoway show routes {prefix}` has them") from None
+        raise KeyError(f"{route}: `twoway show routes` lists those there are") from None
 
 
 def _asked(window: WindowPlan) -> Window:

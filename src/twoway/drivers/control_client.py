@@ -27,6 +27,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
+from twoway.aside import Aside
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint
 from twoway.config.managed import PORTS, START_DELAY_NS, ControlOptions, SessionRequest
@@ -183,7 +184,7 @@ class ControlClient:
         return client
 
     async def _connect(self) -> None:
-        configuration = client_configuration(self._options)
+        configuration = await self._configuration()
         waiter = self._expect()
 
         def make() -> ControlStream:
@@ -214,6 +215,18 @@ class ControlClient:
             raise ControlConnectionError(self._peer, reason_of(error)) from None
         await asyncio.get_running_loop().create_connection(make, sock=connection)
         await self._answer(waiter)
+
+    async def _configuration(self) -> ClientConfiguration:
+        """With the secret, whose file is read anew for each connection. Raises `ConfigError`."""
+        if self._options.passphrase is None and self._options.ikev2 is None:
+            return client_configuration(self._options)
+        bound_s = self._options.connect_ns / defaults.NANOS
+        try:
+            async with asyncio.timeout(bound_s):
+                return await Aside("read a secret").run(client_configuration, self._options)
+        except TimeoutError:
+            reason = f"its secret could not be read within {bound_s:g} s: is the file's disk there?"
+            raise ControlConnectionError(self._peer, reason) from None
 
     async def _dial(self) -> socket.socket:
         source = _address(self._options.source)

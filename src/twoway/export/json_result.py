@@ -94,6 +94,11 @@ def metrics(summary: Summary, percentiles: Sequence[float], *, buckets: bool) ->
     return {**body, "clock_steps": steps, "unknown": unknown}
 
 
+def value(metric: Metric, summary: Summary, percentiles: Sequence[float]) -> JsonValue:
+    """One metric as `metrics` has it, without buckets."""
+    return _json(metric, metric.value(summary), percentiles, buckets=False)
+
+
 def sample_objects(batch: Batch) -> Iterable[dict[str, JsonValue]]:
     """One object for each row of `batch`."""
     names = [column.name for column in sample_table.COLUMNS]

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twoway.analysis import samples
 from twoway.analysis.metrics import METRICS, Kind, Unit
 from twoway.analysis.reading import Spread, Unknown
 from twoway.errors import OutputError
@@ -36,6 +37,15 @@ def _names(metric: Metric) -> list[str]:
 _FLAT = tuple(metric for metric in METRICS if metric.kind is not Kind.TALLY)
 SUMMARY_COLUMNS = tuple(name for metric in _FLAT for name in _names(metric))
 """Of each summary: every metric but the tallies, which are no single value."""
+
+
+PROBE_COLUMNS = ("number", *(column.name for column in samples.COLUMNS))
+"""Of each probe: the number that the store gave it, and what a sample has."""
+
+
+def probe_cells(number: int, cells: Sequence[samples.Cell]) -> list[Cell]:
+    """The values of `PROBE_COLUMNS`; several names in one cell as `a|b`."""
+    return [number, *("|".join(cell) if isinstance(cell, tuple) else cell for cell in cells)]
 
 
 def summary_cells(summary: Summary) -> Iterator[Cell]:

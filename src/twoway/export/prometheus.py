@@ -105,10 +105,11 @@ def expose(watched: Watched, exposition: Exposition, health: HealthView | None =
     yield from _routes(watched, renderer)
     keys = watched.keys()
     own: dict[SessionKey, _Labels] = {}
-    yield from _glances(watched, keys, renderer, own)
+    asked: dict[SessionKey, Sequence[str]] = {}
+    yield from _glances(watched, keys, renderer, own, asked)
     for family in SUMMARY:
         yield renderer.begin(family)
-        yield from _summaries(watched, own, family, renderer)
+        yield from _summaries(watched, {key: own[key] for key in own if family.of(asked[key])}, family, renderer)
         yield renderer.end()
     yield renderer.close()
 
@@ -150,9 +151,13 @@ def _routes(watched: Watched, renderer: Renderer) -> Iterator[bytes]:
 
 
 def _glances(
-    watched: Watched, keys: Sequence[SessionKey], renderer: Renderer, own: dict[SessionKey, _Labels]
+    watched: Watched,
+    keys: Sequence[SessionKey],
+    renderer: Renderer,
+    own: dict[SessionKey, _Labels],
+    asked: dict[SessionKey, Sequence[str]],
 ) -> Iterator[bytes]:
-    """`own`: takes in the labels of each test-session that is there."""
+    """`own` takes in the labels of each test-session that is there, `asked` the TLVs that it asks for."""
     views = []
     for key in keys:
         try:
@@ -161,6 +166,7 @@ def _glances(
             continue
         path = () if view.path is None else (("path", view.path),)
         own[key] = (("connection", view.connection), ("session", view.session), *path)
+        asked[key] = view.tlvs
         views.append((own[key], view))
         yield b""
     for family in GLANCE:

@@ -9,7 +9,7 @@ from twoway.export.quantities import NANOS, plural
 from twoway.export.show_text import instant, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from twoway.analysis.views import NextHopView, RouteView
 
@@ -56,12 +56,12 @@ def detail(views: Sequence[RouteView]) -> list[str]:
 def _route(view: RouteView) -> list[str]:
     words = [f"metric {view.metric}", f"preference {view.preference}", f"tag {view.tag}"]
     words.append(f"kernel's metric {view.priority}")
-    words += [name for name, on in (("no preempt", view.no_preempt), ("dry run", view.dry_run)) if on]
+    words += ["no preempt"] if view.no_preempt else []
     instance = f", routing instance {view.instance}" if view.instance else ""
     changed = "" if view.changed_ns is None else f", last at {instant(view.changed_ns)[:19]} UTC"
     lines = [
         f"  Destination: {view.destination}{instance}, {', '.join(words)}",
-        f"    State: {view.state}{', held' * view.held}, {plural(view.changes, 'change')}{changed}",
+        f"    State: {_in_use(view)}{', held' * view.held}; {plural(view.changes, 'change')}{changed}",
     ]
     if view.reason:
         lines.append(f"    Reason: {view.reason}")
@@ -76,12 +76,42 @@ def _route(view: RouteView) -> list[str]:
             _decided(hop),
             str(hop.flaps),
             instant(hop.changed_ns)[:19],
-            hop.refused or hop.reason,
         )
         for hop in view.next_hops
     ]
-    head = ("Next hop", "SLA source", "SLA test", "State", "Decided", "Flaps", "Changed (UTC)", "Reason")
-    return [*lines, *(f"    {line}" for line in table(head, rows, (5,)))]
+    head, *listed = table(_HOPS, rows, (5,))
+    lines.append(f"    {head}")
+    for hop, line in zip(view.next_hops, listed, strict=True):
+        lines += [f"    {line}", *(f"      {name}: {text}" for name, text in _why(hop))]
+    return lines
+
+
+_HOPS = ("Next hop", "SLA source", "SLA test", "State", "Decided", "Flaps", "Changed (UTC)")
+
+
+def _in_use(view: RouteView) -> str:
+    """What packets take."""
+    decided = ", ".join(hop.next_hop for hop in view.next_hops if hop.used)
+    match view.state:
+        case "dry-run":
+            return f"dry run, {f'would be active by {decided}' if decided else 'would be inactive'}"
+        case "degraded":
+            return (
+                f"degraded: {decided or 'nothing'} decided, the kernel has {', '.join(view.kernel or ()) or 'nothing'}"
+            )
+        case "active":
+            return f"active by {decided}"
+    return view.state
+
+
+def _why(hop: NextHopView) -> Iterator[tuple[str, str]]:
+    """What made the next hop what it is, and what its tests say now."""
+    if hop.refused is not None:
+        yield "refused", hop.refused
+    if hop.changed_ns is not None:
+        yield "changed by", hop.reason
+    for test, vote in hop.votes.items():
+        yield "now", f"{test}: {vote}"
 
 
 def _tests(hop: NextHopView) -> str:

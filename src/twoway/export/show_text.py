@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from twoway.analysis.metrics import Kind, Section, in_section
+from twoway.analysis.metrics import BY_NAME, Kind, Section, in_section
 from twoway.analysis.notices import NOTICES
 from twoway.export.quantities import NANOS, duration, endpoint, percent, plural, scale_for, setting
 from twoway.export.text import PROTOCOLS
@@ -231,6 +231,10 @@ def results(view: ResultsView, width: int | None) -> list[str]:
         name = "" if view.path is None else f"{view.path}, "
         back = "" if view.return_path is None else f", back {view.return_path}"
         lines.insert(2, f"  Path:   {name}{view.forward_path}{back}")
+    if view.tlvs:
+        lines.append(f"  TLVs:   {', '.join(view.tlvs)}")
+    if told := _told(view.told):
+        lines.append(f"  Told:   {told}")
     if view.alarms:
         lines.append(f"  Alarms: {', '.join(view.alarms)}")
     if clock := _clock(view.clock):
@@ -247,6 +251,21 @@ def results(view: ResultsView, width: int | None) -> list[str]:
             continue
         lines += _collection_lines(collection, percentiles, width)
     return lines
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    """What came of TLVs, by the metrics' labels: what nothing told, and counters of what never was, are left out."""
+    words = []
+    for name, value in values.items():
+        metric = BY_NAME.get(name)
+        if metric is None or value is None or (isinstance(value, int) and not value):
+            continue
+        if isinstance(value, dict):
+            value = f"median {_time(value['median_ns'])}, max {_time(value['max_ns'])}"
+        elif isinstance(value, float):
+            value = percent(value, 3)
+        words.append(f"{metric.label} {value}")
+    return ", ".join(words)
 
 
 def _clock(clock: Mapping[str, int | None]) -> str:
@@ -510,6 +529,8 @@ def window(
     loss = ratios.get("loss_ratio")
     lost = "loss not known" if loss is None else f"loss {percent(loss, 4)}"
     lines += _sentence(f"  {', '.join([*words, lost])}", width)
+    if told := _told(metrics.get(Section.TLVS, {})):
+        lines += _sentence(f"  TLVs told: {told}", width)
     spreads = [
         (metric.label, metrics[section][metric.name])
         for section in (Section.DELAY, Section.VARIATION)

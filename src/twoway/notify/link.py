@@ -19,6 +19,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
+from twoway.aside import Aside
 from twoway.errors import OutputError
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ class Link(Protocol):
 
 
 class Resolver:
-    """Turns one name into addresses, off the event loop, and never twice at the same time."""
+    """Turns one name into addresses, in a thread of its own, and never twice at the same time."""
 
     def __init__(self, endpoint: Endpoint, default_port: int, kind: socket.SocketKind) -> None:
         self._endpoint = endpoint
         self._port = endpoint.port or default_port
         self._kind = kind
+        self._thread = Aside("resolve a receiver")
         self._running: asyncio.Task[tuple[socket.AddressFamily, tuple[object, ...]]] | None = None
 
     async def address(self) -> tuple[socket.AddressFamily, tuple[object, ...]]:
@@ -72,7 +74,7 @@ class Resolver:
         return address
 
     async def _first(self, host: str) -> tuple[socket.AddressFamily, tuple[object, ...]]:
-        found = await asyncio.get_running_loop().getaddrinfo(host, self._port, type=self._kind)
+        found = await self._thread.run(socket.getaddrinfo, host, self._port, type=self._kind)
         family, _, _, _, address = found[0]
         return family, address
 

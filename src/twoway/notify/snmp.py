@@ -18,6 +18,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from twoway.aside import Aside
 from twoway.config.endpoint import parse_endpoint
 from twoway.config.keyfile import read_passphrase_file
 from twoway.errors import KeyFileError, OutputError
@@ -59,6 +60,7 @@ class SnmpOutlet:
         self._clock = clock
         self._engine_id = engine_id(plan.engine_id)
         self._resolver = Resolver(parse_endpoint(plan.address, "trap address"), PORT, socket.SOCK_DGRAM)
+        self._thread = Aside("make an SNMP engine")
         self._engine: _Engine | None = None
         self._link: DatagramLink | None = None
 
@@ -68,7 +70,7 @@ class SnmpOutlet:
     async def open(self) -> None:
         self.close()
         if self._engine is None:
-            self._engine = await asyncio.to_thread(_make, self._plan, self._engine_id, self.label)
+            self._engine = await self._thread.run(_make, self._plan, self._engine_id, self.label)
         self._link = await DatagramLink.udp(self._resolver, self._engine.received)
 
     async def deliver(self, notice: Notice, *, careful: bool) -> None:

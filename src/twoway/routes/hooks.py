@@ -54,6 +54,9 @@ class Hook:
         self._plan = plan
         self._failed = failed
         self._queue: asyncio.Queue[Change] = asyncio.Queue(plan.queue)
+        self._under_way: Change | None = None
+        self._lingering: set[asyncio.Task[int]] = set()
+        """Waits for programs that run on although their time is over."""
         self.runs = self.failures = self.dropped = 0
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -71,7 +74,12 @@ class Hook:
         while True:
             change = await self._queue.get()
             self.runs += 1
-            reason = await self._once(change)
+            self._under_way = change
+            try:
+                reason = await self._once(change)
+            except Exception as error:  # noqa: BLE001  (one run that fails must not end those after it)
+                reason = f"internal error: {type(error).__name__}: {error}"
+            self._under_way = None
             if reason is not None:
                 self.failures += 1
                 self._failed(f"{self._plan.command[0]} for {change.what}: {reason}")
@@ -95,8 +103,13 @@ class Hook:
             async with asyncio.timeout(self._plan.timeout_ns / 1e9):
                 code = await process.wait()
         except TimeoutError:
-            await _end(process)
-            return f"killed after {self._plan.timeout_ns / 1e9:g} s"
+            after = f"after {self._plan.timeout_ns / 1e9:g} s"
+            if await _end(process):
+                return f"killed {after}"
+            lingering = asyncio.get_running_loop().create_task(process.wait())
+            self._lingering.add(lingering)
+            lingering.add_done_callback(self._lingering.discard)
+            return f"still running {after}, and it may not be killed"
         except asyncio.CancelledError:
             await _end(process)
             raise
@@ -112,14 +125,33 @@ class Hook:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if self._lingering:
+            await asyncio.wait(self._lingering, timeout=_KILL_S)
+        for lingering in self._lingering:
+            lingering.cancel()
+        cut_off, self._under_way = self._under_way, None
+        if cut_off is not None:
+            self.failures += 1
+            self._failed(f"{self._plan.command[0]} for {cut_off.what}: the end came first")
+        left = self._queue.qsize()
+        if left:
+            self.dropped += left
+            self._failed(f"left out for the last {left} change{'s' * (left != 1)}: the end came first")
+            while not self._queue.empty():
+                self._queue.get_nowait()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """The program and what it started: they are a session of their own."""
+async def _end(process: asyncio.subprocess.Process) -> bool:
+    """End the program and what it started: they are a session of their own. False: they may not be signalled."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # all of it has become another user's
+            return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_KILL_S):
                 await process.wait()
-                return
+                break
+    return True

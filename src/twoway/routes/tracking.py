@@ -5,11 +5,13 @@ the event loop stands for the next delay or penalty that ends. Whatever is heard
 loop's turn, however much of it there was, so that a test that ends for a hundred routes is one batch.
 
 A decision is posted as a notice with its reason, and so kept in the store; what the kernel makes of it is told apart.
+Of many decisions only the first are told at once and the others bit by bit, as the kernel is to have them first.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 _MANY = 16
 """Routes that a message names before it only counts."""
+_TOLD_AT_ONCE = 25
+"""Routes of which something is told at each turn of the event loop: a tenth of those that the kernel is asked about."""
 
 
 class Clocks(Protocol):
@@ -55,6 +59,9 @@ class Tracking:
         """Runs, failures and drops of hooks that a reload has ended."""
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
+        self._untold: deque[tuple[RouteKey, Decision | None, str]] = deque()
+        """What is still to be told: of which route, what was decided (None: whether it is available), and why."""
+        self._telling: asyncio.Handle | None = None
         self._raised: dict[tuple[str, RouteKey], str] = {}
         """Conditions that are raised: notice and route -> what was said."""
         self._suppressed: set[Judgement] = set()
@@ -108,10 +115,11 @@ class Tracking:
     async def close(self, *, withdraw: bool | None = None) -> None:
         """End: routes stay or are withdrawn, as configured unless `withdraw` says which. Idempotent."""
         withdraw = self.plan.withdraw_on_exit if withdraw is None else withdraw
-        for handle in (self._timer, self._soon):
+        for handle in (self._timer, self._soon, self._telling):
             if handle is not None:
                 handle.cancel()
-        self._timer = self._soon = None
+        self._timer = self._soon = self._telling = None
+        self._tell_all()
         for installer in (*self._installers.values(), *self._prepared.values()):
             await installer.close(withdraw=withdraw)
         self._installers, self._prepared = {}, {}
@@ -166,6 +174,7 @@ class Tracking:
         for netns, installer in before.items():
             if self._installers.get(netns) is not installer:
                 await installer.close(withdraw=True)
+        self._tell_all()
         for name, key in [one for one in self._raised if one[1] not in self._policy.routes]:
             self._clear(name, key, "it is no longer configured")
         self._in_kernel = {key: hops for key, hops in self._in_kernel.items() if key in self._policy.routes}
@@ -215,9 +224,11 @@ class Tracking:
             self._want(decision.key)
         self._tell_turned(turned, now)
         self._tell_decisions(decisions)
+        decided = {decision.key for decision in decisions}
         for judgement in turned:
-            for route in self._policy.routes_of(judgement):
-                self._tell_available(route, judgement.reason)
+            keys = (route.plan.key for route in self._policy.routes_of(judgement))
+            self._untold.extend((key, None, judgement.reason) for key in keys if key not in decided)
+        self._tell_soon()
         self._schedule()
 
     def _schedule(self) -> None:
@@ -264,11 +275,19 @@ class Tracking:
 
     # What is told.
 
-    def _say(self, name: str, key: RouteKey | None, state: State, message: str, hops: Sequence[str] = ()) -> None:
+    def _say(
+        self,
+        name: str,
+        key: RouteKey | None,
+        state: State,
+        message: str,
+        hops: Sequence[str] = (),
+        at_ns: int | None = None,
+    ) -> None:
         where = "" if key is None else _name(key)
         self._post(
             Notice(
-                at_ns=self._clocks.wall_ns(),
+                at_ns=self._clocks.wall_ns() if at_ns is None else at_ns,
                 name=name,
                 state=state,
                 message=f"{where}: {message}" if where else message,
@@ -305,15 +324,35 @@ class Tracking:
                 self._suppressed.discard(judgement)
                 self._say("route-suppressed", None, State.CLEARED, f"{about} is no longer kept out of use", hops)
 
-    def _tell_decisions(self, decisions: Iterable[Decision]) -> None:
-        for decision in decisions:
-            self._changes += 1
+    def _tell_decisions(self, decisions: Sequence[Decision]) -> None:
+        self._changes += len(decisions)
+        self._untold.extend((decision.key, decision, decision.reason) for decision in decisions)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """The first at once, unless others wait already."""
+        if self._telling is None:
+            self._tell_some()
+
+    def _tell_some(self) -> None:
+        for _ in range(min(_TOLD_AT_ONCE, len(self._untold))):
+            self._tell_next()
+        self._telling = asyncio.get_running_loop().call_soon(self._tell_some) if self._untold else None
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            self._tell_next()
+
+    def _tell_next(self) -> None:
+        key, decision, why = self._untold.popleft()
+        route = self._policy.routes.get(key)
+        if decision is not None:
             before, after = (", ".join(hops) or "nothing" for hops in (decision.before, decision.after))
-            route = self._policy.routes[decision.key]
-            would = "dry run, would be " if route.plan.dry_run else ""
-            message = f"{would}{before} -> {after}: {decision.reason}"
-            self._say("route-changed", decision.key, State.ONCE, message, decision.after)
-            self._tell_available(route, decision.reason)
+            would = "dry run: " if route is not None and route.plan.dry_run else ""
+            message = f"{would}{before} -> {after}: {why}"
+            self._say("route-changed", key, State.ONCE, message, decision.after, decision.at_ns)
+        if route is not None:
+            self._tell_available(route, why)
 
     def _tell_available(self, route: TrackedRoute, why: str) -> None:
         key = route.plan.key
@@ -414,7 +453,7 @@ class Tracking:
         plan = route.plan
         used = set(route.names(route.in_use))
         there = set(status.in_kernel or ())
-        state = "degraded" if there != used else "active" if used else "inactive"
+        state = "dry-run" if plan.dry_run else "degraded" if there != used else "active" if used else "inactive"
         return RouteView(
             destination=plan.prefix,
             instance=plan.instance,

@@ -9,6 +9,7 @@ what covers it.
 
 from twoway.store.probes import Probes as Probes
 from twoway.store.reader import KeptEvent as KeptEvent
+from twoway.store.reader import Page as Page
 from twoway.store.reader import Point as Point
 from twoway.store.reader import Reader as Reader
 from twoway.store.reader import Window as Window

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MODE = 0o640
-_SALVAGED = ("session", "collections", "event", "condition", *(f"{tier.word}_journal" for tier in TIERS))
+_SALVAGED = ("session", "numbered", "collections", "event", "condition", *(f"{tier.word}_journal" for tier in TIERS))
 """What is small, and worth most: blocks and per-probe rows stay in the file that was set aside."""
 
 

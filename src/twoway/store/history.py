@@ -1,7 +1,8 @@
 """Per-probe rows in the file: written each second, so that a crash costs no more, and joined to larger rows later.
 
 A row of one second is mostly overhead; sixty-four joined take a tenth of their room. Joining is one transaction, as any
-chore of the writer is.
+chore of the writer is. The probes of a test-session are numbered as they come, and keep their numbers when rows are
+joined: who reads them piece by piece knows by the number where to go on.
 """
 
 from __future__ import annotations
@@ -15,37 +16,49 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from twoway.store.probes import Probes
     from twoway.store.queued import History
 
 MANY = 64
 """Rows of a test-session that are joined."""
-_LARGE = 10_000
+LARGE = 10_000
 """Probes of a row that is large enough as it is."""
+_INSERT = "INSERT INTO history (session, start_ns, end_ns, probes, data, first) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def write(connection: sqlite3.Connection, session: int, item: History) -> int | None:
     """Insert a row. Returns its number if it is to be joined with others."""
-    statement = "INSERT INTO history (session, start_ns, end_ns, probes, data) VALUES (?, ?, ?, ?, ?) RETURNING id"
-    row = (session, item.start_ns, item.end_ns, item.probes, item.data())
-    (number,) = connection.execute(statement, row).fetchone()
-    return int(number) if item.probes < _LARGE else None
+    statement = """INSERT INTO numbered (session, next) VALUES (?, ?)
+        ON CONFLICT (session) DO UPDATE SET next = next + excluded.next RETURNING next"""
+    (following,) = connection.execute(statement, (session, item.probes)).fetchone()
+    row = (session, item.start_ns, item.end_ns, item.probes, item.data(), following - item.probes)
+    (number,) = connection.execute(f"{_INSERT} RETURNING id", row).fetchone()
+    return int(number) if item.probes < LARGE else None
 
 
 def join(connection: sqlite3.Connection, session: int, numbers: Sequence[int]) -> int:
-    """Make one row of these, as far as they are still there. Returns how many could not be read, and are gone."""
+    """Make one row of these, as far as they are still there: one for each run of numbers without a gap.
+
+    Returns how many could not be read, and are gone.
+    """
     these = f"session = ? AND id IN ({', '.join('?' * len(numbers))})"
-    query = f"SELECT start_ns, end_ns, data FROM history WHERE {these} ORDER BY start_ns, id"
+    query = f"SELECT start_ns, end_ns, first, data FROM history WHERE {these} ORDER BY first"
     rows = connection.execute(query, (session, *numbers)).fetchall()
-    parts, unreadable = [], 0
-    for _, _, data in rows:
+    runs: list[list[tuple[int, int, int, Probes]]] = []
+    unreadable, following = 0, -1
+    for start_ns, end_ns, first, data in rows:
         try:
-            parts.append(probes.unpack(data))
+            part = probes.unpack(data)
         except UnreadableError:
             unreadable += 1
+            continue
+        if first != following:
+            runs.append([])
+        runs[-1].append((start_ns, end_ns, first, part))
+        following = first + len(part)
     connection.execute(f"DELETE FROM history WHERE {these}", (session, *numbers))
-    if parts:
-        start_ns, end_ns = min(row[0] for row in rows), max(row[1] for row in rows)
-        statement = "INSERT INTO history (session, start_ns, end_ns, probes, data) VALUES (?, ?, ?, ?, ?)"
-        row = (session, start_ns, end_ns, sum(map(len, parts)), probes.join(parts))
-        connection.execute(statement, row)
+    for run in runs:
+        parts = [part for *_, part in run]
+        span_ns = min(start_ns for start_ns, *_ in run), max(end_ns for _, end_ns, *_ in run)
+        connection.execute(_INSERT, (session, *span_ns, sum(map(len, parts)), probes.join(parts), run[0][2]))
     return unreadable

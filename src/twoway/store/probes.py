@@ -68,6 +68,12 @@ class Probes:
     def __len__(self) -> int:
         return self._count
 
+    def part(self, begin: int, end: int | None = None) -> Probes:
+        """The rows from `begin` up to `end`."""
+        places = range(self._count)[begin:end]
+        columns = {name: getattr(self, name)[begin:end] for name in COLUMNS[_VERSION]}
+        return Probes(columns, len(places))
+
 
 def pack(batch: Batch) -> bytes:
     """The rows of a batch."""

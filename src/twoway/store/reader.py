@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twoway.analysis import samples
 from twoway.analysis.notices import Condition
 from twoway.store import blocks, probes
 from twoway.store.schema import CHUNK_BITS, SESSION_BITS, block_key
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _UNITS = 1500
 """A day has 1440 minutes: some 25 ms of merging. Windows of more units of a tier are made of coarser ones, whose
 histograms may be coarser, too."""
+
+_LOOKED_AT = 50_000
+"""Probes that one question for a page looks at, so that it takes no longer than a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,27 @@ class KeptCondition:
 
     condition: Condition
     raised_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the probes that were asked for."""
+
+    rows: Sequence[tuple[int, tuple[samples.Cell, ...]]]
+    """Number, and a cell for each of `analysis.samples.COLUMNS`."""
+    next: int
+    """The number to go on with, now or later."""
+    more: bool
+    """Whether more of them may be there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Per-probe rows of consecutive numbers."""
+
+    first: int
+    """The number of the first of them."""
+    rows: probes.Probes
 
 
 class Reader:
@@ -220,22 +245,46 @@ class Reader:
         return {(connection, name): data for connection, name, data in self._connection.execute(query)}
 
     def history(
-        self, key: SessionKey, since_ns: int = 0, until_ns: int = MAX_SECOND * NANOS
-    ) -> Iterator[probes.Probes]:
-        """Batches of per-probe rows in which a probe left from `since_ns` up to `until_ns`, oldest first."""
+        self, key: SessionKey, since_ns: int = 0, until_ns: int = MAX_SECOND * NANOS, *, first: int = 0
+    ) -> Iterator[Numbered]:
+        """Batches of per-probe rows, numbered `first` and later, as they came: those in which a probe left from
+        `since_ns` up to `until_ns`. No probe comes twice, nor is one left out, while rows are joined meanwhile."""
         session = self._session(key)
-        number, start_ns = -1, -1
         query = (
-            "SELECT id, start_ns, data FROM history WHERE session = ? AND end_ns >= ? AND start_ns < ? "
-            "AND (start_ns, id) > (?, ?) ORDER BY start_ns, id LIMIT 1"
+            "SELECT first, probes, data FROM history WHERE session = :session AND end_ns >= :since "
+            "AND start_ns < :until AND first + probes > :first AND first >= coalesce("
+            "(SELECT max(first) FROM history WHERE session = :session AND first <= :first), 0) ORDER BY first LIMIT 1"
         )
+        asked = {"session": session, "since": since_ns, "until": until_ns}
         # One row at a time: a reader that takes its time must not hold a snapshot, and with it the log, all the while.
-        while row := self._connection.execute(query, (session, since_ns, until_ns, start_ns, number)).fetchone():
-            number, start_ns, data = row
+        while row := self._connection.execute(query, {**asked, "first": first}).fetchone():
+            begin, count, data = row
             try:
-                yield probes.unpack(data)
+                yield Numbered(max(first, begin), probes.unpack(data).part(max(0, first - begin)))
             except blocks.UnreadableError:
                 self.unreadable += 1
+            first = begin + count
+
+    def page(self, key: SessionKey, first: int, since_ns: int, until_ns: int, limit: int) -> Page:
+        """Probes numbered `first` and later that left from `since_ns` up to `until_ns`, as they came, so many at most.
+
+        Of those that never left it is not known when they would have; they come with those that were kept with them.
+        """
+        found: list[tuple[int, tuple[samples.Cell, ...]]] = []
+        looked_at = 0
+        for batch in self.history(key, since_ns, until_ns, first=first):
+            first = batch.first
+            while len(batch.rows) > first - batch.first:
+                place = first - batch.first
+                if len(found) == limit or looked_at >= _LOOKED_AT:
+                    return Page(found, first, more=True)
+                piece = batch.rows.part(place, place + min(limit - len(found), _LOOKED_AT - looked_at))
+                for left_ns, cells in zip(piece.t1_ns.tolist(), samples.rows(piece), strict=True):
+                    if left_ns == probes.Probes.MISSING or since_ns <= left_ns < until_ns:
+                        found.append((first, cells))
+                    first += 1
+                looked_at += len(piece)
+        return Page(found, first, more=False)
 
     def events(
         self, since_ns: int | None = None, until_ns: int | None = None, limit: int = 1000, names: Sequence[str] = ()

@@ -130,6 +130,12 @@ def trim(connection: sqlite3.Connection, now_s: int) -> int:
     return deleted or _drop_oldest(connection, "event")
 
 
+def give_back(connection: sqlite3.Connection, pages: int) -> None:
+    """Make the file smaller by so many of its free pages, or by all that it has."""
+    # Each page is a step of the statement, which has no columns: `execute` would take the first step alone.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+
 def _drop_oldest(connection: sqlite3.Connection, table: str) -> int:
     return connection.execute(
         f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {_LARGE_ROWS})"

@@ -5,7 +5,8 @@
     *_block         for each tier, blocks: a row has up to 60 (24) units of one test-session
     tier            since when a tier holds everything: what is older was deleted
     collections     the state of a test-session's collections and history, as it last was
-    history         per-probe rows of the test-sessions that keep them
+    history         per-probe rows of the test-sessions that keep them; `first` is the number of the first of its probes
+    numbered        for each of those the number that its next probe gets: none is given twice
     event           notices
     condition       what was raised and has not been cleared, so that a start does not raise it again
 
@@ -67,12 +68,24 @@ MIGRATIONS = (
     CREATE TABLE condition (
         id INTEGER PRIMARY KEY, about TEXT NOT NULL UNIQUE, raised_ns INTEGER NOT NULL);
     """,
+    """
+    CREATE TABLE numbered (session INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+    INSERT INTO numbered SELECT session, sum(probes) FROM history GROUP BY session;
+    ALTER TABLE history ADD COLUMN first INTEGER NOT NULL DEFAULT 0;
+    CREATE TEMP TABLE numbers (id INTEGER PRIMARY KEY, first INTEGER NOT NULL);
+    INSERT INTO numbers
+        SELECT id, sum(probes) OVER (PARTITION BY session ORDER BY start_ns, id) - probes FROM history;
+    UPDATE history SET first = (SELECT numbers.first FROM numbers WHERE numbers.id = history.id);
+    DROP TABLE numbers;
+    DROP INDEX history_start;
+    CREATE INDEX history_first ON history (session, first);
+    """,
 )
 
 VERSION = len(MIGRATIONS)
 
 SMALL = (
-    *("sqlite_schema", "session", "tier", "collections", "event", "condition"),
+    *("sqlite_schema", "session", "tier", "collections", "event", "condition", "numbered"),
     *(f"{tier.word}_journal" for tier in TIERS),
 )
 """Tables that are quick to check. Those not here have their rows checked as they are read."""

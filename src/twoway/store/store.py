@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from twoway.analysis.samples import Batch
     from twoway.config.plan import SessionKey, StorePlan
-    from twoway.store.reader import KeptCondition, KeptEvent, Point, Window
+    from twoway.store.reader import KeptCondition, KeptEvent, Page, Point, Window
     from twoway.store.summaries import Summaries
 
 _T = TypeVar("_T")
+_FIELDS = tuple(field.name for field in dataclasses.fields(Notice))
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Store:
@@ -106,8 +108,11 @@ class Store:
         """Keep what happened, and if it is a condition that it goes on, or no longer. False if there was no room."""
         data = None
         if self._plan.events_age_s:
-            fields = {name: value for name, value in dataclasses.asdict(notice).items() if value is not None}
-            data = json.dumps(fields, separators=(",", ":"))
+            # As dataclasses.asdict has it, which copies every value deeply: ten thousand routes may move at once.
+            fields = {name: value for name in _FIELDS if (value := getattr(notice, name)) is not None}
+            if notice.figures is not None:
+                fields["figures"] = dataclasses.asdict(notice.figures)
+            data = _written(fields)
         elif notice.state is State.ONCE:
             return True
         about = json.dumps(notice.condition)
@@ -135,7 +140,8 @@ class Store:
         done: Future[None] = Future()
         if self._writer.reason is not None or not self._queue.put(queued.Call(act, done)):
             raise StoreError(str(self._path), self._writer.reason or "it is closed")
-        await asyncio.wrap_future(done)
+        # The writer does it whether or not somebody still waits, and must not find what it answers to cancelled.
+        await asyncio.shield(asyncio.wrap_future(done))
 
     # Asking.
 
@@ -154,8 +160,12 @@ class Store:
         return await self._ask(lambda reader: reader.all_collections())
 
     async def history(self, key: SessionKey, since_ns: int, until_ns: int) -> list[probes.Probes]:
-        """Batches of per-probe rows, oldest first."""
-        return await self._ask(lambda reader: list(reader.history(key, since_ns, until_ns)))
+        """Batches of per-probe rows, as they came."""
+        return await self._ask(lambda reader: [batch.rows for batch in reader.history(key, since_ns, until_ns)])
+
+    async def page(self, key: SessionKey, first: int, since_ns: int, until_ns: int, limit: int) -> Page:
+        """Per-probe rows by number. `Reader.page` says which."""
+        return await self._ask(lambda reader: reader.page(key, first, since_ns, until_ns, limit))
 
     async def events(
         self,

@@ -414,7 +414,7 @@ class Writer:
         """Give pages back, should the file be larger than it may: the bound was lowered."""
         if self.file_octets <= self._plan.max_octets or self.file_octets == self.used_octets:
             return False
-        connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        retention.give_back(connection, _VACUUM_PAGES)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._look(connection)
         return True

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from twoway.analysis import samples
 from twoway.api.answers import KeptEvent
 from twoway.api.service import ManagementApi
 from twoway.config.plan import ApiPlan
-from twoway.store import Point
+from twoway.store import Page, Point
 
 from ..measured import START_NS, Span
 from ..watched import SECOND, FakeDaemon
@@ -43,6 +44,12 @@ class KeptOfOne:
         first, end = start_ns // step_ns * step_ns, -(-end_ns // step_ns) * step_ns
         steps = range(first, end, step_ns) if key in self._keys else ()
         return [Point(at, at + step_ns, measured(at, at + step_ns)) for at in steps]
+
+    async def page(self, key: SessionKey, first: int, since_ns: int, until_ns: int, limit: int) -> Page:
+        self._check(since_ns, until_ns)
+        cells = tuple(() if column.bits else 0 for column in samples.COLUMNS)
+        numbers = range(first, min(first + limit, 25)) if key in self._keys else range(0)
+        return Page([(number, cells) for number in numbers], numbers.stop, numbers.stop < 25 and bool(numbers))
 
     async def keys(self) -> Sequence[SessionKey]:
         self._check(0, 1)

@@ -167,6 +167,25 @@ async def test_a_window_in_steps(client: httpx.AsyncClient) -> None:
     assert detail == "resolution: more than 1500 steps: ask for less time at once"
 
 
+async def test_single_probes_come_piece_by_piece_and_say_where_to_go_on(client: httpx.AsyncClient) -> None:
+    asked = {"control_connection": "core-fra", "test_session": "voice"}
+    first, more, numbers, pages = 0, True, [], 0
+    while more:
+        body = await get(client, "/v1/store/probes", **asked, first=first, limit=10)
+        assert (body["connection"], body["session"], body["columns"][:2]) == (
+            "core-fra",
+            "voice",
+            ["number", "sequence"],
+        )
+        numbers += [row[0] for row in body["rows"]]
+        first, more, pages = body["next"], body["more"], pages + 1
+    assert (numbers, pages, first) == (list(range(25)), 3, 25)
+    body = await get(client, "/v1/store/probes", **{**asked, "test_session": "bulk"})
+    assert (body["rows"], body["more"]) == ([], False)
+    assert "not after since" in await refused(client, "/v1/store/probes", 400, **asked, since=START_NS, until=START_NS)
+    assert (await refused(client, "/v1/store/probes", 400, **asked, limit=5001)).startswith("limit: ")
+
+
 async def test_what_the_store_has(client: httpx.AsyncClient) -> None:
     body = await get(client, "/v1/store/sessions")
     assert body == {"sessions": [{"connection": "core-fra", "session": "voice"}]}
@@ -276,6 +295,9 @@ async def test_bodies_are_checked(client: httpx.AsyncClient, daemon: FakeDaemon)
         assert response.status_code == 400, response.text
     response = await client.post("/v1/request/start", content=b"{", headers={"content-type": "application/json"})
     assert response.status_code == 400
+    assert response.json()["detail"].startswith(
+        "body: it is no JSON: expecting property name enclosed in double quotes"
+    )
     response = await client.post("/v1/request/start", content=b"x" * 20_000)
     assert response.status_code == 413
     response = await client.post("/v1/clear/everything")

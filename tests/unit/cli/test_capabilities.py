@@ -29,13 +29,20 @@ def test_a_row_for_each_feature_and_a_remedy_for_each_no(
 
 def test_json(native: FakeNative, capsys: pytest.CaptureFixture[str]) -> None:
     native.features = {"low_ports": (False, "Permission denied"), "srv6": (True, "seen")}
-    assert main(["capabilities", "eth0", "--json"]) == 0
+    assert main(["capabilities", "lo", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["type"], document["schema"], document["interface"]) == ("capabilities", 1, "eth0")
+    assert (document["type"], document["schema"], document["interface"]) == ("capabilities", 1, "lo")
     assert document["features"] == [
         {"name": "low_ports", "available": False, "seen": "Permission denied", "remedy": REMEDIES["low_ports"]},
         {"name": "srv6", "available": True, "seen": "seen", "remedy": None},
     ]
+
+
+def test_an_interface_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capabilities", "nowhere0"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("twoway capabilities: look at interface nowhere0: No such device: ")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["result", "record", "reflector"])

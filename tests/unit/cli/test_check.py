@@ -70,6 +70,22 @@ def test_what_only_the_packet_plane_knows_is_found_too(tmp_path: Path, capsys: p
     )
 
 
+def test_tlvs_have_to_fit_the_packet_and_the_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for statements, problem in (
+        ("data-size: 4, tlvs: follow-up", "data-size: 48 octets: with these TLVs a packet has 64, or 68 and more"),
+        (
+            "tlvs: control=3@1s",
+            (
+                "tlvs: 3 replies take 2000000000 ns, so the next packet would come before they are all sent "
+                "(interval 1000000000 ns; RFC 10052 section 5)"
+            ),
+        ),
+    ):
+        file = written(tmp_path / "f.yaml", GOOD % f", {statements}")
+        assert main(["check", file]) == 2
+        assert capsys.readouterr().err == f"{file}:1: client.control-connection.a.test-session.s.{problem}\n"
+
+
 def test_managed_sessions_are_built_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "client: {control-connection: {a: {target: ref.example.net, test-session: {s: {data-size: %d}}}}}"
     assert main(["check", written(tmp_path / "f.yaml", text % 65_400)]) == 0

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from twoway import Reflector, measure
 from twoway._native import IntervalSummary
 from twoway.analysis.notices import Notice, State
 from twoway.api.service import ManagementApi
-from twoway.cli import export_api
+from twoway.cli import export, export_api
 from twoway.cli.main import main
 from twoway.config.plan import ApiPlan, StorePlan
 from twoway.daemon.kept import DaemonStore
@@ -26,6 +27,7 @@ from twoway.drivers.summaries import PackedSummaries
 from twoway.store import Store
 
 from ..api.asking import served
+from ..store.counted import batch
 from ..watched import FakeDaemon
 
 if TYPE_CHECKING:
@@ -105,15 +107,44 @@ def test_a_daemon_gives_what_its_file_gives(
     assert of_the_file.count("\n") == (2 if form == "csv" else 1)
 
 
-def test_what_a_daemon_does_not_hand_out_is_one_line(
+@pytest.mark.parametrize("size", [1, 3, 5000])
+def test_single_probes_are_exported_each_once_from_the_daemon_and_from_its_file(
+    kept: tuple[Path, IntervalSummary],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:
+    async def fill() -> None:
+        store = Store(StorePlan(kept[0]), PackedSummaries(), lambda _: None)
+        await store.open()
+        now_ns = time.time_ns()
+        for second in range(5):
+            at_ns = now_ns - (10 - second) * 10**9
+            store.put_history(KEY, batch(*((at_ns + probe, 0, 10 * second + probe) for probe in range(10))), 0)
+        store.put_history(KEY, batch((now_ns - 2 * 3600 * 10**9, 0, 99)), 0)  # too long ago
+        await store.close()
+
+    asyncio.run(fill())
+    for module, name in ((export, "PROBES"), (export_api, "PROBES")):
+        monkeypatch.setattr(module, name, size)
+    for what in (["--what", "history"], ["--resolution", "raw"]):
+        command = ["export", "--since", "1h", *what, "core/voice"]
+        assert main([*command, "--store", str(kept[0])]) == 0
+        of_the_file = capsys.readouterr().out
+        with daemon_of(kept[0], tmp_path) as socket:
+            assert main([*command, "--api", str(socket)]) == 0
+        assert capsys.readouterr().out == of_the_file
+        found = list(csv.DictReader(io.StringIO(of_the_file)))
+        assert [int(row["number"]) for row in found] == list(range(50))
+        assert [int(row["round_trip_ns"]) for row in found] == list(range(50))
+        assert found[0]["status"] == "received"
+
+
+def test_what_a_daemon_does_not_have_is_one_line(
     kept: tuple[Path, IntervalSummary], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with daemon_of(kept[0], tmp_path) as socket:
-        for what in (["--what", "history"], ["--resolution", "raw"]):
-            assert main(["export", "--api", str(socket), *what]) == 2
-            captured = capsys.readouterr()
-            assert captured.out == ""
-            assert "a daemon hands out no stored probes: name the store's file with --store" in captured.err
         assert main(["export", "--api", str(socket), "core/video"]) == 2
         assert "has no test-session core/video" in capsys.readouterr().err
     assert main(["export", "--api", str(socket)]) == 2

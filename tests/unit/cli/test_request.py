@@ -79,7 +79,7 @@ def test_a_refusal_is_told_with_its_reasons_and_a_code_of_its_own(
         ("request reload control-connection core-fra", "--control-connection is of start and stop, not of reload"),
         ("request start control-connection nope", "no control-connection 'nope': there are core-fra, core-par"),
         ("request stop control-connection nope", "no control-connection 'nope': there are core-fra, core-par"),
-        ("clear", "the following arguments are required: what"),
+        ("clear", "the following arguments are required: WHAT"),
         ("clear everything", "invalid choice: 'everything'"),
         ("clear events core-fra", "events are of the whole daemon: there is no NAME"),
         ("clear results nope", "no control-connection 'nope': there are core-fra, core-par"),

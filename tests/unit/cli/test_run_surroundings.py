@@ -231,7 +231,7 @@ def test_a_clock_that_steps_by_an_hour_and_back_fails_no_test(tmp_path: Path) ->
         assert "clock steps" in service.shows("health")
         assert service.end(signal.SIGTERM) == ("", "")
     with contextlib.closing(Reader(schema.connect_read_only(tmp_path / "store.sqlite"), PackedSummaries())) as reader:
-        probes = sum(len(batch) for batch in reader.history(("near", "probe")))
+        probes = sum(len(batch.rows) for batch in reader.history(("near", "probe")))
         hour, everything = start_ns + HOUR_NS, time.time_ns() + 2 * HOUR_NS
         halves = [
             reader.summary(("near", "probe"), *window).summary for window in ((0, hour - 10**9), (hour, everything))

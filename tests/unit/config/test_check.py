@@ -50,6 +50,11 @@ def test_everything_that_is_wrong_is_said(case: dict[str, str | list[str]]) -> N
         (", thresholds: {control-failure: on}", "", "light negotiates nothing that could fail"),
         (", data-fill: random", "", "data-fill: there is no padding to fill: data-size is 0"),
         ("", "\napi: {mode: '0666'}", "api.mode: 0666 lets everybody on this machine ask and command"),
+        (
+            "",
+            "\nserver: {light: {tlvs: {return-path-allow: [10.0.0.0/8, '::/0']}}}",
+            "allow[1]: ::/0 is everybody, forged",
+        ),
         ("", "\napi: {metrics-listen: '0.0.0.0:9862'}", "api.metrics-listen: 0.0.0.0 is not loopback"),
     ],
 )

@@ -11,12 +11,13 @@ import pytest
 from twoway.config import check, plan
 from twoway.config.managed import ControlOptions, SessionRequest
 from twoway.config.measurement import Measurement
-from twoway.config.reflection import Reflection
+from twoway.config.reflection import ControlReflection, Reflection, TlvReflection
 from twoway.config.secret import SecretOf
 from twoway.config.server import ServerOptions
+from twoway.config.tlvs import parse_tlvs
 from twoway.errors import KeyFileError
 from twoway.path import PLAIN, ForwardPath, ReturnPath
-from twoway.tlvs import NO_TLVS
+from twoway.tlvs import NO_TLVS, AccessReport, Tlvs
 
 if TYPE_CHECKING:
     from twoway.config.plan import ConnectionPlan, Plan, SessionPlan
@@ -191,6 +192,36 @@ def test_each_path_of_a_session_is_measured_under_its_own_name() -> None:
     assert second.light.tlvs == replace(NO_TLVS, return_path=ReturnPath("same-link"), micro_session=(7, 9))
 
 
+def test_a_light_session_asks_for_its_tlvs_as_the_command_line_does(tmp_path: Path) -> None:
+    texts = ["location", "cos=af41", "access-report=3gpp:available", "control=2@1ms", "extension-header=8"]
+    _, session = light(f"target: 192.0.2.1, tlvs: {texts}")
+    assert session.light is not None
+    assert session.light.tlvs == parse_tlvs(texts)
+    assert session.tlvs == session.light.tlvs.names
+    keys = key_file(tmp_path / "keys", f"a ssid=5 text:{SECRET}\n")
+    statements = "ask: [access-report=3gpp:2, node=192.0.2.1], hmac: on, access-timer: 1s, access-retransmissions: 0"
+    _, session = light(
+        f"target: 192.0.2.1, key-file: {keys}, source-routing: {{return: {{same-link: on}}}}, tlvs: {{{statements}}}"
+    )
+    assert session.light is not None
+    report = AccessReport("3gpp", 2, timer_ns=1000 * MS, retransmissions=0)
+    back = ReturnPath("same-link")
+    assert session.light.tlvs == Tlvs(access_report=report, destination_node="192.0.2.1", return_path=back, hmac=True)
+    assert (session.light.key, session.light.tlv_key, session.light.ssid) == (None, SECRET.encode(), 5)
+
+
+def test_the_paths_of_a_session_ask_for_the_same() -> None:
+    found = planned(
+        "client: {control-connection: {c: {control-type: light, test-session: {v: {target: 192.0.2.1, tlvs: follow-up,"
+        "path: {a: , b: {forward: {interface: eth1}, micro-session-id: 7}}}}}}}"
+    )
+    sessions = [session.light for session in found.connections[0].sessions]
+    assert [None if one is None else one.tlvs for one in sessions] == [
+        Tlvs(follow_up=True),
+        Tlvs(follow_up=True, micro_session=(7, 0)),
+    ]
+
+
 def test_a_managed_session_with_nothing_said() -> None:
     connection, session = managed("")
     assert (connection.target, connection.control) == ("192.0.2.1:862", ControlOptions())
@@ -281,6 +312,38 @@ def test_a_key_with_an_ssid_brings_it_along(tmp_path: Path) -> None:
     _, session = light(f"target: 192.0.2.1, key-file: {keys}")
     assert session.light is not None
     assert (session.light.ssid, session.light.key) == (5, SECRET.encode())
+
+
+def test_what_tlvs_may_ask_of_a_light_reflector(tmp_path: Path) -> None:
+    keys = key_file(tmp_path / "keys", f"a text:{SECRET}\n")
+    (found,) = planned(
+        f"""
+        server:
+          light:
+            key-file: {keys}
+            tlvs:
+              require-hmac: on
+              location: all
+              permit-dscp: [ef, af41]
+              sync-source: ptp
+              return-path-allow: [192.0.2.0/24]
+              reflect-headers: on
+              micro-session: {{eth1: 11, eth2: 12}}
+              control: {{allow: 192.0.2.0/24, replies: 4, length: 1k, rate: 1M, volume: 8k}}
+        """
+    ).reflections
+    assert found.tlvs == TlvReflection(
+        require_hmac=True,
+        location="all",
+        permit_dscp=(46, 34),
+        sync_source="ptp",
+        return_path_allow=("192.0.2.0/24",),
+        reflect_headers=True,
+        micro_sessions=(("eth1", 11), ("eth2", 12)),
+        control=ControlReflection(("192.0.2.0/24",), max_replies=4, max_length=1024, max_rate=1 << 20, max_volume=8192),
+    )
+    assert planned("server: {light: {tlvs: off}}").reflections == (Reflection(tlvs=None),)
+    assert planned("server: {light: {tlvs: on}}").reflections == (Reflection(),)
 
 
 def test_the_server(tmp_path: Path) -> None:

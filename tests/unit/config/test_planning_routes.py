@@ -209,6 +209,8 @@ def test_probes_that_take_the_route_they_decide_about() -> None:
     )
     assert warnings(ROUTE % ("0.0.0.0/0", "192.0.2.1: {test: a/t}")) == []
     assert warnings(ROUTE % ("10.0.0.0/8", "192.0.2.1: {test: a/t}"), loose) == []
+    # A gateway is on the link: no route of ours leads to it.
+    assert warnings(ROUTE % ("0.0.0.0/0", "203.0.113.9: {test: a/t}"), loose) == []
 
 
 @pytest.mark.parametrize(

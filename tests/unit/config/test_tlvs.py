@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +105,9 @@ def refusal(texts: list[str]) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def test_the_page_about_tlvs_has_each_of_them() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "tlvs.md").read_text()
+    for form in FORMS.values():
+        assert f"| `{form}` |" in page

@@ -70,6 +70,15 @@ def test_nothing_is_given_that_is_not_needed(tmp_path: Path) -> None:
             "CAP_NET_RAW",
             "core.test-session.t.path.a.forward.interface",
         ),
+        *(
+            (f"server: {{light: {{port: [8620], tlvs: {{{statement}}}}}}}", "CAP_NET_RAW", f"server.light.tlvs.{name}")
+            for statement, name in (
+                ("location: all", "location: all"),
+                ("reflect-headers: on", "reflect-headers"),
+                ("micro-session: {eth1: 1}", "micro-session"),
+                ("return-path-allow: 192.0.2.0/24", "return-path-allow"),
+            )
+        ),
     ],
 )
 def test_a_capability_for_each_statement_that_needs_it(tmp_path: Path, more: str, capability: str, reason: str) -> None:

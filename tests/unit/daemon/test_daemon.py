@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -590,6 +591,24 @@ async def test_a_file_with_errors_changes_nothing_and_says_so_until_it_has_none(
         assert len(plane.senders) == 1
 
 
+async def test_a_reload_that_meets_a_fault_of_ours_says_so_and_ends_nothing(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        monkeypatch.setattr(scene.daemon, "_read_plan", lambda: 1 / 0)
+        assert (await scene.daemon.reload()).message == "internal error: ZeroDivisionError: division by zero"
+        monkeypatch.setattr(scene.daemon, "_read_plan", lambda: plan(connection(light("other"))))
+        with monkeypatch.context() as broken:
+            broken.setattr(scene.daemon, "_apply", lambda *_: 1 / 0)
+            answer = await scene.daemon.reload()
+        assert not answer.ok
+        assert "part of it may be taken over: restart the daemon" in answer.message
+        health = scene.daemon.health()
+        assert (health.reload_errors, health.own_faults["internal_errors"]) == ((answer.message,), 2)
+        assert (await scene.daemon.reload()).ok
+        assert scene.daemon.keys() == [("near", "other")]
+
+
 async def test_an_alarm_whose_threshold_is_turned_off_is_cleared(plane: FakePlane) -> None:
     async with running(plan(connection(light())), plane) as scene:
         await scene.ends(FakeCollection(1, counts={"lost": 1}))
@@ -617,6 +636,84 @@ async def test_one_second_that_fails_is_counted_and_the_next_one_comes(
         await eventually(lambda: bool(scene.store.seconds))
         assert scene.daemon.health().own_faults["internal_errors"] == 1
         assert "ValueError: no sense" in scene.last("own-fault").message
+
+
+async def test_the_end_waits_for_the_second_that_is_under_way_and_keeps_it(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_module, "_SECOND_S", 0.001)
+    taking, go_on = threading.Event(), threading.Event()
+
+    def taken() -> None:
+        taking.set()
+        go_on.wait(20)
+        plane.while_taken = lambda: None
+
+    async with running(plan(connection(light())), plane) as scene:
+        plane.while_taken = taken
+        await asyncio.to_thread(taking.wait, 20)
+        before = len(scene.store.seconds)
+        closing = asyncio.ensure_future(scene.daemon.close())
+        await asyncio.sleep(0)  # it has begun, and waits
+        go_on.set()
+        await closing
+        # That second, the one that is taken at the end, and what its session saw until it was stopped.
+        assert len(scene.store.seconds) == before + 3
+
+
+async def test_a_file_that_is_slow_to_be_read_holds_up_no_other_request(plane: FakePlane) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Plan:
+        reading.set()
+        go_on.wait(20)
+        return asked
+
+    asked = plan(connection(light()))
+    async with running(asked, plane) as scene:
+        scene.daemon._read_plan = slow  # noqa: SLF001  (the scene has no slow disk)
+        reload = asyncio.ensure_future(scene.daemon.reload())
+        await asyncio.to_thread(reading.wait, 20)
+        assert (await asyncio.wait_for(scene.daemon.stop("near"), 20)).ok
+        go_on.set()
+        assert (await reload).ok
+
+
+async def test_what_goes_wrong_with_one_session_costs_the_others_nothing(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(connection(light("a"), light("b"))), plane) as scene:
+        for number in (0, 1):
+            scene.into(number).finished.append(FakeCollection(1))
+        plane.news += [(sender, News.TESTS) for sender in plane.senders]
+        with monkeypatch.context() as broken:
+            broken.setattr(scene.into(0), "take_finished", lambda: [1 / 0])
+            await scene.second()
+        assert scene.daemon.results(("near", "b")).tests_passed == 1
+        assert scene.daemon.health().own_faults["internal_errors"] == 1
+        assert "ZeroDivisionError" in scene.last("own-fault").message
+
+
+async def test_what_fails_where_nobody_looks_is_counted_and_told(
+    plane: FakePlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await eventually(lambda: scene.daemon.health().own_faults["internal_errors"] == 1)
+        assert "ZeroDivisionError" in scene.last("own-fault").message
+        assert "division by zero" in caplog.text
+    assert asyncio.get_running_loop().get_exception_handler() is None
+
+
+async def test_a_sign_of_life_that_fails_is_counted_and_seconds_go_on(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_module, "_SECOND_S", 0.001)
+    daemon = Daemon(plan(connection(light())), beat=lambda _: 1 / 0)
+    await daemon.open()
+    await eventually(lambda: daemon.health().own_faults["internal_errors"] >= 3)
+    await daemon.close()
+    assert plane.closed
 
 
 async def test_a_restart_raises_nothing_twice_and_clears_what_is_over(plane: FakePlane) -> None:

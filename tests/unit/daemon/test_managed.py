@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -14,14 +16,17 @@ from twoway.daemon import connection as connection_module
 from twoway.daemon import daemon as daemon_module
 from twoway.daemon import managed as managed_module
 from twoway.daemon.daemon import Daemon
+from twoway.drivers.control_client import ControlClient
 
-from ..drivers.serving import eventually, serving, target
+from ..drivers.serving import PATIENCE_S, eventually, serving, target
 from .plans import connection, managed, plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from twoway.config.managed import SessionRequest
     from twoway.config.plan import Plan
+    from twoway.drivers.managed_session import TestSession
 
 KEY = ("far", "probe")
 
@@ -83,6 +88,29 @@ async def test_a_server_that_is_away_is_tried_each_interval_and_each_time_is_a_f
         assert results.alarms == ("test-failure",)
         # Told once, however often it is tried.
         assert sorted(told(daemon)) == ["control-connection-closed", "test-failure"]
+
+
+async def test_names_that_hang_hold_up_no_server_that_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "ATTEMPTS", 1)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(host: str, *_: object) -> list[object]:
+        assert host == "far.example"
+        asked.set()
+        answer.wait(PATIENCE_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        async with serving() as server:
+            near = connection(managed(connection="near", target=target(server)), test_start="manual")
+            async with running(plan(connection(managed(target="far.example:862")), near)) as daemon:
+                await asyncio.to_thread(asked.wait, PATIENCE_S)
+                await daemon.start("near", None)
+                await eventually(lambda: daemon.results(("near", "probe")).tests_passed >= 1)
+                assert status(daemon) == "connecting"
+    finally:
+        answer.set()
 
 
 async def test_control_failure_can_be_off() -> None:
@@ -181,6 +209,45 @@ async def test_a_reload_adds_and_removes_sessions_and_disturbs_no_other(features
             assert [test.name for test in daemon.client_tests()] == ["kept", "new"]
             assert server.connections == 2
         finally:
+            await daemon.close()
+
+
+@pytest.mark.parametrize("asked_for", [1, 2, 3])
+async def test_a_session_that_a_reload_takes_away_while_it_is_negotiated_does_not_run(
+    asked_for: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its turn, while it is being asked for, or when the Server has accepted it already."""
+    reached, go_on, requests = asyncio.Event(), asyncio.Event(), 0
+    original = ControlClient.request_session
+
+    async def request_session(client: ControlClient, request: SessionRequest) -> TestSession:
+        nonlocal requests
+        requests += 1
+        if requests == asked_for:
+            reached.set()
+            await go_on.wait()
+        return await original(client, request)
+
+    monkeypatch.setattr(ControlClient, "request_session", request_session)
+    async with serving() as server:
+        where = target(server)
+        first, gone, last = (managed(name, target=where) for name in ("first", "gone", "last"))
+        asked = [plan(connection(first, gone, last))]
+        daemon = Daemon(asked[0], read_plan=lambda: asked[-1])
+        await daemon.open()
+        try:
+            await eventually(reached.is_set)
+            asked.append(plan(connection(first, last)))
+            assert (await daemon.reload()).ok
+            go_on.set()
+            await eventually(lambda: daemon.results(("far", "last")).tests_passed >= 1)
+            assert [test.status for test in daemon.client_tests()] == ["testing", "testing"]
+            assert (daemon.client_connections()[0].retries, server.counts["connections"]) == (0, 1)
+            assert told(daemon) == ["configuration-reloaded", "control-connection-up"]
+            assert daemon._shared is not None  # noqa: SLF001  (nothing else shows who sends)
+            assert {session.plan.name for _, session in daemon._shared.running.values()} == {"first", "last"}  # noqa: SLF001
+        finally:
+            go_on.set()
             await daemon.close()
 
 

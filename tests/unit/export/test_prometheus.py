@@ -13,6 +13,7 @@ import pytest
 from twoway import _native
 from twoway.analysis.exposition import FAMILIES, SCOPES, Type
 from twoway.export.prometheus import Exposition, expose, negotiate
+from twoway.tlvs import TLVS
 
 from ..measured import Span
 from ..watched import FakeDaemon
@@ -94,7 +95,8 @@ def test_the_format_that_is_liked_best(accept: str, expected: Exposition) -> Non
 
 @pytest.mark.parametrize("exposition", [Exposition.TEXT, Exposition.OPENMETRICS])
 def test_each_family_stands_once_and_whole_with_the_labels_of_the_table(exposition: Exposition) -> None:
-    text = text_of(FakeDaemon(loss={("core-fra", "bulk"): 0.2}), exposition)
+    tlvs = [name for name, _ in TLVS]
+    text = text_of(FakeDaemon(loss={("core-fra", "bulk"): 0.2}, tlvs=tlvs), exposition)
     types = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
     openmetrics = exposition is Exposition.OPENMETRICS
     assert [name for name, _ in types] == [each.name if openmetrics else each.sample_name for each in FAMILIES]
@@ -115,6 +117,27 @@ def test_one_of_several_paths_has_its_name_as_a_label() -> None:
     for name in ("twoway_test_passed", "twoway_send_lateness_seconds_count"):
         assert value(text, name, connection="core-fra", session="voice:red", path="red") >= 0
         assert value(text, name, connection="core-fra", session="bulk") >= 0
+
+
+def test_tlvs_have_samples_of_the_sessions_that_ask_for_them() -> None:
+    summary = Span(
+        {"followed_up": 7, "direct_sent": 5, "direct_returned": 4, "tlv_malformed": 3, "location_changes": 2}
+    )
+    text = text_of(FakeDaemon(sessions=[("core-fra", "voice")], measured=summary, tlvs=("follow-up-telemetry",)))
+    labels = {"connection": "core-fra", "session": "voice"}
+    assert value(text, "twoway_follow_up_replies_total", **labels, result="followed_up") == 7
+    assert value(text, "twoway_follow_up_correction_seconds_count", **labels) == 0
+    assert value(text, "twoway_tlv_replies_total", **labels, outcome="malformed") == 3
+    for name in ("twoway_direct_measurement_packets_total", "twoway_location_changes_total"):
+        assert f"# TYPE {name} counter\n" in text
+        assert f"\n{name}{{" not in text
+    text = text_of(
+        FakeDaemon(sessions=[("core-fra", "voice")], measured=summary, tlvs=("direct-measurement", "location"))
+    )
+    name = "twoway_direct_measurement_packets_total"
+    assert value(text, name, **labels, direction="forward", result="sent") == 5
+    assert value(text, name, **labels, direction="backward", result="received") == 4
+    assert value(text, "twoway_location_changes_total", **labels) == 2
 
 
 def test_numbers_are_those_of_the_daemon_in_base_units() -> None:

@@ -17,25 +17,48 @@ AGE = "2026-01-02 03:04:05"
 
 
 def test_everything_of_each_route() -> None:
-    head = "Next hop|SLA source|SLA test|State|Decided|Flaps|Changed (UTC)|Reason"
-    down = f"down, penalty 1000, up in 12.3 s|1|{AGE}|core-fra/voice: loss 34% over 10s, limit 10%"
+    head = "Next hop|SLA source|SLA test|State|Decided|Flaps|Changed (UTC)"
+    up = ("changed by: core-fra/voice: loss 0% over 10s, limit 10%", "now: core-fra/voice: loss 0% over 10s, limit 10%")
+    down = [line.replace("loss 0%", "loss 34%") for line in up]
+    falling = f"down, penalty 1000, up in 12.3 s|1|{AGE}"
     settings = "metric 1, preference 1, tag 7, kernel's metric 1"
     lines = show_routes.detail(VIEWS)
     assert [re.sub("  +", "|", line.strip()) for line in lines] == [
         "Routing table: main",
         f"Destination: 203.0.113.0/24, {settings}",
-        f"State: active, 2 changes, last at {AGE} UTC",
+        f"State: active by 192.0.2.1; 2 changes, last at {AGE} UTC",
         "Reason: core-fra/voice: loss 34% over 10s, limit 10%",
         head,
-        f"192.0.2.1|stamp|core-fra/voice|active|up|0|{AGE}|core-fra/voice: loss 0% over 10s, limit 10%",
-        f"192.0.2.2|stamp|core-fra/voice|inactive|{down}",
+        f"192.0.2.1|stamp|core-fra/voice|active|up|0|{AGE}",
+        *up,
+        f"192.0.2.2|stamp|core-fra/voice|inactive|{falling}",
+        *down,
         "Routing table: blue",
         f"Destination: 2001:db8::/32, routing instance blue, {settings}, no preempt",
-        f"State: inactive, held, 2 changes, last at {AGE} UTC",
+        f"State: inactive, held; 2 changes, last at {AGE} UTC",
         "Reason: core-fra/voice: loss 34% over 10s, limit 10%",
         head,
-        f"fe80::1%wan0|stamp|core-fra/voice|inactive|{down}",
+        f"fe80::1%wan0|stamp|core-fra/voice|inactive|{falling}",
+        *down,
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "used", "kernel", "words"),
+    [
+        ("active", True, ["192.0.2.1"], "active by 192.0.2.1"),
+        ("inactive", False, None, "inactive"),
+        ("degraded", True, None, "degraded: 192.0.2.1 decided, the kernel has nothing"),
+        ("degraded", True, ["192.0.2.9"], "degraded: 192.0.2.1 decided, the kernel has 192.0.2.9"),
+        ("degraded", False, ["192.0.2.9"], "degraded: nothing decided, the kernel has 192.0.2.9"),
+        ("dry-run", True, None, "dry run, would be active by 192.0.2.1"),
+        ("dry-run", False, None, "dry run, would be inactive"),
+    ],
+)
+def test_what_packets_take_stands_first(state: str, used: bool, kernel: list[str] | None, words: str) -> None:
+    hop = replace(next_hop_view("192.0.2.1"), used=used)
+    view = replace(route_view("203.0.113.0/24", "", [hop]), state=state, kernel=kernel, dry_run=state == "dry-run")
+    assert show_routes.detail([view])[2].startswith(f"    State: {words}; 2 changes")
 
 
 def test_a_line_for_each_next_hop() -> None:
@@ -69,12 +92,14 @@ def test_the_state_is_the_kernels(changes: dict[str, object], route_changes: dic
     assert f"core-fra/voice  {state}  up" in line
 
 
-def test_why_the_kernel_refuses_is_in_the_place_of_the_reason() -> None:
+def test_why_the_kernel_refuses_comes_first() -> None:
     hop = replace(next_hop_view("192.0.2.1"), active=False, refused="Nexthop has invalid gateway")
     view = replace(route_view("203.0.113.0/24", "", [hop]), refused="no room")
     lines = show_routes.detail([view])
     assert "    The kernel does not take it: no room" in lines
-    assert lines[-1].endswith("Nexthop has invalid gateway")
+    assert lines[lines.index("    The kernel does not take it: no room") + 3] == (
+        "      refused: Nexthop has invalid gateway"
+    )
 
 
 def test_several_tests_and_none() -> None:

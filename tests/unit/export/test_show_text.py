@@ -52,7 +52,17 @@ def passed() -> ResultsView:
     current, last, every = view.collections
     current = replace(current, test=13, sent=4, received=3, ended_ns=START_NS + 3 * SECOND, loss_ratio=0.0)
     average = replace(last, collection="moving-average", test=None, sent=60, received=60)
-    return replace(view, collections=[current, last, average, every])
+    told = {
+        "followed_up": 59,
+        "not_followed_up": 0,
+        "follow_up_correction": {"count": 59, "median_ns": 4100, "max_ns": 21_000},
+        "direct_loss_forward_ratio": 0.0,
+        "location_source": "192.0.2.1",
+        "location_source_mac": None,
+        "tlv_malformed": 1,
+    }
+    tlvs = ("location", "direct-measurement", "follow-up-telemetry")
+    return replace(view, collections=[current, last, average, every], tlvs=tlvs, told=told)
 
 
 def failed() -> ResultsView:

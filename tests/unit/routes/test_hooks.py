@@ -131,6 +131,51 @@ async def test_what_finds_no_room_is_left_out_and_told_now_and_then(tmp_path: Pa
     await hook.close(patience_s=0.01)
 
 
+async def test_what_may_not_be_killed_holds_up_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that has become another user."""
+
+    def refuse(_group: int, _number: int) -> None:
+        raise PermissionError
+
+    pid = tmp_path / "pid"
+    body = f"""
+if os.environ["TWOWAY_TAG"] == "1":
+    open({str(pid)!r}, "w").write(str(os.getpid()))
+    time.sleep(60)
+"""
+    failed = Failed()
+    command = program(tmp_path, body)
+    hook = Hook(HookPlan((command,), S * 2, 3), failed)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(os, "killpg", refuse)
+        hook.post(change(TWOWAY_TAG="1"))
+        hook.post(change(TWOWAY_TAG="2"))
+        await eventually(lambda: bool(failed))
+    try:
+        await eventually(lambda: hook.runs == 2)
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        await hook.close()
+    assert failed == [f"{command} for 203.0.113.0/24: still running after 2 s, and it may not be killed"]
+    assert (hook.runs, hook.failures, hook.dropped) == (2, 1, 0)
+
+
+async def test_what_still_waits_at_the_end_is_counted_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_KILL_S", 0.05)
+    failed = Failed()
+    command = program(tmp_path, "time.sleep(60)")
+    hook = Hook(HookPlan((command,), S * 60, 3), failed)
+    for _ in range(3):
+        hook.post(change())
+    await eventually(lambda: hook.runs == 1)
+    await hook.close(patience_s=0.01)
+    assert (hook.runs, hook.failures, hook.dropped) == (1, 1, 2)
+    assert failed == [
+        f"{command} for 203.0.113.0/24: the end came first",
+        "left out for the last 2 changes: the end came first",
+    ]
+
+
 async def test_the_end_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "_KILL_S", 0.05)
     pid = tmp_path / "pid"

@@ -213,7 +213,12 @@ async def test_many_routes_that_move_at_once_are_one_notice_of_the_next_hop(scen
     scene = scene_of(routes(*(route(f"10.{n}.0.0/16", hop(f"192.0.2.{n + 1}", judged)) for n in range(40))))
     await scene.tracking.open()
     await scene.hears(A, True)
+    assert len(scene.installer.wanted) == 40, "the kernel is asked before everybody is told"
+    assert all(scene.installer.wanted.values())
     told = scene.told()
+    assert 0 < len([name for name, _, _ in told if name == "route-changed"]) < 40
+    await eventually(lambda: scene.tracking._telling is None)  # noqa: SLF001  (nothing else shows that it is done)
+    told += scene.told()
     (turned,) = [message for name, _, message in told if name == "next-hop-changed"]
     assert turned.endswith("192.0.2.16 of 40 routes is up: isp-a/edge: test 1 failed: loss")
     assert len([name for name, _, _ in told if name == "route-changed"]) == 40
@@ -293,8 +298,9 @@ async def test_a_dry_run_says_what_it_would_do(scene_of: Callable[..., Scene]) -
     assert scene.told()[-1] == (
         "route-changed",
         "once",
-        f"{PREFIX}: dry run, would be nothing -> {UP_A}: {UP_A} is in: isp-a/edge: test 1 passed",
+        f"{PREFIX}: dry run: nothing -> {UP_A}: {UP_A} is in: isp-a/edge: test 1 passed",
     )
+    assert [view.state for view in scene.tracking.views()] == ["dry-run"]
     await scene.tracking.close()
 
 

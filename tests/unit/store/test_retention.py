@@ -1,9 +1,18 @@
-"""From when on ages are counted."""
+"""From when on ages are counted, and how a file becomes smaller."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twoway.store.retention import Horizon
+from twoway.store import schema
+from twoway.store.retention import Horizon, give_back, size
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MINUTE = 60 * 10**9
 HOUR = 60 * MINUTE
@@ -45,3 +54,17 @@ def test_it_is_the_least_offset_of_the_last_hour(steps: list[tuple[int, int]]) -
         seen.append((monotonic, offset))
         least = min(o for at, o in seen if at >= monotonic - HOUR)
         assert horizon.at(monotonic + offset, monotonic) == monotonic + least
+
+
+def test_all_the_pages_that_are_asked_for_are_given_back_at_once(tmp_path: Path) -> None:
+    with contextlib.closing(schema.connect(tmp_path / "store.db")) as connection:
+        schema.migrate(connection)
+        event = (0, "started", "x" * 3 * schema.PAGE_OCTETS)
+        connection.executemany("INSERT INTO event (at_ns, name, data) VALUES (?, ?, ?)", [event] * 100)
+        connection.execute("DELETE FROM event")
+        before = size(connection)
+        assert before.file - before.used >= 300 * schema.PAGE_OCTETS
+        give_back(connection, 256)
+        assert size(connection).file == before.file - 256 * schema.PAGE_OCTETS
+        give_back(connection, 256)
+        assert size(connection).file == size(connection).used

@@ -14,21 +14,27 @@ const CAPACITY: usize = 256;
 /// How far a Follow-Up Timestamp may lie after the T3 that it replaces: beyond, it is not of that reply.
 const CORRECTION_MAX_NS: i64 = 1_000_000_000;
 
-/// A first reply whose numbers are not final.
+/// What is known of a first reply beside its octets.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct First {
     pub(super) sequence: u64,
     pub(super) arrived_mono_ns: i64,
     pub(super) reordered: bool,
+    /// What the follow-up moved T3 by, if it came.
+    pub(super) correction_ns: Option<i64>,
+    /// A follow-up was promised, whether or not it came.
+    pub(super) follow_up_promised: bool,
+}
+
+/// A first reply whose numbers are not final.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) first: First,
     pub(super) reply: Reply,
     /// Until when the transmit stamp is waited for; `None`: not.
     pub(super) stamp_until_ns: Option<i64>,
     /// Until when the follow-up is waited for; `None`: not.
     pub(super) follow_up_until_ns: Option<i64>,
-    /// What the follow-up moved T3 by, if it came.
-    pub(super) correction_ns: Option<i64>,
-    /// A follow-up was promised, whether or not it came.
-    pub(super) follow_up_promised: bool,
 }
 
 impl Waiting {
@@ -55,7 +61,7 @@ impl Waiting {
         let correction_ns = left.since(t3);
         if left >= t2 && correction_ns <= CORRECTION_MAX_NS {
             self.reply.t3 = Some(left);
-            self.correction_ns = Some(correction_ns);
+            self.first.correction_ns = Some(correction_ns);
         }
     }
 }
@@ -74,7 +80,7 @@ impl WaitingRoom {
 
     /// The transmit stamp of that packet has come. Returns its reply, if that waited for nothing else.
     pub(super) fn stamped(&mut self, sequence: u64) -> Option<Waiting> {
-        let at = self.0.iter().position(|waiting| waiting.sequence == sequence)?;
+        let at = self.0.iter().position(|waiting| waiting.first.sequence == sequence)?;
         self.0[at].stamp_until_ns = None;
         self.0[at].is_ready().then(|| self.0.remove(at))
     }
@@ -103,13 +109,13 @@ impl WaitingRoom {
 
     /// That packet's reply, whatever it waits for.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Waiting> {
-        let at = self.0.iter().position(|waiting| waiting.sequence == sequence)?;
+        let at = self.0.iter().position(|waiting| waiting.first.sequence == sequence)?;
         Some(self.0.remove(at))
     }
 
     /// Until when that packet's reply waits for a follow-up.
     pub(super) fn follow_up_until_ns(&self, sequence: u64) -> Option<i64> {
-        self.0.iter().find(|waiting| waiting.sequence == sequence)?.follow_up_until_ns
+        self.0.iter().find(|waiting| waiting.first.sequence == sequence)?.follow_up_until_ns
     }
 
     /// When the first of them has waited enough for something.

@@ -477,13 +477,13 @@ impl Worker {
 
     /// Gives the kernel the octets of a reply that hold no time. False if it cannot: then the reply is sent whole.
     fn begin(&mut self, at: usize) -> bool {
-        let Answer { slot, pending, .. } = self.answers[at];
+        let Answer { slot, pending, .. } = &self.answers[at];
         // Written for no departure in particular: `write` does it again with the clock read.
-        let written = self.engine.write(&pending, pending.received(), self.error_estimate, self.batch.room(slot));
+        let written = self.engine.write(pending, pending.received(), self.error_estimate, self.batch.room(*slot));
         if written.is_err() {
             return false;
         }
-        self.engine.take_back(&pending);
+        self.engine.take_back(pending);
         self.batch.begin(self.listener.socket.fd(), &self.replies[at], TIMELESS).is_ok()
     }
 
@@ -521,8 +521,8 @@ impl Worker {
         let (mut at, mut end) = (from, to);
         while at < end {
             let departure = WallNanos(first_ns.saturating_add(((at - from) as f64 * step_ns) as i64));
-            let Answer { slot, pending, .. } = self.answers[at];
-            match self.engine.write(&pending, departure, self.error_estimate, self.batch.room(slot)) {
+            let Answer { slot, pending, .. } = &self.answers[at];
+            match self.engine.write(pending, departure, self.error_estimate, self.batch.room(*slot)) {
                 Ok(sequence) => {
                     self.answers[at].sequence = sequence;
                     at += 1;

@@ -35,6 +35,7 @@ _NAMED = (
         "key-id",
     ),
     *("probe", "test", "owner", "groups", "routing-instances", "logical-systems", "interfaces", "unit", "route"),
+    *("next-hop", "qualified-next-hop", "policy", "rpm-probe"),
 )
 """Levels that have a name: `up` leaves both words at once."""
 

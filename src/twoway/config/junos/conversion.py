@@ -3,18 +3,21 @@
 Theory of operation. Tables say which of our statements a Junos statement becomes; the model says whether its value will
 do. Nothing is lost in silence: every statement that came in ends in exactly one of `Imported.used` and
 `Imported.unused`. Statements are taken one by one, as they stand; what one means only together with others, such as a
-port that belongs to the session or to the connection, is mended at the end.
+port that belongs to the session or to the connection, is mended at the end. Routes, which mean nothing without the
+tests that they are bound to, are gathered by `tracked`.
 
 Both hierarchies are known: `services monitoring twamp` (Junos OS Evolved) and `services rpm twamp` (Junos OS).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from twoway.config.junos.accepting import UNKNOWN, accepted, by_rule, named, number
 from twoway.config.junos.commands import FOLLOWED, NOT_FOLLOWED, WITHOUT_MEANING
+from twoway.config.junos.outcome import Imported, NotUsedError, Unused
 from twoway.config.junos.reading import read_statements
+from twoway.config.junos.sessions import rpm_test, twamp_session
 from twoway.config.junos.tables import (
     CONNECTION,
     ELSEWHERE,
@@ -23,24 +26,20 @@ from twoway.config.junos.tables import (
     MANAGED,
     MOST,
     NO_EQUIVALENT,
+    RPM_INTERVAL,
+    RPM_OF_CONNECTION,
+    RPM_TYPE,
     SERVER,
-    SESSION,
-    THRESHOLDS,
-    TIME_THRESHOLDS,
     Rule,
 )
-from twoway.config.model import Configuration
-from twoway.config.model.description import Shape, statements_of
-from twoway.config.model.values import NAME
-from twoway.errors import ConfigError
+from twoway.config.junos.tracked import Tracked, tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from twoway.config.document import Data, Path
     from twoway.config.junos.statement import Statement
-    from twoway.config.model.statements import Statements
-    from twoway.config.model.values import Kind
+    from twoway.config.route_plan import TestKey
 
 _Words = tuple[str, ...]
 _NAMES = {
@@ -50,74 +49,130 @@ _NAMES = {
 """Words by which other parts of a configuration speak of measuring."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unused:
-    """A statement without equivalent."""
-
-    statement: Statement
-    reason: str
-    ours: bool
-    """Whether it is about TWAMP or RPM: all else of a router's configuration is listed in one line."""
-    in_force: bool = True
-    """False for what the router does not do either: inactive, deleted, set again, or a command and no statement."""
-
-
-@dataclass(slots=True)
-class Imported:
-    """What became of a Junos configuration."""
-
-    data: dict[str, Data] = field(default_factory=dict)
-    """In our words."""
-    used: list[Statement] = field(default_factory=list)
-    unused: list[Unused] = field(default_factory=list)
-
-
-class _NotUsedError(Exception):
-    """A statement has no equivalent; the message says why."""
-
-    def __init__(self, why: str, *, in_force: bool = True) -> None:
-        super().__init__(why)
-        self.in_force = in_force
-
-
 def convert(text: str, source: str) -> Imported:
     """Turn a Junos configuration into ours. Raises `ConfigurationError` for what is no configuration."""
     statements = read_statements(text, source)
     conversion = _Conversion(_plain_groups(statements))
+    rpm = [statement for statement in statements if _rpm_test(statement) is not None]
     for statement in statements:
-        conversion.take(statement)
-    conversion.mend()
-    conversion.imported.unused.sort(key=lambda one: one.statement.line)
-    return conversion.imported
+        if _rpm_test(statement) is None:
+            conversion.take(statement)
+    conversion.take_rpm(rpm)
+    return conversion.finish()
 
 
 class _Conversion:
     def __init__(self, plain_groups: Container[str]) -> None:
         self.imported = Imported()
         self._plain_groups = plain_groups
+        self._used: dict[int, Statement] = {}
+        """By their identity: two that are equal are two."""
         self._from: dict[Path, list[Statement]] = {}
         """Our statement -> those that it came from."""
         self._incomplete: set[Path] = set()
         """Ways of source-routing with a segment that cannot be used."""
+        self._tracked = Tracked(self._drop)
+        self._rpm: dict[TestKey, TestKey | None] = {}
+        """RPM test that decides about a route -> the test-session that measures the same, if one can."""
+        self._rpm_names: dict[TestKey, TestKey] = {}
+        """RPM test -> what its test-session is called."""
 
     def take(self, statement: Statement) -> None:
         """Use a statement, or list it."""
-        words, ours = _relative(statement.words)
+        route = tracked(statement.words)
+        words, ours = _relative(statement.words) if route is None else (route[1], True)
         try:
             if statement.command in FOLLOWED and statement.command != "set":
-                self.imported.used.append(statement)
+                self._used[id(statement)] = statement
                 return
             elsewhere, ours = not ours, ours or self._concerns(statement.words)
             _check_followed(statement, words, ours=ours, elsewhere=elsewhere)
-            # All of it is looked at before anything is taken: a statement is used whole or not at all.
-            for path, value in [(path, _accepted(path, value)) for path, value in self._meaning(words)]:
-                self._put(path, value, statement)
-        except _NotUsedError as why:
+            if route is not None:
+                self._tracked.take(*route, statement)
+            else:
+                # All of it is looked at before anything is taken: a statement is used whole or not at all.
+                for path, value in [(path, accepted(path, value)) for path, value in self._meaning(words)]:
+                    self._put(path, value, statement)
+        except NotUsedError as why:
             self.imported.unused.append(Unused(statement, str(why), ours, why.in_force))
             if words[5:6] == ("source-routing",) and why.in_force:
                 self._incomplete.add(words[:7])
         else:
-            self.imported.used.append(statement)
+            self._used[id(statement)] = statement
+
+    def finish(self) -> Imported:
+        """What statements mean only together, and the routes."""
+        self._mend()
+        client = cast("dict[str, dict[str, Data]]", self.imported.data.get("client", {}))
+        connections = cast("dict[str, dict[str, dict[str, Data]]]", client.get("control-connection", {}))
+        sessions = {(name, test) for name, one in connections.items() for test in one.get("test-session", {})}
+        routes = self._tracked.finish(sessions, self._rpm)
+        if routes:
+            self.imported.data["routes"] = routes
+        self.imported.used = list(self._used.values())
+        self.imported.unused.sort(key=lambda one: one.statement.line)
+        return self.imported
+
+    # RPM tests that decide about a route: measured by STAMP instead.
+
+    def take_rpm(self, statements: Iterable[Statement]) -> None:
+        """Use the statements of RPM tests, after all others: routes say which of them are wanted."""
+        tests: dict[TestKey, dict[str, str]] = {}
+        for one in statements:
+            key = _rpm_test(one)
+            if key is not None and one.command == "set" and one.deleted is None and not one.inactive:
+                name, value = _relative(one.words)[0][-2:]
+                tests.setdefault(key, {})[name] = value
+        of_routes = self._tracked.rpm_tests(tests)
+        wanted = {key: said for key, said in tests.items() if key in of_routes}
+        self._rpm_names = self._called(wanted)
+        connections = self._connections() if wanted else {}
+        for connection, _ in self._rpm_names.values():
+            connections.setdefault(connection, {"control-type": "light"})
+        for one in statements:
+            self.take(one)
+        for key, said in wanted.items():
+            self._rpm[key] = self._measured(self._rpm_names[key], said.get("probe-type", RPM_TYPE))
+        if self.imported.data.get("client") == {"control-connection": {}}:
+            del self.imported.data["client"]
+
+    def _connections(self) -> dict[str, dict[str, Data]]:
+        client = cast("dict[str, Data]", self.imported.data.setdefault("client", {}))
+        return cast("dict[str, dict[str, Data]]", client.setdefault("control-connection", {}))
+
+    def _called(self, tests: Mapping[TestKey, Mapping[str, str]]) -> dict[TestKey, TestKey]:
+        """Their names: those of Junos, unless the control-connection of that name is another, or cannot be both's."""
+        taken = self._connections() if tests else {}
+        names: dict[TestKey, TestKey] = {}
+        for owner, test in tests:
+            kinds = {
+                tuple(said.get(name) for name in RPM_OF_CONNECTION) for key, said in tests.items() if key[0] == owner
+            }
+            names[owner, test] = (owner if len(kinds) == 1 and owner not in taken else f"{owner}.{test}", test)
+        return names
+
+    def _measured(self, ours: TestKey, kind: str) -> TestKey | None:
+        """The test-session that was made of an RPM test, None if there is none for want of an address or a name."""
+        connection, name = ours
+        connections = self._connections()
+        sessions = cast("dict[str, dict[str, Data]]", connections[connection].get("test-session", {}))
+        path: Path = ("client", "control-connection", connection, "test-session", name)
+        if "target" in sessions.get(name, {}):
+            sessions[name].setdefault("probe-interval", RPM_INTERVAL)
+            target = cast("dict[str, Data]", sessions[name]["target"])
+            self.imported.to_do.append(
+                f"{'.'.join(map(str, path))}: was an RPM test ({kind}): have {target.get('address')} answer STAMP, and "
+                "when the test passes take `dry-run` out of the routes that it decides about"
+            )
+            return ours
+        sessions.pop(name, None)
+        alone = not sessions
+        for place in [one for one in self._from if one[: len(path)] == path or (alone and one[:3] == path[:3])]:
+            for statement in self._from.pop(place):
+                self._drop(statement, "the RPM test has no address to measure")
+        if alone:
+            del connections[connection]
+        return None
 
     def _concerns(self, words: _Words) -> bool:
         """Whether a statement of another part of the configuration concerns us: it is listed by itself then."""
@@ -143,19 +198,26 @@ class _Conversion:
                 return [(("server",), {})]
             case ("server", *rest):
                 return list(_server(("server", "managed"), tuple(rest), SERVER, evo=False))
-        raise _NotUsedError(NO_EQUIVALENT.get(words[0] if words else "", "no such statement is known"))
+            case (("probe" | "owner"), owner, "test", test, *rest) if (owner, test) in self._rpm_names:
+                return list(self._rpm_statement((owner, test), tuple(rest)))
+        raise NotUsedError(NO_EQUIVALENT.get(words[0] if words else "", UNKNOWN))
+
+    def _rpm_statement(self, test: TestKey, words: _Words) -> Iterator[tuple[Path, Data]]:
+        connection, name = self._rpm_names[test]
+        path: Path = ("client", "control-connection", named(connection))
+        yield from rpm_test(path, named(name), words)
 
     def _connection(self, name: str, words: _Words) -> Iterator[tuple[Path, Data]]:
-        path: Path = ("client", "control-connection", _name(name))
+        path: Path = ("client", "control-connection", named(name))
         match words:
             case ():
                 yield path, {}
             case ("test-session", session, *rest):
-                yield from _session((*path, "test-session", _name(session)), tuple(rest))
+                yield from twamp_session((*path, "test-session", named(session)), tuple(rest))
             case ("traps", trap):
                 yield (*path, "traps"), [trap]
             case _:
-                yield _by_rule(path, words, CONNECTION)
+                yield by_rule(path, words, CONNECTION)
 
     # Putting it in its place.
 
@@ -179,8 +241,7 @@ class _Conversion:
 
     def _drop(self, statement: Statement, reason: str, *, again: bool = False) -> None:
         """List what was used; `again` if only because it is set again."""
-        if statement in self.imported.used:
-            self.imported.used.remove(statement)
+        if self._used.pop(id(statement), None) is not None:
             self.imported.unused.append(Unused(statement, reason, ours=True, in_force=not again))
 
     def _withdraw(self, path: Path, reason: str) -> None:
@@ -193,7 +254,7 @@ class _Conversion:
             for statement in self._from.pop(path, []):
                 self._drop(statement, reason)
 
-    def mend(self) -> None:
+    def _mend(self) -> None:
         """What statements mean only together (V1, V2, V3, V5), and the short form of what says one thing only."""
         client = cast("dict[str, dict[str, Data]]", self.imported.data.get("client", {}))
         connections = cast("dict[str, dict[str, Data]]", client.get("control-connection", {}))
@@ -248,6 +309,14 @@ def _shorten(holder: dict[str, Data], name: str, inner: str) -> None:
         holder[name] = value[inner]
 
 
+def _rpm_test(statement: Statement) -> TestKey | None:
+    """The RPM test that a statement is of."""
+    match _relative(statement.words):
+        case (("probe" | "owner"), owner, "test", test, *_), True:
+            return owner, test
+    return None
+
+
 def _plain_groups(statements: Iterable[Statement]) -> set[str]:
     """Groups that hold nothing about us: whether they are applied is not our concern."""
     groups: dict[str, bool] = {}
@@ -258,25 +327,25 @@ def _plain_groups(statements: Iterable[Statement]) -> set[str]:
 
 
 def _check_followed(statement: Statement, words: _Words, *, ours: bool, elsewhere: bool) -> None:
-    """Raises `_NotUsedError` for what is not about us, not in force, or about us in another part than `twamp`."""
+    """Raises `NotUsedError` for what is not about us, not in force, or about us in another part than `twamp`."""
     if not ours:
-        raise _NotUsedError("not about TWAMP")
+        raise NotUsedError("not about TWAMP")
     if statement.command in WITHOUT_MEANING:
-        raise _NotUsedError(WITHOUT_MEANING[statement.command], in_force=False)
+        raise NotUsedError(WITHOUT_MEANING[statement.command], in_force=False)
     if statement.command in NOT_FOLLOWED:
-        raise _NotUsedError("it is not followed: save the configuration itself, `| display set`")
+        raise NotUsedError("it is not followed: save the configuration itself, `| display set`")
     if statement.deleted is not None:
-        raise _NotUsedError(f"deleted in line {statement.deleted}", in_force=False)
+        raise NotUsedError(f"deleted in line {statement.deleted}", in_force=False)
     if statement.inactive:
-        raise _NotUsedError("inactive", in_force=False)
+        raise NotUsedError("inactive", in_force=False)
     if "groups" in statement.words[:1] or "apply-groups" in statement.words or "apply-groups-except" in statement.words:
-        raise _NotUsedError("groups are not applied: have the router do it, `| display inheritance`")
+        raise NotUsedError("groups are not applied: have the router do it, `| display inheritance`")
     if words[:1] == ("test-session",):
-        raise _NotUsedError("it is not said in which control-connection: save all of `twamp`")
+        raise NotUsedError("it is not said in which control-connection: save all of `twamp`")
     if elsewhere:
-        raise _NotUsedError(ELSEWHERE.get(words[0], "it is no part of `twamp`"))
+        raise NotUsedError(ELSEWHERE.get(words[0], "it is no part of `twamp` or of tracked routes"))
     if not words:
-        raise _NotUsedError("says nothing")
+        raise NotUsedError("says nothing")
 
 
 def _relative(words: _Words) -> tuple[_Words, bool]:
@@ -297,53 +366,6 @@ def _relative(words: _Words) -> tuple[_Words, bool]:
     return words, False
 
 
-def _name(text: str) -> str:
-    try:
-        return NAME.read(text)
-    except ConfigError as error:
-        raise _NotUsedError(error.reason) from None
-
-
-def _session(path: Path, words: _Words) -> Iterator[tuple[Path, Data]]:
-    match words:
-        case ():
-            yield path, {}
-        case ("traps", trap):
-            yield (*path, "traps"), [trap]
-        case ("thresholds", name, "average") if name in TIME_THRESHOLDS:
-            yield (*path, "thresholds", name, "average"), True
-        case ("thresholds", name, "limit-value", limit) | ("thresholds", name, limit) if name in TIME_THRESHOLDS:
-            yield (*path, "thresholds", name, "limit-value"), _number(limit)
-        case ("thresholds", *_):
-            yield _by_rule((*path, "thresholds"), words[1:], THRESHOLDS)
-        case ("target" | "target-address", "address", address) | ("target" | "target-address", address):
-            yield (*path, "target", "address"), address
-        case (("target" | "target-address"), "local-link", interface) | ("local-link", interface):
-            yield (*path, "target", "local-link"), interface
-        case ("target" | "target-address", address, "local-link", interface):
-            yield (*path, "target", "address"), address
-            yield (*path, "target", "local-link"), interface
-        case ("source-routing", ("forward" | "return") as way, *rest):
-            yield from _nodes((*path, "source-routing", way), tuple(rest))
-        case ("source-routing",):
-            yield (*path, "source-routing"), {}
-        case ("probe-interval", "interval", interval):
-            yield (*path, "probe-interval"), _number(interval)
-        case _:
-            yield _by_rule(path, words, SESSION)
-
-
-def _nodes(path: Path, words: _Words) -> Iterator[tuple[Path, Data]]:
-    """One way of source-routing: its segments, of which Junos has one in a statement."""
-    match words:
-        case ():
-            yield path, {}
-        case (("srmpls-nodes" | "srv6-nodes") as kind, node):
-            yield (*path, kind), [_number(node)]
-        case _:
-            raise _NotUsedError("no such statement is known")
-
-
 def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> Iterator[tuple[Path, Data]]:
     """`evo`: whether the names and units are those of Junos OS Evolved."""
     match words:
@@ -352,22 +374,22 @@ def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> 
         case ("client-list", "address", network):
             yield (*path, "client-list", "junos"), [network]
         case ("client-list", name, "address", network):
-            yield (*path, "client-list", _name(name)), [network]
+            yield (*path, "client-list", named(name)), [network]
         case ("client-list", *_):
-            raise _NotUsedError("clients of a routing-instance of their own: give them a Server of theirs")
+            raise NotUsedError("clients of a routing-instance of their own: give them a Server of theirs")
         case ("stateful-sequence",) if path[-1] == "light":
             yield (*path, "stateful-sequence"), {}
         case ("stateful-sequence", "cache-size", size) if path[-1] == "light":
-            yield (*path, "stateful-sequence", "cache-size"), _number(size)
+            yield (*path, "stateful-sequence", "cache-size"), number(size)
         case ("authentication-mode", mode, *rest) if not evo:
             yield (*path, "mode"), [_mode(mode, rest)]
-        case (limit, number) if evo and limit in EVO_LIMITS and path[-1] == "managed":
+        case (limit, count) if evo and limit in EVO_LIMITS and path[-1] == "managed":
             name, unit = EVO_LIMITS[limit]
-            if number == "0" and not unit:
-                number = MOST[name]  # Junos's word for no limit
-            yield (*path, name), f"{number}{unit}" if unit and number != "0" else _number(number)
+            if count == "0" and not unit:
+                count = MOST[name]  # Junos's word for no limit
+            yield (*path, name), f"{count}{unit}" if unit and count != "0" else number(count)
         case _:
-            yield _by_rule(path, words, rules)
+            yield by_rule(path, words, rules)
 
 
 def _mode(mode: str, rest: list[str]) -> str:
@@ -380,54 +402,5 @@ def _mode(mode: str, rest: list[str]) -> str:
         case ("encrypted", ["control-only"]) | ("control-only-encrypted", []):
             return "mixed"
         case "authenticated", ["control-only"]:
-            raise _NotUsedError("no RFC has such a mode: encrypted control-only is the mixed one of RFC 5618")
-    raise _NotUsedError("no such mode")
-
-
-def _by_rule(path: Path, words: _Words, rules: dict[str, Rule]) -> tuple[Path, Data]:
-    if not words:
-        return path, {}
-    rule = rules.get(words[0])
-    if rule is None:
-        raise _NotUsedError(NO_EQUIVALENT.get(words[0], "no such statement is known"))
-    if rule.flag:
-        if len(words) != 1:
-            raise _NotUsedError(f"{words[0]} takes no value")
-        return (*path, rule.name), True
-    if len(words) != 2:
-        raise _NotUsedError(f"{words[0]} takes one value")
-    value: Data = _number(words[1])
-    if rule.unit and value != 0:
-        value = f"{words[1]}{rule.unit}"
-    return (*path, rule.name), [value] if rule.several else value
-
-
-def _number(word: str) -> Data:
-    return (
-        int(word) if word.isascii() and word.isdigit() and len(word) < 16 and (word == "0" or word[0] != "0") else word
-    )
-
-
-def _accepted(path: Path, value: Data) -> Data:
-    """A value as the model takes it and we write it. Raises `_NotUsedError`."""
-    model: type[Statements] = Configuration
-    named = False
-    kind: Kind[Any] | None = None
-    for part in path:
-        if named:
-            named = False
-            continue
-        statement = next((one for one in statements_of(model) if one.name == part), None)
-        if statement is None:
-            raise _NotUsedError(NO_EQUIVALENT.get(str(part), "no such statement is known"))
-        kind = statement.kind
-        if statement.model is not None:
-            model, named = statement.model, statement.shape is Shape.NAMED
-    if path[-2:-1] == ("client-list",):
-        kind = next(one.kind for one in statements_of(model) if one.name == "address")
-    if isinstance(value, dict) or kind is None:
-        return value
-    try:
-        return cast("Data", kind.write(kind.read(value)))
-    except ConfigError as error:
-        raise _NotUsedError(error.reason) from None
+            raise NotUsedError("no RFC has such a mode: encrypted control-only is the mixed one of RFC 5618")
+    raise NotUsedError("no such mode")

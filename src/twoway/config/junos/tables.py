@@ -84,13 +84,25 @@ NO_EQUIVALENT = {
     "traceoptions": "events are in `twoway show events`, in syslog and in the journal",
 }
 """Statement -> why it is not used."""
-_TRACKED = "tracked routes are not taken over: write them under `routes`"
+RPM_OF_CONNECTION = ("test-interval", "routing-instance")
+"""Statements of an RPM test that are of a control-connection in our words."""
+RPM_TYPE = "icmp-ping"
+RPM_INTERVAL = "3s"
+"""Junos's own where nothing is said of the type and of the interval of probes."""
+RPM_NO_EQUIVALENT = {
+    "probe-type": "it is measured by STAMP instead",
+    "url": "a URL is not measured: the test needs an address",
+    "destination-port": "STAMP has a port of its own, 862 unless destination-port says otherwise",
+    "destination-interface": "probes leave by the kernel's routes: see routing-instance and source-address",
+    "next-hop": "probes leave by the kernel's routes: a route of the target's own keeps them on their uplink",
+    "data-fill": "padding is zeros or random: data-fill",
+    "one-way-hardware-timestamp": "offload-type: hardware stamps both ways",
+    "rpm-scale": "a test-session has one target",
+}
+"""The same for an RPM test that is measured by STAMP, as a route is bound to it."""
 ELSEWHERE = {
     "interfaces": _SERVICES,
     "security": "twoway changes no firewall",
     "firewall": "twoway changes no firewall",
-    "services": _TRACKED,
-    "routing-options": _TRACKED,
-    "routing-instances": _TRACKED,
 }
 """Beginning of a statement that speaks of us in another part of the configuration -> why it is not used."""

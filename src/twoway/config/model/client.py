@@ -13,6 +13,7 @@ from twoway.config.model.file_values import Credential, Secret
 from twoway.config.model.network_values import DEVICE, NAMESPACE, CodePoint, Host, Source
 from twoway.config.model.source_routing import PATH_NAME, Path, SourceRouting
 from twoway.config.model.statements import Presence, Short, Statements
+from twoway.config.model.tlvs import Asked, AskedTlvs
 from twoway.config.model.values import NAME, Choice, Duration, Integer, ListOf, Switch, Text
 
 _MS = 1_000_000
@@ -174,6 +175,9 @@ class TestSession(Statements):
     """Which key of key-file; a file with one key needs none."""
     ssid: Annotated[int, Integer(0, 65535)] = defaults.SSID
     """STAMP Session-Sender Identifier (RFC 8972 section 3); 0: none. Light only."""
+    tlvs: Asked = Field(default_factory=AskedTlvs, examples=[["location", "cos=af41", "follow-up"]])
+    """What probes ask for in STAMP TLVs, each as `twoway ping --tlv` takes it; data-size has to have room for them.
+    Light only."""
     source_routing: SourceRouting = Field(default_factory=SourceRouting)
     """The way that probes and replies take, where routing is not to choose it."""
     path: dict[Annotated[str, PATH_NAME], Path] = Field(

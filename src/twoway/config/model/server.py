@@ -13,6 +13,7 @@ from twoway.config.model.client import MODE, OFFLOAD, Routing
 from twoway.config.model.file_values import Credential, Secret
 from twoway.config.model.network_values import CodePoint, Network, Numeric, PortRange
 from twoway.config.model.statements import Presence, Short, Statements
+from twoway.config.model.tlvs import Answered, AnsweredTlvs
 from twoway.config.model.values import NAME, Duration, Integer, ListOf, Switch
 
 _HOUR_NS = 3_600 * defaults.NANOS
@@ -124,6 +125,8 @@ class Light(Statements):
     """Code point of the replies; that of the probe unless written."""
     larger_replies: Annotated[bool, Switch()] = True
     """Answer probes that are shorter than the shortest reply."""
+    tlvs: Answered = Field(default_factory=AnsweredTlvs, examples=[True])
+    """What STAMP TLVs may ask (RFC 8972 section 4)."""
     dscp_ecn_monitoring: Annotated[bool, Switch()] = False
     """Tell in unauthenticated replies with which DSCP and ECN the probe arrived (RFC 7750)."""
     offload_type: Annotated[str, OFFLOAD] = defaults.TIMESTAMPS

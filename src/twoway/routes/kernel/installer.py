@@ -44,8 +44,8 @@ _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 """Before a refused route is tried again: the first time, and at most."""
 _ROUNDS = 100
 """Batches until a route is given up for now; 16 next hops that are tried one by one need 20."""
-_AT_ONCE = 2_000
-"""Routes of one round: others get their turn on the event loop in between."""
+_AT_ONCE = 256
+"""Routes of one round, some 10 ms: others get their turn on the event loop in between."""
 
 
 _WORDS = {errno.EPERM: Refusal(errno.EPERM, "not permitted: changing routes needs CAP_NET_ADMIN")}
@@ -121,6 +121,8 @@ class Installer:
         """Whether that is to be looked at again."""
         self._look_at: float | None = None
         """When to look at everything, by the loop's clock."""
+        self._uncertain = False
+        """Whether requests were sent of which nobody knows what became."""
         self._links_due = False
         """Whether interfaces or addresses have changed since the last look."""
         self._wake = asyncio.Event()
@@ -189,8 +191,11 @@ class Installer:
         if withdraw and self._asking is not None:
             for key in self._kept:
                 self.want(key, None)
-            with contextlib.suppress(OSError, TwowayError):
+            try:
+                await self._look_anew()  # what was under way may have been carried out
                 await self._settle()
+            except (OSError, TwowayError) as error:
+                self._listener.trouble(f"not all could be withdrawn: {_said(error)}")
         self._shut()
 
     def _shut(self) -> None:
@@ -335,19 +340,31 @@ class Installer:
     # The task.
 
     async def _run(self) -> None:
+        pause_s = _PAUSE_S
         while True:
             try:
                 await self._sleep()
+                if self._uncertain:
+                    await self._look_anew()
                 self._take_up_refused()
                 await self._settle()
                 if self._look_at is not None and self._look_at <= asyncio.get_running_loop().time():
                     await self._look()
                     await self._settle()
-            except (OSError, TwowayError) as error:
-                self._listener.trouble(str(error))
-                self._due = dict.fromkeys(self._kept)
-                await asyncio.sleep(_PAUSE_S)
-                self._look_soon()
+                pause_s = _PAUSE_S
+            except Exception as error:  # noqa: BLE001  (routes are kept on, whatever went wrong once)
+                self._listener.trouble(_said(error))
+                self._uncertain = True
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                self._wake.set()
+
+    async def _look_anew(self) -> None:
+        """What was asked for last may have been carried out: nothing is taken for known, nor for another's doing."""
+        self._links_due = True
+        await self._look()
+        self._due = dict.fromkeys(self._kept)
+        self._uncertain = False
 
     async def _sleep(self) -> None:
         """Until something is to be done."""
@@ -387,6 +404,7 @@ class Installer:
             if not self._due:
                 orphans, self._orphans = self._orphans, {}
                 await self._carry_out(list(orphans.values()))
+            await asyncio.sleep(0)  # what the kernel answers at once, asyncio does not wait for
 
     async def _carry_out(self, routes: list[Reconciliation]) -> None:
         """Ask until none of these has anything left to ask."""
@@ -556,3 +574,10 @@ class Installer:
             if seen is not None and seen.slot in slots:
                 first.setdefault(seen.slot, seen.protocol)
         self._first = {slot for slot, protocol in first.items() if protocol == self._protocol}
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, in words."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) if isinstance(error, TwowayError) else f"internal error: {type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
 """Routes and links as octets of rtnetlink(7), by pyroute2's classes: what we ask, and what we are told.
 
 Ten thousand routes that are moved at once differ in their destinations only. So a message is encoded once for each
-shape, and destination and sequence number are written into a copy: pyroute2 takes 70 µs for a message, a copy 1 µs. A
-test compares copies with messages that were encoded whole.
+shape, and destination and sequence number are written into a copy: pyroute2 takes 70 µs for a message, a copy 1 µs.
+What is read is parsed once for each shape, too. A test compares copies with messages that were encoded whole.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ _LOOPBACK = 1
 """LOOPBACK_IFINDEX of include/net/net_namespace.h, in every namespace."""
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """`struct rtmsg`: family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
+_ATTRIBUTE = struct.Struct("=HH")
+"""`struct rtattr`: length, type."""
 _DESTINATION_AT = HEADER.size + _ROUTE.size + 4
 """Behind the header of its attribute, which is the first."""
 _SEQUENCE_AT = 8
@@ -205,15 +207,21 @@ def route_head(message: memoryview) -> tuple[int, int, int, bool]:
 
 def destination(message: memoryview) -> bytes:
     """The address of a route's destination, without parsing the rest; empty for a default route."""
+    begin, end = _destination_in(message)
+    return bytes(message[begin:end])
+
+
+def _destination_in(message: memoryview) -> tuple[int, int]:
+    """Where the address of the destination begins and ends; the same twice for a default route, which has none."""
     at = HEADER.size + _ROUTE.size
     while at + 4 <= len(message):
-        length, kind = struct.unpack_from("=HH", message, at)
+        length, kind = _ATTRIBUTE.unpack_from(message, at)
         if length < 4:
             break
         if kind == _RTA_DST:
-            return bytes(message[at + 4 : at + length])
+            return at + 4, min(at + length, len(message))
         at += (length + 3) & ~3
-    return b""
+    return at, at
 
 
 def packed(prefix: str) -> bytes:
@@ -237,7 +245,7 @@ def error_of(message: memoryview) -> tuple[int, str]:
     (inner,) = struct.unpack_from("=I", message, HEADER.size + 4)
     at = HEADER.size + 4 + (HEADER.size if flags & NLM_F_CAPPED or not number else (inner + 3) & ~3)
     while at + 4 <= len(message):
-        length, kind = struct.unpack_from("=HH", message, at)
+        length, kind = _ATTRIBUTE.unpack_from(message, at)
         if length < 4:
             break
         if kind & 0x3FFF == NLMSGERR_ATTR_MSG:
@@ -251,24 +259,29 @@ def route_seen(message: memoryview) -> RouteSeen | None:
     family, length, protocol, cached = route_head(message)
     if not family or cached:
         return None
-    kind, body = HEADER.unpack_from(message)[1], bytes(message[HEADER.size :])
-    return _route_of(kind, body, family, length, protocol)
+    begin, end = _destination_in(message)
+    address = bytes(message[begin:end])
+    shape = bytes(message[HEADER.size : begin]) + bytes(len(address)) + bytes(message[end:])
+    kind = HEADER.unpack_from(message)[1]
+    seen = _parsed(kind, shape)
+    slot = Slot(family, f"{_address(family, address)}/{length}", seen.slot.table, seen.slot.priority)
+    return RouteSeen(slot, protocol, seen.hops, seen.gone, seen.dead)
 
 
-@lru_cache(maxsize=1 << 15)
-def _route_of(kind: int, body: bytes, family: int, length: int, protocol: int) -> RouteSeen:
-    """What is read again and again is parsed once."""
-    head = HEADER.pack(HEADER.size + len(body), kind, 0, 0, 0)
-    (parsed,) = _marshal.parse(head + body)
-    destination = parsed.get_attr("RTA_DST") or _ANYWHERE[family]
-    slot = Slot(
-        family,
-        str(ipaddress.ip_network((destination, length), strict=False)),
-        parsed.get_attr("RTA_TABLE") or parsed["table"],
-        parsed.get_attr("RTA_PRIORITY") or 0,
-    )
+def _address(family: int, packed: bytes) -> str:
+    """As `ipaddress` writes it: inet_ntop(3) writes some of IPv6 otherwise."""
+    if not packed:
+        return _ANYWHERE[family]
+    return socket.inet_ntoa(packed) if family == 4 else str(ipaddress.IPv6Address(packed))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(kind: int, body: bytes) -> RouteSeen:
+    """A route of which everything but the destination is true."""
+    (parsed,) = _marshal.parse(HEADER.pack(HEADER.size + len(body), kind, 0, 0, 0) + body)
+    slot = Slot(0, "", parsed.get_attr("RTA_TABLE") or parsed["table"], parsed.get_attr("RTA_PRIORITY") or 0)
     hops, dead = _hops(parsed) if parsed["type"] == _RTN_UNICAST else (DISCARD, frozenset[Hop]())
-    return RouteSeen(slot, protocol, hops, parsed["header"]["type"] == RTM_DELROUTE, dead)
+    return RouteSeen(slot, parsed["proto"], hops, kind == RTM_DELROUTE, dead)
 
 
 def _hops(parsed: Any) -> tuple[Hops, frozenset[Hop]]:  # noqa: ANN401  (pyroute2 has no types)

@@ -43,14 +43,16 @@ def vote_of(window: WindowPlan, findings: Sequence[Finding]) -> Vote:
 
 
 def described(window: WindowPlan, limit: LimitPlan, finding: Finding) -> str:
-    """`loss 34% over 10s, limit 10%`."""
+    """`loss 34% over 10s, limit 10%`; of what is below its limit again, and not yet good, what would be."""
     metric = BY_NAME[limit.metric]
     label = metric.label
     if metric.unit is Unit.NANOSECONDS and not metric.name.startswith("jitter"):
         label += " max" if limit.maximum else " mean"
     value = "unknown" if finding.value is None else amount(finding.value, metric.unit)
-    bound = limit.recover if finding.good else limit.limit
-    return f"{label} {value} over {duration_text(window.window_ns)}, limit {amount(bound, metric.unit)}"
+    words = f"{label} {value} over {duration_text(window.window_ns)}"
+    if finding.good is False and finding.value is not None and finding.value < limit.limit:
+        return f"{words}, good again below {amount(limit.recover, metric.unit)}"
+    return f"{words}, limit {amount(limit.limit, metric.unit)}"
 
 
 def amount(value: float, unit: Unit) -> str:

@@ -1,4 +1,4 @@
-"""Ten configurations as routers have them: what each becomes, what is said of the rest, and that nothing is lost.
+"""Configurations as routers have them: what each becomes, what is said of the rest, and that nothing is lost.
 
 Beside NAME.conf stand NAME.yaml, what `twoway import junos` prints, and NAME.txt, what it says on standard error.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from twoway.cli.main import main
+from twoway.config.check import check_text
 from twoway.config.junos.conversion import convert
 from twoway.config.junos.reading import read_statements
 
@@ -44,6 +45,14 @@ def test_the_list_has_as_many_as_are_not_used(name: str) -> None:
     alone = len(re.findall(r"^\S+?:\d+: not used: ", said, re.MULTILINE))
     together = sum(map(int, re.findall(r"^\S+?: not used: (\d+) of ", said, re.MULTILINE)))
     assert alone + together == len(convert((FOLDER / name).read_text(), name).unused)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name >= "11"])
+def test_what_was_imported_of_routes_passes_the_check(name: str) -> None:
+    checked = check_text((FOLDER / name).with_suffix(".yaml").read_text(), "imported", FOLDER)
+    assert checked.errors == ()
+    assert checked.plan is not None
+    assert checked.plan.routes is not None
 
 
 def speaking_lines(text: str) -> set[int]:
@@ -81,6 +90,18 @@ set system host-name r1
     ):
         file.write_text(f"{fine}{more}\n")
         assert main(["import", "junos", "--strict", str(file)]) == 2, more
+
+
+def test_a_test_that_stamp_takes_the_place_of_is_an_error_for_strict(tmp_path: Path) -> None:
+    file = tmp_path / "r.conf"
+    lines = [
+        "services rpm probe o test t target address 192.0.2.1",
+        "routing-options rpm-tracking route 198.51.100.0/24 next-hop 192.0.2.1 rpm-probe o rpm-test t",
+    ]
+    file.write_text("".join(f"set {line}\n" for line in lines))
+    assert convert(file.read_text(), "r").unused == []
+    assert main(["import", "junos", str(file)]) == 0
+    assert main(["import", "junos", "--strict", str(file)]) == 2
 
 
 @pytest.mark.parametrize(

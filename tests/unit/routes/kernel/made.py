@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ class MadeKernel:
         """Gateways that cannot be reached."""
         self.failures: list[Exception] = []
         """Raised by the next requests."""
+        self.unanswered: list[Exception | None] = []
+        """In place of the next answers, to requests that are carried out; None: there is never one."""
         self.refusal: int | None = None
         """errno of every request."""
         self.asked: list[Request] = []
@@ -112,7 +115,13 @@ class MadeAsking:
         assert protocol == OURS
         if self._kernel.failures:
             raise self._kernel.failures.pop(0)
-        return [self._kernel.ask(request) for request in requests]
+        answers = [self._kernel.ask(request) for request in requests]
+        if self._kernel.unanswered:
+            error = self._kernel.unanswered.pop(0)
+            if error is not None:
+                raise error
+            await asyncio.Event().wait()
+        return answers
 
     async def dump(
         self, wanted: Callable[[int], bytes], keep: Callable[[memoryview], bool] = lambda _: True

@@ -15,6 +15,7 @@ from twoway.config.route_plan import InstancePlan, NextHopPlan, RoutePlan
 from twoway.routes.kernel import installer as installer_module
 from twoway.routes.kernel.installer import Installer, Status
 from twoway.routes.kernel.lock import RoutesError
+from twoway.routes.kernel.netlink import NetlinkError
 from twoway.routes.policy.reconciliation import DISCARD, OCCUPIED, Hop, How, Slot
 
 from ...drivers.serving import eventually
@@ -333,6 +334,50 @@ async def test_at_the_end_routes_go_or_stay(kernel: MadeKernel, withdraw: bool) 
         await scene.has(SLOT, (A,))
         await scene.installer.close(withdraw=withdraw)
         assert len(kernel.ours(SLOT)) == int(not withdraw)
+
+
+async def test_what_is_under_way_at_the_end_goes_too(kernel: MadeKernel) -> None:
+    async with keeping(kernel, ROUTE, SIX) as scene:
+        kernel.unanswered = [None]
+        scene.installer.want(KEY, (A,))
+        scene.installer.want(KEY6, SIX.next_hops)
+        await scene.has(SLOT6, SIX.next_hops)
+        await scene.installer.close(withdraw=True)
+        assert (kernel.ours(SLOT), kernel.ours(SLOT6)) == ([], [])
+
+
+async def test_what_cannot_be_withdrawn_is_told(kernel: MadeKernel) -> None:
+    async with keeping(kernel, ROUTE) as scene:
+        scene.installer.want(KEY, (A,))
+        await scene.has(SLOT, (A,))
+        kernel.failures = [OSError(errno.ENOBUFS, "No buffer space available")]
+        await scene.installer.close(withdraw=True)
+        assert scene.heard.troubles == ["not all could be withdrawn: No buffer space available"]
+
+
+async def test_what_was_done_without_an_answer_is_neither_refused_nor_somebody_elses(kernel: MadeKernel) -> None:
+    async with keeping(kernel, ROUTE, SIX) as scene:
+        kernel.unanswered = [NetlinkError("the kernel has not answered")]
+        scene.installer.want(KEY, (A,))
+        scene.installer.want(KEY6, SIX.next_hops)
+        await scene.is_so(lambda: bool(scene.heard.changed))
+        await scene.is_so(lambda: scene.status(KEY6).in_kernel is not None and scene.status().in_kernel is not None)
+        assert scene.heard.troubles == ["the kernel has not answered"]
+        assert scene.installer.refused == 0
+        assert scene.heard.foreign == []
+        assert (scene.status().refusals, scene.status(KEY6).refusals) == ({}, {})
+
+
+async def test_an_internal_error_is_told_and_routes_are_kept_on(
+    kernel: MadeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with keeping(kernel, ROUTE) as scene:
+        with monkeypatch.context() as broken:
+            broken.setattr(scene.installer, "_take_up_refused", lambda: 1 / 0)
+            scene.installer.want(KEY, (A,))
+            await scene.is_so(lambda: len(scene.heard.troubles) >= 2)
+        await scene.has(SLOT, (A,))
+        assert scene.heard.troubles[0] == "internal error: ZeroDivisionError: division by zero"
 
 
 async def test_it_says_why_it_cannot_begin(kernel: MadeKernel) -> None:

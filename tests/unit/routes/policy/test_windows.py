@@ -34,4 +34,11 @@ def test_what_is_not_known_leaves_it_open() -> None:
 def test_it_is_good_if_all_are() -> None:
     vote = vote_of(WINDOW, [Finding(good=True, value=0.01), Finding(good=True, value=2e6), Finding(good=True, value=1)])
     assert vote.good is True
-    assert vote.reason.startswith("loss 1% over 10s, limit 5%, round trip mean 2 ms")
+    assert vote.reason.startswith("loss 1% over 10s, limit 10%, round trip mean 2 ms")
+
+
+def test_what_is_below_its_limit_and_not_yet_good_says_what_would_be() -> None:
+    vote = vote_of(
+        WINDOW, [Finding(good=False, value=0.07), Finding(good=True, value=2e6), Finding(good=True, value=1)]
+    )
+    assert vote.reason == "loss 7% over 10s, good again below 5%"
