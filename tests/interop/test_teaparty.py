@@ -82,7 +82,7 @@ def test_our_sender_and_its_reflector(case: Asked, family: int, authenticated: b
         if authenticated:
             peer.know(relay)
         options = [*placed(case.options, family), *keys]
-        seen = ask_with_ours(relay, family, options, authenticated=authenticated, code=None)
+        seen = ask_with_ours(relay, family, options, authenticated=authenticated)
     check_asked(case, seen)
     if case.tlv == "follow-up-telemetry":
         received = seen.counter("received")
@@ -100,7 +100,7 @@ def test_our_authenticated_access_report_and_its_reflector(tmp_path: Path) -> No
     with running, Relay(port, 4) as relay:
         peer.know(relay)
         options = ["--tlv", "access-report=3gpp:available", "--auth-key-file", key_file(tmp_path)]
-        seen = ask_with_ours(relay, 4, options, authenticated=True, code=None)
+        seen = ask_with_ours(relay, 4, options, authenticated=True)
     received = seen.counter("received")
     assert isinstance(received, int)
     assert seen.flags(0) == [(6, 0), (8, 0)]

@@ -338,10 +338,10 @@ def test_every_tlv_has_octets_in_both_directions() -> None:
             asked |= {kind for _, kind, _ in request}
         answered |= {kind for of_it, kind, _ in reply if not of_it}
         flags |= {bit for of_it, _, _ in reply for bit in _FLAGS if of_it & bit}
-        for chain, found in ((request, sub_asked), (reply, sub_answered)):
+        for chain, subs in ((request, sub_asked), (reply, sub_answered)):
             for _, kind, value in chain:
                 if kind in begins:
-                    found.setdefault(kind, set()).update(sub for _, sub, _ in _chain(value[begins[kind] :]))
+                    subs.setdefault(kind, set()).update(sub for _, sub, _ in _chain(value[begins[kind] :]))
     assert asked == answered == set(types.values())
     assert {_FLAGS[bit] for bit in flags} == set(_FLAGS.values())
     for name, (_, in_requests, in_replies) in _SUB_TLVS.items():

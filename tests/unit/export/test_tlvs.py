@@ -1,4 +1,4 @@
-"""What each STAMP TLV says is in the report, in the JSON and in conditions, and what the daemon asks for in its metrics."""
+"""What each STAMP TLV says is in the report, in the JSON document and in conditions."""
 
 from __future__ import annotations
 
@@ -139,8 +139,10 @@ TOLD: Final[Mapping[str, Told]] = {
     ),
     "hmac": Told(
         (
-            "TLVs not authentic 4: replies whose TLVs failed the integrity check, there (I flag) or here: "
-            "none of them was used",
+            (
+                "TLVs not authentic 4: replies whose TLVs failed the integrity check, there (I flag) or here: "
+                "none of them was used"
+            ),
         ),
         {"tlv_integrity_failed": 4},
         counters={"tlv_integrity_failed": 4},
