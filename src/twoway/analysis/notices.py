@@ -92,6 +92,7 @@ NOTICES: Mapping[str, Kind] = {row.name: row for row in (
     Kind("own-fault", _D, _W, "This host disturbed its measurements: lateness, drops, stolen time or a stepped clock.",
         lasts=_L),
     Kind("store-degraded", _D, _E, "Results cannot be kept; measuring goes on and what is lost is counted.", lasts=_L),
+    Kind("state-lost", _D, _W, "What was saved before a restart could not be read: it begins anew."),
     Kind("receiver-degraded", _D, _W, "A receiver of syslog or notifications does not take them.", lasts=_L),
     Kind("notices-suppressed", _D, _W, "Notices over the rate limit were not sent to this receiver; sent to it alone."),
     Kind("configuration-reloaded", _D, _N, "A configuration was taken over."),

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from twoway.api.sockets import remove_socket, tcp_listener, unix_listener
-from twoway.config.keyfile import read_passphrase_file
+from twoway.config.keyfile import read_token_file
 from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from twoway.api.guard import Guard
     from twoway.config.plan import ApiPlan
 
-_MIN_TOKEN = 16
-"""Characters: shorter ones are guessed."""
 _FINISH_S = 2.0
 """How long answers under way may take when the daemon ends."""
 
@@ -48,6 +46,8 @@ class ManagementApi:
         self._servers: list[asyncio.Server] = []
         self._listenings: list[Listening] = []
         self._socket_file: tuple[Path, int] | None = None
+        self._guarded: Guard | None = None
+        """Of TCP."""
         self.counters: Counter[str] = Counter(
             requests=0,
             errors=0,
@@ -80,13 +80,19 @@ class ManagementApi:
             self._socket_file = (plan.socket, plan.socket.lstat().st_ino)
             await self._serve(listener, Guard(app, self.counters))
             if plan.listen is not None:
-                await self._serve(self._tcp("listen", *plan.listen), Guard(app, self.counters, token))
+                self._guarded = Guard(app, self.counters, token)
+                await self._serve(self._tcp("listen", *plan.listen), self._guarded)
             if plan.metrics_listen is not None:
                 listener = self._tcp("metrics-listen", *plan.metrics_listen)
                 await self._serve(listener, Guard(metrics_application(asked), self.counters))
         except BaseException:
             await self.close()
             raise
+
+    def change(self, plan: ApiPlan) -> None:
+        """Go by the token of another plan; listeners stay as they are until the daemon starts anew."""
+        if self._guarded is not None and plan.token is not None:
+            self._guarded.change_token(plan.token)
 
     def _tcp(self, name: str, address: str, port: int) -> socket.socket:
         listener = tcp_listener(address, port)
@@ -121,7 +127,4 @@ def _token(path: Path | None) -> str:
     """The token for TCP. Raises `ConfigError`, and `KeyFileError` for its file."""
     if path is None:
         raise ConfigError("api.token-file", "api.listen needs it: over TCP only a token says who may ask")
-    token = read_passphrase_file(str(path))
-    if len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError("api.token-file", f"the token needs at least {_MIN_TOKEN} printable ASCII characters")
-    return token
+    return read_token_file(str(path))

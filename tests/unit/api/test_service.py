@@ -135,6 +135,22 @@ async def test_tcp_needs_the_token(api: ManagementApi, daemon: FakeDaemon) -> No
         assert response.status_code == 200
 
 
+OTHER_TOKEN = "another-battery-staple"  # noqa: S105  (of a test)
+
+
+async def test_another_token_is_needed_from_a_reload_on(api: ManagementApi, plan: ApiPlan) -> None:
+    address, port = api.local_addresses["listen"]
+    async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:
+
+        async def statuses() -> list[int]:
+            headers = [{"authorization": f"Bearer {token}"} for token in (TOKEN, OTHER_TOKEN)]
+            return [(await client.get("/v1/health", headers=each)).status_code for each in headers]
+
+        assert await statuses() == [200, 401]
+        api.change(replace(plan, token=OTHER_TOKEN))
+        assert await statuses() == [401, 200]
+
+
 async def test_scrapers_get_the_metrics_and_nothing_else(api: ManagementApi) -> None:
     address, port = api.local_addresses["metrics-listen"]
     async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:

@@ -225,6 +225,15 @@ async def test_many_routes_that_move_at_once_are_one_notice_of_the_next_hop(scen
     await scene.tracking.close()
 
 
+async def test_what_is_still_to_be_told_at_the_end_is_told(scene_of: Callable[..., Scene]) -> None:
+    scene = scene_of(routes(*(route(f"10.{n}.0.0/16", hop(UP_A, track(A))) for n in range(200))))
+    await scene.tracking.open()
+    await scene.hears(A, True)
+    await scene.tracking.close()
+    assert scene.names().count("route-changed once") == 200
+    assert scene.tracking.view().changes == 200
+
+
 async def test_a_held_route_stays_until_it_is_released(scene_of: Callable[..., Scene]) -> None:
     scene = scene_of(two())
     await scene.tracking.open()
