@@ -122,9 +122,7 @@ pub trait Tables {
 /// to addresses of this host.
 pub fn leads_by(tables: &mut impl Tables, destination: IpAddr, source: IpAddr, interface: u32) -> bool {
     let route = tables.route(destination, Some(source), interface);
-    route.is_ok_and(|route| {
-        route.interface == interface && matches!(route.kind, libc::RTN_UNICAST | libc::RTN_LOCAL)
-    })
+    route.is_ok_and(|route| route.interface == interface && matches!(route.kind, libc::RTN_UNICAST | libc::RTN_LOCAL))
 }
 
 /// Where frames to `target` go now.
