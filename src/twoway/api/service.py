@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from starlette.types import ASGIApp
+
     from twoway.analysis.views import Watched
     from twoway.api.app import Kept
     from twoway.api.connection import Listening
@@ -46,6 +48,8 @@ class ManagementApi:
         self._servers: list[asyncio.Server] = []
         self._listenings: list[Listening] = []
         self._socket_file: tuple[Path, int] | None = None
+        self._apps: tuple[ASGIApp, ASGIApp] | None = None
+        """For who may ask everything, and for scrapers."""
         self._guarded: Guard | None = None
         """Of TCP."""
         self.counters: Counter[str] = Counter(
@@ -61,16 +65,28 @@ class ManagementApi:
         self.local_addresses: dict[str, tuple[str, int]] = {}
         """`listen` and `metrics-listen` -> address and port, where they are."""
 
-    async def start(self) -> None:
-        """Open all listeners, or none. Raises `ConfigError`, `KeyFileError` or `PlaneError`."""
+    def build(self) -> None:
+        """Make what answers, which takes a second: the loop had better do it before there is anything to measure.
+
+        Raises `ConfigError`. Idempotent.
+        """
+        if self._apps is not None:
+            return
         try:
             from twoway.api.app import Asked, application, metrics_application
-            from twoway.api.guard import Guard
         except ImportError as error:
             reason = f"{error.name} is not installed: pip install 'twoway[daemon]'"
             raise ConfigError("api", reason) from None
         asked = Asked(self._watched, self.counters, self._kept, self._capabilities)
-        app = application(asked)
+        self._apps = application(asked), metrics_application(asked)
+
+    async def start(self) -> None:
+        """Open all listeners, or none. Raises `ConfigError`, `KeyFileError` or `PlaneError`."""
+        self.build()
+        assert self._apps is not None  # noqa: S101  (for mypy: it was built)
+        from twoway.api.guard import Guard
+
+        app, metrics = self._apps
         plan = self._plan
         try:
             token = None
@@ -84,7 +100,7 @@ class ManagementApi:
                 await self._serve(self._tcp("listen", *plan.listen), self._guarded)
             if plan.metrics_listen is not None:
                 listener = self._tcp("metrics-listen", *plan.metrics_listen)
-                await self._serve(listener, Guard(metrics_application(asked), self.counters))
+                await self._serve(listener, Guard(metrics, self.counters))
         except BaseException:
             await self.close()
             raise

@@ -131,6 +131,7 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
     post = daemon.post
     for notice in early:
         post(notice)
+    api.build()
     stack.push_async_callback(daemon.close)
     await daemon.open()
     _look_at_clock(daemon.post)

@@ -110,6 +110,8 @@ class Shared:
     """How many of them could not be read."""
     running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
     """Number of a Session-Sender -> whose it is."""
+    gone: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
+    """Those that have ended since a second began to be taken, in which they may be."""
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
     """What sessions that have ended saw since the last second was taken, packed."""
     last_rows: list[tuple[SessionKey, SampleBatch]] = field(default_factory=list)
@@ -141,7 +143,7 @@ class Shared:
         rows = session.take_rows()
         if rows is not None:
             self.last_rows.append((session.key, rows))
-        connection, _ = self.running.pop(sender.number)
+        connection, _ = self.gone[sender.number] = self.running.pop(sender.number)
         if session.take_tests(self.host):
             self.ended[session] = connection
         self.plane.forget(sender)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from twoway.api import connection
+from twoway.api import app, connection
 from twoway.api.service import ManagementApi
 from twoway.api.sockets import tcp_listener, unix_listener
 from twoway.errors import ConfigError, KeyFileError, PlaneError, TwowayError
@@ -133,6 +133,18 @@ async def test_tcp_needs_the_token(api: ManagementApi, daemon: FakeDaemon) -> No
         assert api.counters["unauthorized"] == 4
         response = await client.get("/v1/health", headers={"authorization": f"Bearer {TOKEN}"})
         assert response.status_code == 200
+
+
+async def test_what_answers_is_made_before_it_listens_and_once(
+    plan: ApiPlan, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = ManagementApi(plan, daemon, None, capabilities)
+    service.build()
+    for name in ("application", "metrics_application"):
+        monkeypatch.setattr(app, name, None)
+    await service.start()
+    assert plan.socket.exists()
+    await service.close()
 
 
 OTHER_TOKEN = "another-battery-staple"  # noqa: S105  (of a test)

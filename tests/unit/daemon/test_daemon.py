@@ -28,7 +28,7 @@ from twoway.drivers.session_plane import News, OwnFault
 from twoway.errors import PlaneError, ResolveError, StoreError
 
 from ..drivers.serving import eventually
-from .faked import FakeCollection, FakeCollections, FakePlane, FakeProbes
+from .faked import FakeCollection, FakeCollections, FakePlane, FakeProbes, FakeSender
 from .plans import MS, connection, light, plan
 from .test_own_faults import HOUR, SECOND, MadeClocks
 
@@ -848,6 +848,32 @@ async def test_the_end_waits_for_the_second_that_is_under_way_and_keeps_it(
         await closing
         # That second, the one that is taken at the end, and what its session saw until it was stopped.
         assert len(scene.store.seconds) == before + 3
+
+
+async def test_what_was_taken_of_a_session_that_ends_meanwhile_is_kept(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, go_on = threading.Event(), threading.Event()
+    take = plane.take_intervals
+
+    def slow(senders: Sequence[FakeSender] | None = None, *, late_ns: int = 0) -> list[tuple[int, bytes, int]]:
+        found = take(senders, late_ns=late_ns)
+        if senders is None:
+            taken.set()
+            go_on.wait(20)
+        return found
+
+    async with running(plan(connection(light())), plane) as scene:
+        with monkeypatch.context() as patch:
+            patch.setattr(plane, "take_intervals", slow)
+            second = asyncio.ensure_future(scene.second())
+            await asyncio.to_thread(taken.wait, 20)
+            assert (await scene.daemon.stop("near")).ok
+            go_on.set()
+            await second
+        kept = [octets for _, packed in scene.store.seconds for _, octets in packed]
+        # What the second had, and what it saw from then to its end.
+        assert kept == [b"second of 0"] * 2
 
 
 async def test_a_file_that_is_slow_to_be_read_holds_up_no_other_request(plane: FakePlane) -> None:
