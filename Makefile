@@ -64,8 +64,8 @@ fuzz:  ## fuzz every parser for FUZZ_SECONDS seconds each (default 30)
 bench: build  ## all benchmarks; writes the figures of docs/performance.md
 	python benchmarks/run.py
 
-soak: build  ## the daemon for ten minutes: peers that come and go, reloads, memory
-	python benchmarks/soak.py
+soak: build  ## the daemon for ten minutes: peers that come and go, reloads, memory; writes its figures, too
+	python benchmarks/soak.py --write
 
 docs: build  ## write the generated parts of the documents
 	python docs/generate.py

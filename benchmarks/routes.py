@@ -107,6 +107,8 @@ class Trial:
     there: bool = False
     since_ns: int | None = None
     """When what is one too many happened; None: nothing is done to it now."""
+    put_off: bool = False
+    """Whether an answer of it waits."""
     next_ns: int = 0
     """When something is done to it next."""
     took_ms: list[float] = field(default_factory=list)
@@ -129,10 +131,13 @@ class Reaction:
             if not self._is_given_up(trial, probe.at_ns):
                 return NEVER if trial.kind is HOLE and trial.there else AT_ONCE
             trial.since_ns = None
-        if not self.begun or not trial.there or probe.at_ns < trial.next_ns:
+        if not self.begun or not trial.there or trial.put_off or probe.at_ns < trial.next_ns:
             return AT_ONCE
+        if trial.kind is LONG:
+            trial.put_off = True
+            return Later(_LATE_MS * NS_PER_MS)
         trial.since_ns = probe.at_ns
-        return Later(_LATE_MS * NS_PER_MS) if trial.kind is LONG else NEVER
+        return NEVER
 
     @staticmethod
     def _is_given_up(trial: Trial, now_ns: int) -> bool:
@@ -143,8 +148,10 @@ class Reaction:
         return True
 
     def sent(self, session: int, at_ns: int) -> None:
-        """The answer that took too long has left."""
-        self.trials[session].since_ns = at_ns
+        """The answer that took too long has left. If the route has gone meanwhile, something else took it."""
+        trial = self.trials[session]
+        trial.put_off = False
+        trial.since_ns = at_ns if trial.there else None
 
     def routed(self, prefix: str, there: bool, at_ns: int) -> None:
         trial = self._by_prefix[prefix]

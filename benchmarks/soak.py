@@ -1,6 +1,6 @@
 """The daemon for long: many sessions, peers that go and come back, and reloads; nothing may be lost.
 
-    soak.py [--seconds N] [--light N] [--managed N]
+    soak.py [--seconds N] [--light N] [--managed N] [--write]
 
 On loopback, one daemon measures light and managed test-sessions, one probe a second each, and keeps every probe in its
 store. Half of the Session-Reflectors and of the Servers are ended and started anew in turn; the others stay. Every ten
@@ -11,13 +11,15 @@ seconds a session is added or taken away by a reload. In the end the daemon is e
 - the summaries of the seconds, merged, count what the probes are;
 - memory does not grow once histories are full, which they are soon, by more than `_LEAK_OCTETS` a minute.
 
-The exit code is 1 if that does not hold, or if anything was dropped on the way.
+The exit code is 1 if that does not hold, or if anything was dropped on the way. `--write` puts the figures into
+docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import itertools
 import json
 import resource
@@ -125,6 +127,12 @@ class Soak:
         self.daemon: subprocess.Popen[bytes] | None = None
         self.rss: list[tuple[float, int]] = []
         self.reloads = 0
+        self.figures: list[tuple[str, str]] = []
+        """What and how much, as they were found."""
+
+    def _found(self, what: str, how_much: str) -> None:
+        print(f"{what}: {how_much}")
+        self.figures.append((what, how_much))
 
     def configure(self, *, more: bool) -> None:
         """Write the configuration, with one light session more or without it."""
@@ -195,7 +203,7 @@ class Soak:
         _clock.wait(_VERDICT_S)
 
     def judge(self) -> list[str]:
-        """What is wrong, a line each; prints the figures. Ends the daemon."""
+        """What is wrong, a line each; prints and keeps the figures. Ends the daemon."""
         health = self.health()
         dropped = {name: health["own_faults"].get(name, 0) for name in ("samples_dropped", "socket_drops")}
         wrong = [f"{name} in {count} session-seconds" for name, count in dropped.items() if count]
@@ -211,10 +219,18 @@ class Soak:
             if reader.unreadable:
                 wrong.append(f"the store: {reader.unreadable} rows cannot be read")
         restarts = sum(len(peer.down) for peer in (*self.reflectors, *self.servers))
-        print(f"probes {counts['probes']}, lost {counts['lost']}, of them while the peer was down {counts['excused']}")
-        print(f"not sent {counts['not sent']}, under way at the end {counts['pending']}")
-        print(f"restarts of peers {restarts}, reloads {self.reloads}, own faults {health['own_faults']}")
-        print(f"the store: {path.stat().st_size >> 20} MiB, {health['store']['written_summaries']} summaries")
+        faults = ", ".join(f"{name} {count}" for name, count in health["own_faults"].items() if count)
+        self._found("test-sessions", f"{self.light} light, {self.managed} managed")
+        self._found("restarts of peers, reloads", f"{restarts}, {self.reloads}")
+        self._found("probes kept one by one", f"{counts['probes']:,}")
+        self._found("of them lost or late while their peer was down", f"{counts['excused']:,}")
+        self._found("lost or late while their peer was there", f"{counts['lost'] - counts['excused']:,}")
+        self._found("not sent, as this host left them out", f"{counts['not sent']:,}")
+        self._found("under way when their Session-Sender ended", f"{counts['pending']:,}")
+        self._found("own faults (test-sessions and seconds)", faults or "none")
+        self._found("greatest lag of the event loop in the last minute", f"{health['loop_lag_ns'] / 1e6:.0f} ms")
+        kept = health["store"]["written_summaries"]
+        self._found("the store", f"{path.stat().st_size / 2**20:.0f} MiB, {kept:,} summaries of seconds")
         wrong += self._memory()
         return wrong
 
@@ -264,15 +280,15 @@ class Soak:
         first, last = self.rss[0][0], self.rss[-1][0]
         full = max(first + 2 * _HISTORY, (first + last) / 2)
         later = [(at, octets) for at, octets in self.rss if at >= full]
-        print(f"memory {self.rss[0][1] >> 20} MiB at first, {self.rss[-1][1] >> 20} MiB at last", end="")
+        memory = f"{self.rss[0][1] >> 20} MiB at first, {self.rss[-1][1] >> 20} MiB at last"
         if last - full < _HISTORY:
-            print(", for too short to tell a leak")
+            self._found("memory", f"{memory}, for too short to tell a leak")
             return []
         mean_t = sum(at for at, _ in later) / len(later)
         mean_m = sum(octets for _, octets in later) / len(later)
         spread = sum((at - mean_t) ** 2 for at, _ in later) or 1.0
         slope = 60 * sum((at - mean_t) * (octets - mean_m) for at, octets in later) / spread
-        print(f", slope {slope / 2**20:+.2f} MiB a minute over the last {last - full:.0f} s")
+        self._found("memory", f"{memory}, slope {slope / 2**20:+.2f} MiB a minute over the last {last - full:.0f} s")
         return [f"memory grows by {slope / 2**20:.2f} MiB a minute"] if slope > _LEAK_OCTETS else []
 
     def _end_daemon(self) -> None:
@@ -288,12 +304,29 @@ class Soak:
                 peer.end()
 
 
+def write(figures: list[tuple[str, str]], wrong: list[str], seconds: float) -> None:
+    """Put them into the document, with what was wrong."""
+    from figures import Table
+    from laboratory import machine
+    from run import DOCUMENT, put
+
+    moment = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    table = Table("Found", ("what", "how much"))
+    for row in figures:
+        table.add(*row)
+    verdict = (
+        "; ".join(wrong[:20]) or "No probe was lost while its peer was there, none is missing, and no leak was seen."
+    )
+    put(DOCUMENT, "soak", f"Measured {moment} for {seconds:g} s on {machine()}.\n\n{table.markdown()}\n{verdict}\n")
+
+
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--light", type=int, default=1000)
     parser.add_argument("--managed", type=int, default=200)
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -306,6 +339,8 @@ def main() -> int:
         finally:
             soak.close()
     sys.stderr.write("".join(f"soak: {line}\n" for line in wrong[:20]))
+    if options.write:
+        write(soak.figures, wrong, options.seconds)
     if len(wrong) > 20:
         sys.stderr.write(f"soak: and {len(wrong) - 20} more\n")
     return 1 if wrong else 0

@@ -14,11 +14,13 @@ import errno
 import json
 import re
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import man_pages
+from protocol_rows import DOCUMENTS, EVIDENCE
 
 from twoway.analysis.conditions import SUBJECTS
 from twoway.analysis.exposition import SCOPES
@@ -28,12 +30,18 @@ from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.parsers import parsers
+from twoway.config.model.description import statements_of
+from twoway.config.model.routes import Damping, Limits
+from twoway.config.planning_routes import METRICS as METRICS_OF_LIMITS
 from twoway.config.privileges import PRIVILEGES
+from twoway.config.route_plan import MOST_METRIC, MOST_PREFERENCE, priority_of
+from twoway.config.tlvs import FORMS
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
 from twoway.notify.message import PARAMETERS
 from twoway.notify.notifications import NOTIFICATIONS
+from twoway.routes.hooks import ENVIRONMENT
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from twoway.export.fields import Field
 
 DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -90,6 +99,31 @@ def _privileges() -> str:
         for row in PRIVILEGES
     )
     return _table(("Feature", "Capability", "Asked for", "In the unit", "Without it"), rows)
+
+
+def _priorities() -> str:
+    """Linux's metric for some of Junos's preferences and metrics."""
+    pairs = ((0, 1), (1, 1), (1, 2), (1, MOST_METRIC), (2, 1), (5, 1), (5, 3), (100, 1), (MOST_PREFERENCE, MOST_METRIC))
+    rows = ((p, m, priority_of(4, p, m), priority_of(6, p, m)) for p, m in pairs)
+    return _table(("`preference`", "`metric`", "IPv4: metric", "IPv6: metric"), rows)
+
+
+def _hook_environment() -> str:
+    rows = ((f"`{name}`", meaning) for name, meaning in ENVIRONMENT.items())
+    return _table(("Variable", "What it says"), rows)
+
+
+def _route_limits() -> str:
+    rows = (
+        (f"`{one.name}`", one.meaning, f"`{METRICS_OF_LIMITS[one.name.replace('-', '_')]}`", one.words)
+        for one in statements_of(Limits)
+    )
+    return _table(("Limit", "Of what", "Metric", "Value"), rows)
+
+
+def _damping() -> str:
+    rows = ((f"`{one.name}`", one.meaning, one.default) for one in statements_of(Damping))
+    return _table(("Statement", "Meaning", "Default"), rows)
 
 
 def _metrics() -> str:
@@ -163,13 +197,64 @@ def _packet_formats() -> str:
 
 
 def _tlv_types() -> str:
+    """The catalogue, with who verified what: vectors are counted, independent implementations have a table."""
     from twoway import _native  # here, as above
 
     types: Mapping[str, tuple[int, str]] = _native.catalogue()["tlv_types"]
-    ordered = sorted(types.items(), key=lambda item: item[1])
-    return _table(
-        ("Type", "Name", "Defined in"), ((code, f"`{name}`", reference) for name, (code, reference) in ordered)
-    )
+    cases = [case["name"] for case in tomllib.loads((ROOT / "vectors" / "tlvs.toml").read_text())["tlv"]]
+    peers = _peers()
+    asked = {name: f"`--tlv {form}`" for name, form in FORMS.items()}
+    asked |= {"extra-padding": "`-s`", "hmac": "`--tlv-hmac`, `--auth-key-file`", "return-path": "`--return-path`"}
+    rows = []
+    for name, (code, reference) in sorted(types.items(), key=lambda item: item[1]):
+        seen = (_seen(peer["tlvs"].get(name, {})) for peer in peers.values())
+        vectors = sum(case.startswith(name.removesuffix("-header")) for case in cases)
+        rows.append((code, f"`{name}`", reference, asked[name], vectors, *seen))
+    heads = (f"{name} {peer['version']}" for name, peer in peers.items())
+    return _table(("Type", "Name", "Defined in", "Asked for by `twoway ping`", "Vectors", *heads), rows)
+
+
+def _seen(cell: Mapping[str, str]) -> str:
+    """What became of one TLV with another implementation."""
+    ours, theirs = (cell.get(way, "not tried yet") for way in ("asked", "asks"))
+    return ours if ours == theirs else f"asked by us: {ours}; asking us: {theirs}"
+
+
+def _peers() -> Mapping[str, Any]:
+    """Independent implementations of STAMP's extensions, and what was seen of each TLV with them."""
+    return tomllib.loads((ROOT / "tests" / "interop" / "stamp_peers.toml").read_text())
+
+
+def _verified(by: Sequence[str]) -> list[str]:
+    """Without implementations with which nothing was tried yet."""
+    tried = ("agrees", "differs")
+    idle = {
+        name
+        for name, peer in _peers().items()
+        if not any(word.startswith(tried) for cell in peer["tlvs"].values() for word in cell.values())
+    }
+    return [name for name in by if name not in idle]
+
+
+def _protocol_sections() -> str:
+    blocks = []
+    for document, rows in DOCUMENTS.items():
+        cells: list[tuple[str, ...]] = []
+        for row in rows:
+            unknown = set(row.by) - set(EVIDENCE)
+            if unknown or (row.supported == "no") == bool(row.by):
+                raise ValueError(f"{document} {row.sections}: {unknown or row.by} shows what is {row.supported!r}")
+            cells.append((row.sections, row.what, row.supported, ", ".join(_verified(row.by)), row.note))
+        blocks.append(f"### {document}\n\n{_table(('Sections', 'What', 'Supported', 'Verified by', 'Note'), cells)}")
+    return "\n\n".join(blocks)
+
+
+def _evidence() -> str:
+    for _, where in EVIDENCE.values():
+        if not (ROOT / where).exists():
+            raise FileNotFoundError(where)
+    rows = ((name, words, f"[{where}](../{where})") for name, (words, where) in EVIDENCE.items())
+    return _table(("Verified by", "What that is", "Where"), rows)
 
 
 def _diagram(table: Mapping[Any, Mapping[Any, Enum]], start: Enum) -> str:
@@ -271,7 +356,13 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "samples": _samples,
     "distributions": _distributions,
     "packet-formats": _packet_formats,
+    "route-priorities": _priorities,
+    "route-limits": _route_limits,
+    "damping": _damping,
+    "hook-environment": _hook_environment,
     "tlv-types": _tlv_types,
+    "protocol-sections": _protocol_sections,
+    "evidence": _evidence,
     "set-up-states": _set_up_states,
     "command-states": _command_states,
     "session-states": _session_states,

@@ -165,7 +165,8 @@ def test_what_is_no_lag_is_refused_in_one_line(lag: str, message: str) -> None:
     assert message in done.stderr
 
 
-def test_the_daemon_measures_members_as_paths(tmp_path: Path) -> None:
+@pytest.mark.parametrize("far", ["reflector", "daemon"])
+def test_the_daemon_measures_members_as_paths(tmp_path: Path, far: str) -> None:
     session = {
         "target": "fd97::2",
         "probe-count": 5,
@@ -176,13 +177,18 @@ def test_the_daemon_measures_members_as_paths(tmp_path: Path) -> None:
         },
     }
     connections = {"near": {"control-type": "light", "test-count": 2, "test-session": {"lag": session}}}
-    with (
-        LagNetwork() as network,
-        ReflectorProgram(network.server, tmp_path, *IDS),
-        MemberTaps(network) as taps,
-        DaemonProgram(network.client, tmp_path, connections) as daemon,
-    ):
-        for name in MEMBERS:
-            daemon.await_tests(2, f"lag:{name}")
-            assert daemon.collection("all-tests", f"lag:{name}")["received"] == 10
-        assert taps.counts() == dict.fromkeys(MEMBERS, (10, 10))
+    members = {"light": {"tlvs": {"micro-session": {name: 10 + number for number, name in enumerate(MEMBERS, 1)}}}}
+    folder = tmp_path / "far"
+    folder.mkdir()
+    with LagNetwork() as network:
+        reflector = (
+            ReflectorProgram(network.server, folder, *IDS)
+            if far == "reflector"
+            else DaemonProgram(network.server, folder, {}, members)
+        )
+        with reflector, MemberTaps(network) as taps, DaemonProgram(network.client, tmp_path, connections) as daemon:
+            for name in MEMBERS:
+                daemon.await_tests(2, f"lag:{name}")
+                assert daemon.collection("all-tests", f"lag:{name}")["received"] == 10
+                assert daemon.results(f"lag:{name}")["tlvs"] == ["micro-session-id"]
+            assert taps.counts() == dict.fromkeys(MEMBERS, (10, 10))

@@ -75,12 +75,12 @@ DEGRADED = {
 }
 
 
-@pytest.mark.parametrize("what", DEGRADED)
-def test_a_flow_moves_to_the_other_uplink_and_comes_back(two: Running, tmp_path: Path, what: str) -> None:
+def moves_and_comes_back(two: Running, folder: Path, condition: dict[str, dict[str, float]]) -> None:
+    """A flow over a, which is degraded under it and mended again."""
     net = two.net
     two.use("a")
-    with Flow(net, tmp_path) as flow:
-        net.wires["a"].degrade(**DEGRADED[what])
+    with Flow(net, folder) as flow:
+        net.wires["a"].degrade(**condition)
         two.use("b")
         before = packets_sent(net.edge, "wan-b")
         two.edge.awaits(lambda: packets_sent(net.edge, "wan-b") > before + 400, "the flow goes through b")
@@ -91,6 +91,26 @@ def test_a_flow_moves_to_the_other_uplink_and_comes_back(two: Running, tmp_path:
     reason = two.edge.route(FAR)["reason"]
     assert "up-a/quality" in reason
     assert two.edge.route(FAR)["next_hops"][0]["flaps"] >= 1
+
+
+@pytest.mark.parametrize("what", DEGRADED)
+def test_a_flow_moves_to_the_other_uplink_and_comes_back(two: Running, tmp_path: Path, what: str) -> None:
+    moves_and_comes_back(two, tmp_path, DEGRADED[what])
+
+
+def test_it_moves_at_a_loss_of_five_percent_where_that_is_too_much(tmp_path: Path) -> None:
+    limits = {"loss": {"limit-value": "2%", "recover": "1%"}}
+    with ExitStack() as stack:
+        net = stack.enter_context(Uplinks("a", "b"))
+        edge, far = (
+            stack.enter_context(
+                RoutingDaemon(
+                    namespace, tmp_path, document(net, end, primary_and_backup(net, end, limits=limits)), name=end
+                )
+            )
+            for end, namespace in (("edge", net.edge), ("far", net.far))
+        )
+        moves_and_comes_back(Running(net, edge, far), tmp_path, {"forward": {"loss": 0.05}})
 
 
 def test_random_loss_below_the_limit_moves_nothing(tmp_path: Path) -> None:
@@ -137,7 +157,15 @@ def three(net: Uplinks, end: str) -> dict[str, Any]:
     return {"track": track, "route": {prefix: {"next-hop": hops}}}
 
 
-def test_three_uplinks_share_give_way_and_take_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("loss of 30 % there", "loss of 30 % back"),
+        ("a blackhole there", "50 ms more"),
+        ("50 ms more back", "a blackhole"),
+    ],
+)
+def test_three_uplinks_share_give_way_and_take_over(tmp_path: Path, first: str, second: str) -> None:
     with ExitStack() as stack:
         net = stack.enter_context(Uplinks("a", "b", "c"))
         edge, far = (
@@ -147,9 +175,9 @@ def test_three_uplinks_share_give_way_and_take_over(tmp_path: Path) -> None:
         running = Running(net, edge, far)
         running.use("a", "b")
         flow = stack.enter_context(Flow(net, tmp_path))
-        net.wires["a"].degrade(forward={"loss": 0.3})
+        net.wires["a"].degrade(**DEGRADED[first])
         running.use("b")
-        net.wires["b"].degrade(backward={"loss": 0.3})
+        net.wires["b"].degrade(**DEGRADED[second])
         running.use("c")
         net.wires["a"].mend()
         running.use("a")

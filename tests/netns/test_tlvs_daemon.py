@@ -143,6 +143,23 @@ def test_what_the_far_end_may_not_or_cannot_do_is_counted(path: Topology, tmp_pa
         assert f'{{connection="near",session="probe",outcome="{outcome}"}} {sent}\n' in text
 
 
+def test_several_replies_to_each_probe_are_figures_of_their_own(path: Topology, tmp_path: Path) -> None:
+    near = _session(tmp_path, tlvs={"ask": ["control=3x200@2ms"], "hmac": True})
+    far = _far(tmp_path, control={"allow": "10.99.0.0/24", "rate": "1M"})
+    daemon, reflector = _daemons(path, tmp_path, near, far)
+    with daemon, reflector:
+        daemon.await_tests(_TESTS)
+        total, told, text = daemon.collection("all-tests"), daemon.results()["told"], _metrics(daemon)
+        assert (daemon.stop(), reflector.stop()) == (0, 0)
+    sent = _TESTS * _PROBES
+    assert (total["sent"], total["received"], total["duplicates"]) == (sent, sent, 0)
+    assert (told["further_expected"], told["further_replies"], told["control_refused"]) == (2 * sent, 2 * sent, 0)
+    assert told["further_backward"]["count"] == 2 * sent
+    for result in ("expected", "received"):
+        labels = f'connection="near",session="probe",result="{result}"'
+        assert f"twoway_further_replies_total{{{labels}}} {2 * sent}\n" in text
+
+
 def test_a_wrong_key_makes_no_figure(path: Topology, tmp_path: Path) -> None:
     strange = tmp_path / "strange"
     strange.write_text("k1 text:another key\n", encoding="ascii")

@@ -1,12 +1,13 @@
 """Any sequence of results ends in the state that a naive model gives, and damping keeps its bounds.
 
 The model looks at each second: it counts for how many seconds the votes have said the contrary of the state, and turns
-when that is as long as the delay. It knows no events, no schedule and nothing that is due.
+when that is as long as the delay; a penalty loses its share each second. It knows no events, no schedule, nothing that
+is due and no reload.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +39,28 @@ class Naive:
     contrary: int = 0
     last: bool | None = None
     flaps: int = 0
+    penalty: float = 0.0
+    suppressed: bool = False
 
     def second(self) -> None:
         """A second begins, after what was said in it."""
+        damping = self.plan.damping
+        if damping is not None:
+            self.penalty *= 2.0 ** (-S / damping.half_life_ns)
+            self.suppressed = self.suppressed and self.penalty > damping.reuse * (1 + 1e-9)
+        flaps = self.flaps
+        self._turn()
+        if damping is not None and self.flaps > flaps:
+            self.penalty = min(self.penalty + 1000, ceiling(damping))
+            self.suppressed = self.suppressed or self.penalty > damping.suppress
+
+    @property
+    def fit(self) -> bool:
+        """Whether it may be used; nothing was in the kernel's table at first."""
+        state = self.plan.initial == "up" if self.state is None else self.state
+        return state and not self.suppressed
+
+    def _turn(self) -> None:
         values = [self.votes.get(test) for test in self.plan.tests]
         good, bad = values.count(True), values.count(False)
         heard: bool | None = None
@@ -62,6 +82,15 @@ class Naive:
             self.state = heard
 
 
+QUICK_DAMPINGS = st.builds(
+    DampingPlan,
+    half_life_ns=st.integers(1, 20).map(lambda s: s * S),
+    reuse=st.integers(500, 900),
+    suppress=st.integers(901, 2500),
+    max_suppress_ns=st.integers(1, 60).map(lambda s: s * S),
+)
+
+
 @st.composite
 def tracks(draw: st.DrawFn) -> TrackPlan:
     tests = tuple(TESTS[: draw(st.integers(1, 3))])
@@ -73,29 +102,49 @@ def tracks(draw: st.DrawFn) -> TrackPlan:
         down_delay_ns=draw(st.integers(0, 8)) * S,
         initial=draw(st.sampled_from(["up", "down", "wait"])),
         inverted=draw(st.booleans()),
+        damping=draw(st.none() | QUICK_DAMPINGS),
     )
 
 
-@given(st.lists(tracks(), min_size=1, max_size=4), st.lists(st.integers(1, 3), min_size=4, max_size=4), RESULTS)
+def chosen(preferences: list[int], fit: list[bool], in_use: set[int], *, no_preempt: bool) -> set[int]:
+    """What is to be used now."""
+    good = {place for place, one in enumerate(fit) if one}
+    if no_preempt and good & in_use:
+        return good & in_use
+    return {place for place in good if preferences[place] == min(preferences[other] for other in good)}
+
+
+@given(
+    st.lists(tracks(), min_size=1, max_size=4),
+    st.lists(st.integers(1, 3), min_size=4, max_size=4),
+    RESULTS,
+    st.booleans(),
+    st.sets(st.integers(0, 300), max_size=4),
+)
 def test_any_results_end_in_the_state_of_the_naive_model(
-    plans: list[TrackPlan], preferences: list[int], results: list[tuple[int, int, bool | None]]
+    plans: list[TrackPlan],
+    preferences: list[int],
+    results: list[tuple[int, int, bool | None]],
+    no_preempt: bool,
+    reloads: set[int],
 ) -> None:
     hops = tuple(
         NextHopPlan(f"192.0.2.{n + 1}", f"192.0.2.{n + 1}", None, plan, preference)
         for n, (plan, preference) in enumerate(zip(plans, preferences, strict=False))
     )
-    route = RoutePlan("", "0.0.0.0/0", hops)
+    route = RoutePlan("", "0.0.0.0/0", hops, no_preempt=no_preempt)
     policy = Policy(RoutesPlan((route,), ()))
     policy.begin(moment(0))
     models = [Naive(plan) for plan in plans]
+    in_use = chosen(preferences, [model.fit for model in models], set(), no_preempt=no_preempt)
     said: dict[int, tuple[int, bool | None]] = {}
     second = 0
     for pause, test, vote in results:
         second += pause
         said[second] = test, vote
-    tracked = policy.routes[route.key]
-    judged = [judgement for judgement in tracked.judgements if judgement is not None]
     for passed in range(second + 20):
+        if passed in reloads:
+            assert policy.change(RoutesPlan((replace(route, tag=passed),), ()), moment(passed)) == []
         if passed in said:
             test, vote = said[passed]
             for model in models:
@@ -104,14 +153,17 @@ def test_any_results_end_in_the_state_of_the_naive_model(
         for model in models:
             model.second()
         due_ns = policy.due_ns()
-        if passed in said or (due_ns is not None and due_ns <= passed * S):
+        if passed in said or passed in reloads or (due_ns is not None and due_ns <= passed * S):
             policy.advance(moment(passed))
+        in_use = chosen(preferences, [model.fit for model in models], in_use, no_preempt=no_preempt)
+        tracked = policy.routes[route.key]
+        judged = [judgement for judgement in tracked.judgements if judgement is not None]
         assert [one.state for one in judged] == [model.state for model in models]
+        assert [one.word == "suppressed" for one in judged] == [
+            model.suppressed and bool(model.state) for model in models
+        ]
+        assert tracked.in_use == in_use
     assert [one.flaps for one in judged] == [model.flaps for model in models]
-    fit = [model.state if model.state is not None else model.plan.initial == "up" for model in models]
-    best = min((hop.preference for hop, good in zip(hops, fit, strict=True) if good), default=0)
-    wanted = {n for n, (hop, good) in enumerate(zip(hops, fit, strict=True)) if good and hop.preference == best}
-    assert tracked.in_use == wanted
 
 
 DAMPINGS = st.builds(

@@ -86,6 +86,13 @@ def test_tests_that_are_named_exist(path: Path) -> None:
     assert {one for one in named if f"def {one}(" not in source} == set()
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_tests_of_the_packet_plane_that_are_named_exist(path: Path) -> None:
+    for file, test in re.findall(r"`([a-z_]+)::([a-z_0-9]+)`", path.read_text()):
+        source = (ROOT / "rust" / "plane" / "tests" / f"{file}.rs").read_text()
+        assert re.search(rf"\bfn {test}\(", source), f"{file}::{test}"
+
+
 def test_every_decision_is_listed() -> None:
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text()

@@ -4,6 +4,7 @@
 mod buffer;
 mod collections;
 mod errors;
+mod fields;
 mod host;
 mod managed;
 mod owamp;

@@ -5,59 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use pyo3::prelude::*;
 use twoway_plane::clock::Moment;
 use twoway_plane::managed::reflecting::ReflectingSpec;
-use twoway_plane::managed::{
-    ManagedPlane as Threads, ManagedReflector as Handle, ManagedReflectorSpec as Spec, PortSpec,
-};
-use twoway_plane::sys::SocketRequest;
-use twoway_wire::{TimestampFormat, WallNanos};
+use twoway_plane::managed::{ManagedPlane as Threads, ManagedReflector as Handle, ManagedReflectorSpec as Spec};
+use twoway_wire::WallNanos;
 
 use crate::errors;
+use crate::fields::{self, PortFields};
 use crate::owamp::{SessionReceiver, SessionReceiverSpec};
 use crate::packet;
-use crate::sender::{address, socket_address, timestamps};
 use crate::summary::Distribution;
-
-/// Where packets come in, as both kinds of session name it.
-pub(crate) struct PortFields<'a> {
-    pub local: &'a str,
-    pub local_port: u16,
-    pub scope_id: u32,
-    pub interface: Option<String>,
-    pub netns: Option<String>,
-    pub sender: &'a str,
-    pub sender_port: u16,
-    pub dscp_ecn: u8,
-    pub ttl: u8,
-    pub timestamps: &'a str,
-    pub receive_buffer: usize,
-}
-
-impl PortFields<'_> {
-    pub(crate) fn check(self) -> PyResult<PortSpec> {
-        let (local, sender) = (address("local", self.local)?, address("sender", self.sender)?);
-        if local.is_ipv4() != sender.is_ipv4() {
-            return Err(errors::field("sender", format!("{sender} and {local} are of different families")));
-        }
-        if sender.is_unspecified() || sender.is_multicast() {
-            let reason = format!("{sender} is nobody's: zero means the control connection's (RFC 5357 section 3.5)");
-            return Err(errors::field("sender", reason));
-        }
-        let socket = SocketRequest {
-            local: socket_address(local, self.local_port, self.scope_id),
-            peer: None,
-            interface: self.interface,
-            reuse_port: false,
-            ttl: self.ttl,
-            dscp_ecn: self.dscp_ecn,
-            receive_buffer: self.receive_buffer,
-            timestamps: timestamps(self.timestamps)?,
-            stamp_all: false,
-            packet_info: local.is_unspecified(),
-            routing_header: Vec::new(),
-        };
-        Ok(PortSpec { socket, netns: self.netns, sender: socket_address(sender, self.sender_port, 0) })
-    }
-}
 
 /// What one managed Session-Reflector does.
 #[pyclass(frozen, module = "twoway._native")]
@@ -96,8 +51,7 @@ impl ManagedReflectorSpec {
             return Err(errors::field("format", "STAMP is not negotiated"));
         }
         let keys = packet::keys(format, None, twamp_aes_key, twamp_hmac_key)?;
-        let timestamp_format = TimestampFormat::from_name(timestamp_format)
-            .ok_or_else(|| errors::field("timestamp_format", format!("{timestamp_format:?} is neither ntp nor ptp")))?;
+        let timestamp_format = fields::timestamp_format(timestamp_format)?;
         if timeout_ns < 0 {
             return Err(errors::field("timeout_ns", "must not be negative"));
         }
@@ -187,13 +141,13 @@ impl ManagedReflector {
 
     #[getter]
     fn local_address(&self) -> (String, u16) {
-        (self.0.local().ip().to_string(), self.0.local().port())
+        fields::endpoint(self.0.local())
     }
 
     /// What was obtained in lesser form.
     #[getter]
     fn obtained(&self) -> HashMap<&'static str, String> {
-        self.0.obtained().iter().cloned().collect()
+        fields::obtained(self.0.obtained())
     }
 
     /// Start-Sessions is acknowledged.

@@ -15,15 +15,13 @@ use twoway_plane::session_receiver::ReceiverSpec;
 use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
 use twoway_plane::slots::{Slot, SlotList};
-use twoway_plane::sys::SocketRequest;
-use twoway_wire::{PacketFormat, TestKeys, TimestampFormat, WallNanos};
+use twoway_wire::{PacketFormat, TestKeys, WallNanos};
 
 use crate::buffer::{Column, Values};
 use crate::errors;
-use crate::managed::PortFields;
+use crate::fields::{self, EndFields, PortFields, STAMP_WAIT};
 use crate::packet;
 use crate::records::{RecordBatch, skip_ranges};
-use crate::sender::{LONGEST_PAYLOAD, STAMP_WAIT, address, socket_address, timestamps};
 use crate::summary::IntervalSummary;
 
 /// Slots as (type, parameter) and the SID as octets.
@@ -92,11 +90,7 @@ impl OneWaySenderSpec {
         receive_buffer: usize,
     ) -> PyResult<Self> {
         let (format, keys) = format_and_keys(format, twamp_aes_key, twamp_hmac_key)?;
-        let base = format.sender_len();
-        if payload_len < base || payload_len > LONGEST_PAYLOAD {
-            let reason = format!("{payload_len} octets: {} needs {base} to {LONGEST_PAYLOAD}", format.name());
-            return Err(errors::field("payload_len", reason));
-        }
+        fields::check_payload_len(format, payload_len)?;
         for (name, refused) in
             [("target_port", target_port == 0), ("packets", packets == 0), ("timeout_ns", timeout_ns < 0)]
         {
@@ -104,23 +98,23 @@ impl OneWaySenderSpec {
                 return Err(errors::field(name, "is out of its range"));
             }
         }
-        let target = address("target", target)?;
-        let local = match source {
-            Some(source) => address("source", source)?,
-            None => twoway_plane::sys::socket::unspecified(target),
+        let mode = fields::timestamps(timestamps)?;
+        let socket = EndFields {
+            target,
+            target_port,
+            scope_id,
+            source,
+            source_port,
+            interface,
+            dscp_ecn,
+            ttl,
+            timestamps: mode,
+            receive_buffer,
         };
-        if local.is_ipv4() != target.is_ipv4() {
-            return Err(errors::field("source", format!("{local} and the target {target} are of different families")));
-        }
-        let random = match fill {
-            "zeros" => false,
-            "random" => true,
-            other => return Err(errors::field("fill", format!("{other:?} is neither zeros nor random"))),
-        };
-        let timestamp_format = TimestampFormat::from_name(timestamp_format)
-            .ok_or_else(|| errors::field("timestamp_format", format!("{timestamp_format:?} is neither ntp nor ptp")))?;
+        let socket = socket.check()?;
+        let random = fields::random_fill(fill)?;
+        let timestamp_format = fields::timestamp_format(timestamp_format)?;
         let slots = slot_list(sid, slots)?;
-        let mode = self::timestamps(timestamps)?;
         // Nothing is awaited, so there is nothing to keep in mind.
         let ledger = LedgerSpec {
             ring: 1,
@@ -154,19 +148,6 @@ impl OneWaySenderSpec {
             timestamps: mode,
             ledger,
             samples: false,
-        };
-        let socket = SocketRequest {
-            local: socket_address(local, source_port, scope_id),
-            peer: Some(socket_address(target, target_port, scope_id)),
-            interface,
-            reuse_port: false,
-            ttl,
-            dscp_ecn,
-            receive_buffer,
-            timestamps: mode,
-            stamp_all: true,
-            packet_info: false,
-            routing_header: Vec::new(),
         };
         Ok(Self(Spec {
             session,
@@ -255,13 +236,13 @@ impl SessionReceiver {
 
     #[getter]
     fn local_address(&self) -> (String, u16) {
-        (self.0.local().ip().to_string(), self.0.local().port())
+        fields::endpoint(self.0.local())
     }
 
     /// What was obtained in lesser form.
     #[getter]
     fn obtained(&self) -> HashMap<&'static str, String> {
-        self.0.obtained().iter().cloned().collect()
+        fields::obtained(self.0.obtained())
     }
 
     /// Its schedule begins now.

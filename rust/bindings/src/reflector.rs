@@ -11,7 +11,7 @@ use twoway_plane::reflector::{ControlSpec, Reflector as Handle, ReflectorSpec as
 use twoway_wire::tlv::SyncSource;
 
 use crate::errors;
-use crate::sender::{address, timestamps};
+use crate::fields::{address, timestamps};
 use crate::summary::Distribution;
 
 /// What one Session-Reflector does.

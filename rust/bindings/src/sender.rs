@@ -1,7 +1,7 @@
 //! Session-Senders: specification in, handles out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -15,52 +15,25 @@ use twoway_plane::sender::bulk::Packed;
 use twoway_plane::sender::{Plane as Threads, Sender as Handle, SenderSpec as Spec};
 use twoway_plane::session_sender::extensions::TlvPlan;
 use twoway_plane::session_sender::{Padding, SessionSpec};
-use twoway_plane::sys::{SocketRequest, TimestampMode};
+use twoway_plane::sys::TimestampMode;
 use twoway_plane::watch::{Finding, Limit, Metric};
-use twoway_wire::{TimestampFormat, WallNanos};
+use twoway_wire::WallNanos;
 
 use crate::collections::Collections;
 use crate::errors;
+use crate::fields::{self, EndFields, STAMP_WAIT};
 use crate::owamp::OneWaySenderSpec;
 use crate::packet;
 use crate::samples::SampleBatch;
 use crate::summary::IntervalSummary;
 use crate::tlvs::{self, TlvRequests};
 
-/// The longest UDP payload that fits an IPv4 packet.
-pub(crate) const LONGEST_PAYLOAD: usize = 65_507;
 /// Losses that may wait for their direction at once: what bounds a session's memory in an outage.
 const ATTRIBUTION_CAPACITY: usize = 1024;
 /// How long they wait in a session without end; one with an end can wait for it.
 const ATTRIBUTION_WAIT: Duration = Duration::from_secs(60);
-/// How long a packet waits for its transmit stamp: software stamps are there before the send returns, a NIC's follow
-/// within milliseconds.
-pub(crate) const STAMP_WAIT: Duration = Duration::from_millis(50);
 /// Most packets that a session keeps in mind at once.
 const LARGEST_RING: i64 = 1 << 20;
-
-/// A numeric address.
-pub(crate) fn address(field: &'static str, text: &str) -> PyResult<IpAddr> {
-    text.parse().map_err(|_| errors::field(field, format!("{text:?} is not a numeric address")))
-}
-
-/// An address with a port, and a scope where it is a link-local one.
-pub(crate) fn socket_address(ip: IpAddr, port: u16, scope_id: u32) -> SocketAddr {
-    match ip {
-        IpAddr::V4(_) => SocketAddr::new(ip, port),
-        IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope_id)),
-    }
-}
-
-/// Which stamps to ask for, by name.
-pub(crate) fn timestamps(name: &str) -> PyResult<TimestampMode> {
-    match name {
-        "user" => Ok(TimestampMode::User),
-        "kernel" => Ok(TimestampMode::Kernel),
-        "hardware" => Ok(TimestampMode::Hardware),
-        other => Err(errors::field("timestamps", format!("{other:?} is none of kernel, hardware, user"))),
-    }
-}
 
 /// Two timeouts of packets, as many as there will be at the most.
 fn ring(timeout_ns: i64, interval_ns: i64, count: Option<u64>) -> usize {
@@ -119,11 +92,8 @@ impl SenderSpec {
     ) -> PyResult<Self> {
         let format = packet::format(format)?;
         let keys = packet::keys(format, stamp_key, twamp_aes_key, twamp_hmac_key)?;
+        fields::check_payload_len(format, payload_len)?;
         let base = format.sender_len();
-        if payload_len < base || payload_len > LONGEST_PAYLOAD {
-            let reason = format!("{payload_len} octets: {} needs {base} to {LONGEST_PAYLOAD}", format.name());
-            return Err(errors::field("payload_len", reason));
-        }
         if format.is_stamp() && (1..4).contains(&(payload_len - base)) {
             let reason =
                 format!("{payload_len} octets: STAMP has {base}, or {} and more (RFC 8972 section 4.1)", base + 4);
@@ -138,26 +108,26 @@ impl SenderSpec {
         if timeout_ns <= 0 {
             return Err(errors::field("timeout_ns", "must be positive"));
         }
-        let target = address("target", target)?;
-        let local = match source {
-            Some(source) => address("source", source)?,
-            None => twoway_plane::sys::socket::unspecified(target),
+        let mode = fields::timestamps(timestamps)?;
+        let socket = EndFields {
+            target,
+            target_port,
+            scope_id,
+            source,
+            source_port,
+            interface,
+            dscp_ecn,
+            ttl,
+            timestamps: mode,
+            receive_buffer,
         };
-        if local.is_ipv4() != target.is_ipv4() {
-            return Err(errors::field("source", format!("{local} and the target {target} are of different families")));
-        }
+        let socket = socket.check()?;
         let spacing = spacing(schedule)?;
-        let random_fill = match fill {
-            "zeros" => false,
-            "random" => true,
-            other => return Err(errors::field("fill", format!("{other:?} is neither zeros nor random"))),
-        };
-        let timestamp_format = TimestampFormat::from_name(timestamp_format)
-            .ok_or_else(|| errors::field("timestamp_format", format!("{timestamp_format:?} is neither ntp nor ptp")))?;
+        let random = fields::random_fill(fill)?;
+        let timestamp_format = fields::timestamp_format(timestamp_format)?;
         let reflector_mode = ReflectorMode::from_name(reflector_mode).ok_or_else(|| {
             errors::field("reflector_mode", format!("{reflector_mode:?} is none of auto, stateless, stateful"))
         })?;
-        let mode = self::timestamps(timestamps)?;
         let best = match mode {
             TimestampMode::User => TimestampSource::User,
             TimestampMode::Kernel => TimestampSource::Kernel,
@@ -183,7 +153,7 @@ impl SenderSpec {
             require_ssid: false,
             timestamp_format,
             payload_len,
-            padding: Padding { random: random_fill, symmetrical_size: true, server_octets: None, reflected: 0 },
+            padding: Padding { random, symmetrical_size: true, server_octets: None, reflected: 0 },
             tlvs: TlvPlan::default(),
             one_way: false,
             count,
@@ -195,19 +165,6 @@ impl SenderSpec {
             timestamps: mode,
             ledger,
             samples: sample_capacity > 0,
-        };
-        let socket = SocketRequest {
-            local: socket_address(local, source_port, scope_id),
-            peer: Some(socket_address(target, target_port, scope_id)),
-            interface,
-            reuse_port: false,
-            ttl,
-            dscp_ecn,
-            receive_buffer,
-            timestamps: mode,
-            stamp_all: true,
-            packet_info: false,
-            routing_header: Vec::new(),
         };
         Ok(Self(Spec {
             session,
@@ -269,7 +226,7 @@ impl SenderSpec {
         interface: Option<String>,
         next_hop_patience_ns: u64,
     ) -> PyResult<Self> {
-        let gateway = gateway.map(|text| address("path", text)).transpose()?;
+        let gateway = gateway.map(|text| fields::address("path", text)).transpose()?;
         self.on(ForwardPath::Frames(FramePath { labels, gateway, interface }), next_hop_patience_ns)
     }
 
@@ -326,13 +283,13 @@ impl Sender {
 
     #[getter]
     fn local_address(&self) -> (String, u16) {
-        (self.0.local().ip().to_string(), self.0.local().port())
+        fields::endpoint(self.0.local())
     }
 
     /// What was obtained in lesser form.
     #[getter]
     fn obtained(&self) -> HashMap<&'static str, String> {
-        self.0.obtained().iter().cloned().collect()
+        fields::obtained(self.0.obtained())
     }
 
     /// Sends the first packet now.

@@ -14,8 +14,8 @@ use twoway_wire::frame::{FrameHeader, FrameSpec, LONGEST_HEADER};
 use twoway_wire::srv6::routing_header;
 
 use crate::errors;
+use crate::fields::{address, socket_address};
 use crate::samples::SampleBatch;
-use crate::sender::{address, socket_address};
 
 /// How one path differs from the first: (path, what is compared, pairs, stretches, estimate, interval, p-value, adjusted).
 type Difference = (usize, &'static str, u64, usize, Option<f64>, Option<(f64, f64)>, Option<f64>, Option<f64>);

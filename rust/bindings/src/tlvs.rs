@@ -15,7 +15,7 @@ use twoway_wire::tlv::{AccessReport, MicroSessionId, ReflectedControl};
 use twoway_wire::{StampKey, TestKeys};
 
 use crate::errors;
-use crate::sender::{LONGEST_PAYLOAD, address};
+use crate::fields::{LONGEST_PAYLOAD, address};
 
 /// TTL of the label stack entries that a reply is to be sent with.
 const LABEL_TTL: u8 = 255;

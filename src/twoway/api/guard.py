@@ -59,6 +59,10 @@ class Guard:
         self._counters = counters
         self._token = None if token is None else token.encode()
 
+    def change_token(self, token: str) -> None:
+        """Requests need this one from now on."""
+        self._token = token.encode()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         self._counters["requests"] += 1

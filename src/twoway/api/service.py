@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from twoway.api.sockets import remove_socket, tcp_listener, unix_listener
-from twoway.config.keyfile import read_passphrase_file
+from twoway.config.keyfile import read_token_file
 from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from starlette.types import ASGIApp
+
     from twoway.analysis.views import Watched
     from twoway.api.app import Kept
     from twoway.api.connection import Listening
     from twoway.api.guard import Guard
     from twoway.config.plan import ApiPlan
 
-_MIN_TOKEN = 16
-"""Characters: shorter ones are guessed."""
 _FINISH_S = 2.0
 """How long answers under way may take when the daemon ends."""
 
@@ -48,6 +48,10 @@ class ManagementApi:
         self._servers: list[asyncio.Server] = []
         self._listenings: list[Listening] = []
         self._socket_file: tuple[Path, int] | None = None
+        self._apps: tuple[ASGIApp, ASGIApp] | None = None
+        """For who may ask everything, and for scrapers."""
+        self._guarded: Guard | None = None
+        """Of TCP."""
         self.counters: Counter[str] = Counter(
             requests=0,
             errors=0,
@@ -61,16 +65,28 @@ class ManagementApi:
         self.local_addresses: dict[str, tuple[str, int]] = {}
         """`listen` and `metrics-listen` -> address and port, where they are."""
 
-    async def start(self) -> None:
-        """Open all listeners, or none. Raises `ConfigError`, `KeyFileError` or `PlaneError`."""
+    def build(self) -> None:
+        """Make what answers, which takes a second: the loop had better do it before there is anything to measure.
+
+        Raises `ConfigError`. Idempotent.
+        """
+        if self._apps is not None:
+            return
         try:
             from twoway.api.app import Asked, application, metrics_application
-            from twoway.api.guard import Guard
         except ImportError as error:
             reason = f"{error.name} is not installed: pip install 'twoway[daemon]'"
             raise ConfigError("api", reason) from None
         asked = Asked(self._watched, self.counters, self._kept, self._capabilities)
-        app = application(asked)
+        self._apps = application(asked), metrics_application(asked)
+
+    async def start(self) -> None:
+        """Open all listeners, or none. Raises `ConfigError`, `KeyFileError` or `PlaneError`."""
+        self.build()
+        assert self._apps is not None  # noqa: S101  (for mypy: it was built)
+        from twoway.api.guard import Guard
+
+        app, metrics = self._apps
         plan = self._plan
         try:
             token = None
@@ -80,13 +96,19 @@ class ManagementApi:
             self._socket_file = (plan.socket, plan.socket.lstat().st_ino)
             await self._serve(listener, Guard(app, self.counters))
             if plan.listen is not None:
-                await self._serve(self._tcp("listen", *plan.listen), Guard(app, self.counters, token))
+                self._guarded = Guard(app, self.counters, token)
+                await self._serve(self._tcp("listen", *plan.listen), self._guarded)
             if plan.metrics_listen is not None:
                 listener = self._tcp("metrics-listen", *plan.metrics_listen)
-                await self._serve(listener, Guard(metrics_application(asked), self.counters))
+                await self._serve(listener, Guard(metrics, self.counters))
         except BaseException:
             await self.close()
             raise
+
+    def change(self, plan: ApiPlan) -> None:
+        """Go by the token of another plan; listeners stay as they are until the daemon starts anew."""
+        if self._guarded is not None and plan.token is not None:
+            self._guarded.change_token(plan.token)
 
     def _tcp(self, name: str, address: str, port: int) -> socket.socket:
         listener = tcp_listener(address, port)
@@ -121,7 +143,4 @@ def _token(path: Path | None) -> str:
     """The token for TCP. Raises `ConfigError`, and `KeyFileError` for its file."""
     if path is None:
         raise ConfigError("api.token-file", "api.listen needs it: over TCP only a token says who may ask")
-    token = read_passphrase_file(str(path))
-    if len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError("api.token-file", f"the token needs at least {_MIN_TOKEN} printable ASCII characters")
-    return token
+    return read_token_file(str(path))

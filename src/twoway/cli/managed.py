@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from twoway.analysis.conditions import Condition
     from twoway.analysis.result import Event, Result
     from twoway.cli.ping_arguments import PingArguments
+    from twoway.drivers.managed_ends import SampleBatch
     from twoway.drivers.managed_measurement import MeasuredSession
-    from twoway.drivers.managed_plane import SampleBatch
 
 _ORDER = (EXIT_REPLIES, EXIT_NO_REPLY, EXIT_ERROR)
 

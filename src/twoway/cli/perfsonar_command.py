@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twoway.cli.perfsonar_options import PerfsonarArguments
     from twoway.config.endpoint import Endpoint
     from twoway.drivers.control_client import ControlClient, TestSession
-    from twoway.drivers.managed_plane import SampleBatch
+    from twoway.drivers.managed_ends import SampleBatch
     from twoway.export.perfsonar import Style
     from twoway.export.perfsonar_records import RecordedSession
 

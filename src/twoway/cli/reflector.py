@@ -177,6 +177,8 @@ def _reflection(options: _Arguments) -> Reflection:
         keys = tuple((key.key_id, key.ssid, key.octets) for key in read_key_file(options.auth_key_file))
     elif options.require_auth:
         raise ConfigError("--require-auth", "it needs the keys of an --auth-key-file")
+    if options.require_tlv_hmac and not keys:
+        raise ConfigError("--require-tlv-hmac", "it needs the keys of an --auth-key-file")
     return Reflection(
         listen=options.listen,
         interface=options.interface or options.vrf,

@@ -125,14 +125,16 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
         store=store,
         teller=notifier,
         beat=Pulse(manager).beat,
+        taken_over=lambda changed: api.change(changed.api),
     )
+    api = ManagementApi(plan.api, daemon, store, capabilities)
     post = daemon.post
     for notice in early:
         post(notice)
+    api.build()
     stack.push_async_callback(daemon.close)
     await daemon.open()
     _look_at_clock(daemon.post)
-    api = ManagementApi(plan.api, daemon, store, capabilities)
     stack.push_async_callback(api.close)
     await api.start()
     # What is there now stays: the collector of garbage need not look at it again, which would hold up the loop.

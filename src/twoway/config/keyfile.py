@@ -74,6 +74,18 @@ def read_passphrase_file(path: str) -> str:
     return lines[0]
 
 
+MIN_TOKEN = 16
+"""Characters of a token: shorter ones are guessed."""
+
+
+def read_token_file(path: str) -> str:
+    """The token of the management API that a file holds. Raises `KeyFileError`."""
+    token = read_passphrase_file(path)
+    if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise KeyFileError(path, None, f"the token needs at least {MIN_TOKEN} printable ASCII characters")
+    return token
+
+
 @dataclass(frozen=True, slots=True)
 class Ikev2Key:
     """The key derived from an IKEv2 security association (RFC 7717 section 5.1). It is in no representation."""

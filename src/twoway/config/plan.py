@@ -196,6 +196,8 @@ class TrapPlan:
     """Whether Juniper's notifications are sent beside DISMAN's three, for an NMS that has rules for a router."""
     enterprise_number: int = 32473
     """Under which notifications of our own stand (tracked routes). twoway has none: this one is for documentation."""
+    held: tuple[str, ...] = field(default=(), repr=False)
+    """What its files held when the configuration was read: with other secrets it is another receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,8 @@ class ApiPlan:
     listen: tuple[str, int] | None = None
     """Address and port of TCP, for which a token is needed."""
     token_file: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    """What the file held when the configuration was read: unlike the rest it changes at a reload."""
     metrics_listen: tuple[str, int] | None = None
     """Address and port that answer GET /metrics alone, without a token."""
 

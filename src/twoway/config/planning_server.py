@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twoway.config import defaults, plan
 from twoway.config.endpoint import Endpoint, parse_endpoint
-from twoway.config.keyfile import read_passphrase_file
+from twoway.config.keyfile import read_passphrase_file, read_token_file
 from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.surroundings import FACILITIES, SEVERITIES
 from twoway.config.planning import bound_to
@@ -191,6 +191,7 @@ def _snmp(planner: Planner, place: Place, model: Snmp) -> plan.TrapPlan | None:
     for name, message in wrong:
         planner.refuse((*place, name.replace("_", "-")), message)
     files: dict[str, Path | None] = {}
+    held: list[str] = []
     for name in ("community_file", "auth_key_file", "priv_key_file"):
         where = (*place, name.replace("_", "-"))
         files[name] = planner.file(where, getattr(model, name))
@@ -199,6 +200,7 @@ def _snmp(planner: Planner, place: Place, model: Snmp) -> plan.TrapPlan | None:
                 secret = read_passphrase_file(str(files[name]))
                 if name != "community_file" and len(secret.encode()) < 8:
                     raise ConfigError(name, "holds less than the 8 octets of a passphrase (RFC 3414 section 11.2)")
+                held.append(secret)
     if wrong:
         return None
     host, port = model.address
@@ -215,6 +217,7 @@ def _snmp(planner: Planner, place: Place, model: Snmp) -> plan.TrapPlan | None:
         engine_id=None if model.engine_id is None else model.engine_id.lower().removeprefix("0x"),
         juniper=model.juniper,
         enterprise_number=model.enterprise_number,
+        held=tuple(held),
     )
 
 
@@ -256,9 +259,10 @@ def plan_api(planner: Planner, model: Api) -> plan.ApiPlan:
     """Where the management API listens."""
     place: Place = ("api",)
     token_file = planner.file((*place, "token-file"), model.token_file)
+    token = None
     if token_file is not None:
         with planner.refusing(place, "token-file"):
-            read_passphrase_file(str(token_file))
+            token = read_token_file(str(token_file))
     if model.listen is not None and model.token_file is None:
         planner.refuse((*place, "token-file"), "listen needs one: over TCP, nothing else says who may ask")
     if model.listen is not None and model.listen == model.metrics_listen:
@@ -269,5 +273,6 @@ def plan_api(planner: Planner, model: Api) -> plan.ApiPlan:
         group=model.group,
         listen=model.listen,
         token_file=token_file,
+        token=token,
         metrics_listen=model.metrics_listen,
     )

@@ -75,6 +75,8 @@ def tlv_reflection(model: Light, place: Place, refuse: Refuse) -> TlvReflection 
             refuse((*inside, "control", "allow"), "nobody could ask for several replies: name at least one network")
         if model.key_file is None:
             refuse((*inside, "control"), "whoever asks for several replies has to prove a key: it needs a key-file")
+        if model.stateful_sequence is None:
+            refuse((*inside, "control"), "it needs stateful-sequence: a number is obeyed once (RFC 10052 section 5)")
         control = ControlReflection(
             allow=tlvs.control.allow,
             max_replies=tlvs.control.replies,

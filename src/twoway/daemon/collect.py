@@ -1,10 +1,11 @@
 """The daemon's second: what all sessions saw is taken in bulk, kept, and looked at where there is something to see.
 
 Theory of operation. Samples go into collections natively (`SessionPlane.collect`), and what each session saw in the
-second comes packed, for all at once (`take_intervals`, in a thread of its own, as it waits for the workers of the
-plane). Samples are moved first and intervals taken second, so that whatever a test is judged by, the own faults of its
-last second are known. A session costs Python a look-up and an entry in a list, unless a test of it ended, a probe met a
-limit, or something befell it. Where there are thousands, others get their turn on the event loop in between.
+second comes packed, for all at once (`take_intervals`), both in a thread of its own, as that takes its time and waits
+for the workers of the plane. Samples are moved first and intervals taken second, so that whatever a test is judged by,
+the own faults of its last second are known. A session costs Python a look-up and an entry in a list, unless a test of
+it ended, a probe met a limit, or something befell it. Where there are thousands, others get their turn on the event
+loop in between.
 
 Sessions on which somebody acts are looked at as soon as there is something to see (`at_once`), with what is known of
 the second that is under way.
@@ -15,7 +16,6 @@ unsaved first: few sessions are saved at each test end, ten thousand every other
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from twoway.daemon.own_faults import OwnFaults
     from twoway.daemon.seams import Store
     from twoway.daemon.session import WatchedSession
-    from twoway.drivers.session_plane import PlaneSession
+    from twoway.drivers.session_plane import PackedInterval, PlaneSession
 
 _AT_ONCE = 500
-"""Sessions that are looked at before others get a turn on the event loop."""
+"""Sessions of which a second is noted before somebody looks at the clock: some 2 ms."""
 _SAVES = 100
 """Sessions saved in one second at most."""
 _FAULT_NAMES: Mapping[OwnFault, str] = {fault: str(fault.name).lower() for fault in OwnFault}
@@ -65,16 +65,14 @@ class Collector:
     async def second(self) -> None:
         """Take and look at what came since the last call."""
         start_ns, end_ns = self._faults.look()
-        plane = self._shared.plane
         self._cut()
-        news = plane.collect()
-        intervals = await self._thread.run(plane.take_intervals, None, late_ns=LATE_NS)
-        self._keep(intervals, start_ns, end_ns)
+        self._shared.gone.clear()
+        news, intervals = await self._thread.run(self._take)
+        await self._keep_all(intervals, start_ns, end_ns)
         self._keep_rows()
         host_disturbed = self._faults.host.overlap(start_ns, end_ns)
-        for number, (sender, what) in enumerate(news, 1):
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # whoever asks the daemon gets an answer in between
+        for sender, what in news:
+            await self._shared.pacing.step()
             self._look(sender, what, host_disturbed)
         self._look_at_ended()
         for connection in list(self._connections.values()):
@@ -87,31 +85,47 @@ class Collector:
         ended = [sender for sender, what in alerts if what & News.TESTS]
         if ended:
             early = self._shared.plane.take_intervals(ended, late_ns=LATE_NS)
-            self._shared.last_words += self._note(early, start_ns, self._shared.clocks.wall_ns())
+            faults: Counter[str] = Counter()
+            self._shared.last_words += self._note(self._whose(early), start_ns, self._shared.clocks.wall_ns(), faults)
+            self._faults.of_sessions(faults)
         host_disturbed = self._faults.host.overlap(start_ns, self._shared.clocks.wall_ns())
         for sender, what in alerts:
             self._look(sender, what & (News.TESTS | News.PROBES), host_disturbed)
 
-    def _keep(self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int) -> None:
+    def _take(self) -> tuple[list[tuple[PlaneSession, News]], list[PackedInterval]]:
+        """In a thread: it takes some tens of milliseconds where there are thousands of sessions."""
+        plane = self._shared.plane
+        return plane.collect(), plane.take_intervals(None, late_ns=LATE_NS)
+
+    async def _keep_all(self, intervals: list[PackedInterval], start_ns: int, end_ns: int) -> None:
         """What each session saw goes to the store."""
+        taken = self._whose(intervals)  # before anybody else has a turn, and ends some of them
+        faults: Counter[str] = Counter()
         seen, self._shared.last_words = self._shared.last_words, []
-        seen += self._note(intervals, start_ns, end_ns)
+        for first in range(0, len(taken), _AT_ONCE):
+            await self._shared.pacing.step()
+            seen += self._note(taken[first : first + _AT_ONCE], start_ns, end_ns, faults)
+        self._faults.of_sessions(faults)
+        self._keep(seen, end_ns)
+
+    def _keep(self, seen: list[tuple[SessionKey, bytes]], end_ns: int) -> None:
         if seen:
             # The span ends in this second of the clock; most of it was in the one before.
             self._store.put_second(max(0, end_ns // NANOS - 1), seen)
 
+    def _whose(self, intervals: list[PackedInterval]) -> list[tuple[WatchedSession, bytes, int]]:
+        """What was taken, with the session that saw it: one that has ended meanwhile, too."""
+        running, gone = self._shared.running, self._shared.gone
+        known = ((running.get(number) or gone.get(number), octets, bits) for number, octets, bits in intervals)
+        return [(who[1], octets, bits) for who, octets, bits in known if who is not None]
+
     def _note(
-        self, intervals: list[tuple[int, bytes, int]], start_ns: int, end_ns: int
+        self, taken: list[tuple[WatchedSession, bytes, int]], start_ns: int, end_ns: int, faults: Counter[str]
     ) -> list[tuple[SessionKey, bytes]]:
-        """What each session saw, and its own faults; returned by key."""
-        running, now_ns = self._shared.running, self._shared.clocks.wall_ns()
+        """What each session saw, by key; its own faults are added to `faults`."""
+        now_ns = self._shared.clocks.wall_ns()
         seen: list[tuple[SessionKey, bytes]] = []
-        faults: Counter[str] = Counter()
-        for number, octets, bits in intervals:
-            known = running.get(number)
-            if known is None:
-                continue
-            session = known[1]
+        for session, octets, bits in taken:
             session.saw(octets)
             seen.append((session.key, octets))
             if bits & DISTURBING:
@@ -121,8 +135,6 @@ class Collector:
                 for fault, name in _FAULT_NAMES.items():
                     if bits & fault & DISTURBING:
                         faults[name] += 1
-        if faults:
-            self._faults.of_sessions(faults)
         return seen
 
     def _keep_rows(self) -> None:
@@ -198,7 +210,9 @@ class Collector:
     def last(self) -> None:
         """Every session has stopped: keep what they saw last, and save all that should survive."""
         if self._shared.last_words:
-            self._keep([], *self._faults.look())
+            _, end_ns = self._faults.look()
+            self._keep(self._shared.last_words, end_ns)
+            self._shared.last_words = []
         self._keep_rows()
         self._look_at_ended()
         for connection in self._connections.values():

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +25,7 @@ from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.config.endpoint import parse_endpoint
 from twoway.daemon.own_faults import DISTURBING, LATE_NS, NOTICED_NS, Spans
+from twoway.daemon.pacing import TURN_S, Pacing
 from twoway.daemon.seams import NoFollower
 from twoway.daemon.session import NETWORK_ERRNOS, WatchedSession, samples_kept
 from twoway.drivers.plane import session_spec
@@ -49,10 +52,10 @@ _LOOK_AGAIN_NS = 30 * NANOS
 """Between two looks at the way to a silent target."""
 _OPENING_NS = NANOS // 20
 """For all paths of a test-session to be opened before the first one begins."""
+_AT_ONCE = 20
+"""Sessions that are opened before somebody looks at the clock: some 1 ms."""
 _LONGEST_TURN_NS = 60 * NANOS
 """A path waits no longer than this for the next test of the others."""
-_AT_ONCE = 200
-"""Sessions that are opened before others get a turn on the event loop: some 10 ms."""
 
 
 class Starts:
@@ -103,8 +106,12 @@ class Shared:
     """When this host disturbed every session."""
     kept: dict[SessionKey, bytes] = field(default_factory=dict)
     """States of sessions that do not run: as the store kept them, or as a reload left them."""
+    unreadable: int = 0
+    """How many of them could not be read."""
     running: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
     """Number of a Session-Sender -> whose it is."""
+    gone: dict[int, tuple[Connection, WatchedSession]] = field(default_factory=dict)
+    """Those that have ended since a second began to be taken, in which they may be."""
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
     """What sessions that have ended saw since the last second was taken, packed."""
     last_rows: list[tuple[SessionKey, SampleBatch]] = field(default_factory=list)
@@ -112,6 +119,7 @@ class Shared:
     ended: dict[WatchedSession, Connection] = field(default_factory=dict)
     """Those of them of which a test was judged at their end."""
     starts: Starts = field(default_factory=Starts)
+    pacing: Pacing = field(default_factory=Pacing)
     attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ATTEMPTS))
     follower: Follower = field(default_factory=NoFollower)
 
@@ -135,7 +143,7 @@ class Shared:
         rows = session.take_rows()
         if rows is not None:
             self.last_rows.append((session.key, rows))
-        connection, _ = self.running.pop(sender.number)
+        connection, _ = self.gone[sender.number] = self.running.pop(sender.number)
         if session.take_tests(self.host):
             self.ended[session] = connection
         self.plane.forget(sender)
@@ -145,8 +153,16 @@ class Shared:
         session = WatchedSession(plan, self.bulletin, self.clocks, self.follower)
         kept = self.kept.pop(plan.key, None)
         if kept is not None and plan.persistent:
-            session.restore(kept)
+            self.unreadable += not session.restore(kept)
         return session
+
+    async def made(self, plans: Iterable[SessionPlan]) -> dict[str, WatchedSession]:
+        """Sessions that have not begun, by name."""
+        sessions = {}
+        for plan in plans:
+            await self.pacing.step()
+            sessions[plan.name] = self.session(plan)
+        return sessions
 
     def retire(self, session: WatchedSession, why: str) -> None:
         """A session is no longer configured, or as another one, which may take up its results."""
@@ -255,10 +271,10 @@ def test_view(session: WatchedSession, protocol: str) -> TestView:
 class LightConnection:
     """Test-sessions without a control connection (STAMP, TWAMP Light)."""
 
-    def __init__(self, plan: ConnectionPlan, shared: Shared) -> None:
+    def __init__(self, plan: ConnectionPlan, shared: Shared, sessions: dict[str, WatchedSession]) -> None:
         self.plan = plan
         self._shared = shared
-        self.sessions = {session.name: shared.session(session) for session in plan.sessions}
+        self.sessions = sessions
         self.retries = 0
         self._tests: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -268,6 +284,7 @@ class LightConnection:
         self._turns: dict[str, Turns] = {}
         """Of test-sessions with several paths."""
         self._later: asyncio.Handle | None = None
+        self._to_open: deque[WatchedSession] = deque()
 
     @property
     def status(self) -> str:
@@ -277,22 +294,36 @@ class LightConnection:
     def start(self, tests: int | None) -> None:
         """Begin: `tests` tests of each session, None for as many as the plan has."""
         self._tests = tests
-        for session in self.sessions.values():
-            session.be("connecting")
-        self._open_some(list(self.sessions.values()))
+        self._open_all(self.sessions.values())
 
-    def _open_some(self, sessions: list[WatchedSession]) -> None:
+    def _open_all(self, sessions: Iterable[WatchedSession]) -> None:
         """Open these: some now, the rest when the event loop has had a turn."""
-        for session in sessions[:_AT_ONCE]:
-            if session.status == "connecting" and self.sessions.get(session.plan.name) is session:
-                self._open(session)
-        rest = sessions[_AT_ONCE:]
-        self._later = asyncio.get_running_loop().call_soon(self._open_some, rest) if rest else None
+        for session in sessions:
+            session.be("connecting")
+            self._to_open.append(session)
+        if self._later is None:
+            self._open_some()
+
+    def _open_some(self) -> None:
+        ends_s = time.monotonic() + TURN_S
+        while self._to_open:
+            for _ in range(min(_AT_ONCE, len(self._to_open))):
+                session = self._to_open.popleft()
+                if session.status == "connecting" and self._has(session):
+                    self._open(session)
+            if time.monotonic() >= ends_s:
+                break
+        self._later = asyncio.get_running_loop().call_soon(self._open_some) if self._to_open else None
+
+    def _has(self, session: WatchedSession) -> bool:
+        """Whether it is one of ours; it may have been taken away."""
+        return self.sessions.get(session.plan.name) is session
 
     async def stop(self, reason: str) -> None:
         """End its tests at once; `start` may follow."""
         self._open_no_more()
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
+            await self._shared.pacing.step()
             self._halt(session)
             session.recovered(reason)
             session.be("stopped", reason)
@@ -300,9 +331,9 @@ class LightConnection:
     async def close(self, why: str) -> None:
         """End for good."""
         self._open_no_more()
-        for session in self.sessions.values():
-            self._halt(session)
-            self._shared.retire(session, why)
+        while self.sessions:
+            await self._shared.pacing.step()
+            self._take_away(next(iter(self.sessions)), why)
         for task in list(self._tasks):
             task.cancel()
 
@@ -311,17 +342,20 @@ class LightConnection:
         self.plan = plan
         running = self.status not in ("stopped", "idle") or plan.test_start == "auto"
         for old in stop:
-            session = self.sessions.pop(old.name)
-            self._halt(session)
-            self._shared.retire(session, "it is no longer configured")
-        fresh = {new.name: self._shared.session(new) for new in start}
+            await self._shared.pacing.step()
+            self._take_away(old.name, "it is no longer configured")
+        fresh = await self._shared.made(start)
         self.sessions = {
             wanted.name: fresh[wanted.name] if wanted.name in fresh else self.sessions[wanted.name]
             for wanted in plan.sessions
         }
         if running:
-            for session in fresh.values():
-                self._open(session)
+            self._open_all(fresh.values())
+
+    def _take_away(self, name: str, why: str) -> None:
+        session = self.sessions.pop(name)
+        self._halt(session)
+        self._shared.retire(session, why)
 
     def finished(self, session: WatchedSession) -> None:
         """All its probes are decided, or its Session-Sender could not go on."""
@@ -329,7 +363,7 @@ class LightConnection:
         self._shared.end(session)
         if asked is not None:
             session.be("stopped", "all its tests have been run")
-        else:
+        elif self._has(session):
             self._failed(session, "its Session-Sender ended")
 
     def silent(self, session: WatchedSession) -> None:
@@ -346,9 +380,9 @@ class LightConnection:
     def view(self) -> ControlView:
         """As `control-info` shows it."""
         sessions = list(self.sessions.values())
-        first = sessions[0]
-        local = first.sender.local_address if first.sender is not None else ("", 0)
-        far = first.target_address or ("", 0)
+        first = sessions[0] if sessions else None  # there are none while a reload exchanges them all
+        local = first.sender.local_address if first is not None and first.sender is not None else ("", 0)
+        far = (first.target_address if first is not None else None) or ("", 0)
         return ControlView(
             name=self.plan.name,
             client_address=local[0],
@@ -359,7 +393,7 @@ class LightConnection:
             status=self.status,
             mode="none",
             retries=self.retries,
-            since_ns=max(session.since_ns for session in sessions),
+            since_ns=max((session.since_ns for session in sessions), default=0),
             reason=next((session.reason for session in sessions if session.reason is not None), None),
         )
 
@@ -472,6 +506,7 @@ class LightConnection:
         self._shared.end(session)
 
     def _open_no_more(self) -> None:
+        self._to_open.clear()
         if self._later is not None:
             self._later.cancel()
             self._later = None

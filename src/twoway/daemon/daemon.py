@@ -33,10 +33,10 @@ from twoway.daemon.seams import NoStore, NoTeller
 from twoway.daemon.tracked import TrackedRoutes
 from twoway.drivers.plane import version
 from twoway.drivers.session_plane import SessionPlane, merge_packed
-from twoway.errors import ConfigError, StoreError, TwowayError
+from twoway.errors import ConfigError, StoreError, TwowayError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from twoway.analysis.notices import Condition
     from twoway.analysis.result import Summary
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from twoway.drivers.session_plane import News, PlaneSession
 
 _SECOND_S = 1.0
-_CHUNK = 100
-"""Connections that are started before others get a turn on the loop."""
 
 
 class Daemon:
@@ -67,8 +65,10 @@ class Daemon:
         teller: Teller | None = None,
         clocks: Clocks | None = None,
         beat: Callable[[Daemon], object] | None = None,
+        taken_over: Callable[[Plan], object] | None = None,
     ) -> None:
-        """`read_plan` reads the configuration again: the plan, or a line for each error. `beat` is called each second.
+        """`read_plan` reads the configuration again: the plan, or a line for each error. `beat` is called each second,
+        `taken_over` with each plan that a reload has brought.
 
         Nothing is opened before `open`.
         """
@@ -79,6 +79,7 @@ class Daemon:
         self._teller: Teller = teller or NoTeller()
         self._clocks: Clocks = clocks or SystemClocks()
         self._beat = beat
+        self._taken_over = taken_over
         self._bulletin = Bulletin(self._store, self._teller)
         self._roles = Roles()
         self._connections: dict[str, Connection] = {}
@@ -118,27 +119,46 @@ class Daemon:
         )
         self._collector = Collector(self._shared, self._connections, self._faults, self._store, self._completed)
         for connection in self.plan.connections:
-            self._add(connection)
+            await self._add(connection)
         await self._take_up_conditions()
+        self._tell_of_unreadable()
+        unreadable = self._store.state().get("unreadable", 0)
+        if isinstance(unreadable, int) and unreadable:
+            self._faults.state_lost(
+                f"{unreadable} rows of the store, of events or alarms, could not be read", unreadable
+            )
         await self._begin(self.plan.connections)
         self._faults.lag.start()  # what the start took is no fault of any second
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
         self._task = asyncio.create_task(self._run())
         self._bulletin.say("started", f"twoway {version()} runs {self._configuration}".rstrip())
 
+    def _tell_of_unreadable(self) -> None:
+        """States of sessions that have been made since the last call, and could not take up what was kept of them."""
+        shared = self._running
+        count, shared.unreadable = shared.unreadable, 0
+        if count:
+            whose = f"{count} test-session{'s' * (count != 1)}"
+            self._faults.state_lost(f"saved results of {whose} could not be read: they begin anew", count)
+
     async def _kept(self) -> Mapping[SessionKey, bytes]:
-        """What survived the last end; nothing if the store cannot be read now, which it says itself."""
+        """What survived the last end; what cannot be read of it is told."""
         try:
             self._bulletin.remember(await self._store.notices(REMEMBERED))
+        except StoreError as error:
+            self._faults.state_lost(f"events of before the start: {error}")
+        try:
             return await self._store.collections()
-        except StoreError:
+        except StoreError as error:
+            self._faults.state_lost(f"results and histories of before the start: {error}")
             return {}
 
     async def _take_up_conditions(self) -> None:
         """What was raised when the last daemon ended goes on, or is cleared: nothing is raised twice, nor for ever."""
         try:
             kept = self._bulletin.take_up(await self._store.conditions())
-        except StoreError:
+        except StoreError as error:
+            self._faults.state_lost(f"alarms of before the start: {error}")
             return
         alarms: defaultdict[SessionKey, list[str]] = defaultdict(list)
         for condition in kept:
@@ -172,7 +192,7 @@ class Daemon:
         if shared is not None and self._collector is not None:
             self._bulletin.say("stopping", "the daemon ends")
             await self._second(self._collector)  # what it has seen so far is kept, too
-            await asyncio.gather(*(connection.stop("the daemon ends") for connection in self._connections.values()))
+            await _each(self._connections.values(), lambda connection: connection.stop("the daemon ends"))
             self._collector.last()
             await self._tracked.close()
             shared.plane.close()
@@ -221,19 +241,18 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  (measuring goes on whatever one alert held)
             self._faults.internal(error)
 
-    def _add(self, plan: ConnectionPlan) -> None:
+    async def _add(self, plan: ConnectionPlan) -> None:
         shared = self._running
-        self._connections[plan.name] = (
-            LightConnection(plan, shared) if plan.control is None else ManagedConnection(plan, shared)
-        )
+        sessions = await shared.made(plan.sessions)
+        made = LightConnection if plan.control is None else ManagedConnection
+        self._connections[plan.name] = made(plan, shared, sessions)
         self._iterations[plan.name] = Iterations()
 
     async def _begin(self, plans: Iterable[ConnectionPlan]) -> None:
-        for number, plan in enumerate(plans):
+        for plan in plans:
             if plan.test_start == "auto":
+                await self._running.pacing.step()
                 self._connections[plan.name].start(None)
-            if number % _CHUNK == _CHUNK - 1:
-                await asyncio.sleep(0)
 
     @property
     def _running(self) -> Shared:
@@ -259,14 +278,18 @@ class Daemon:
         if self._read_plan is None:
             return RequestView(ok=False, message="there is no configuration file to read again")
         async with self._reading:
-            # What is slow to be read holds up no other request.
-            read = await self._reader.run(self._read_plan)
-            async with self._changing:
-                return self._refuse(read) if not isinstance(read, Plan) else await self._change(read)
+            try:
+                # What is slow to be read holds up no other request.
+                read = await self._reader.run(self._read_plan)
+                async with self._changing:
+                    return self._refuse(read) if not isinstance(read, Plan) else await self._change(read)
+            except Exception as error:  # noqa: BLE001  (whatever was wrong with a reload, measuring goes on)
+                self._faults.internal(error)
+                return self._refuse((one_line(f"internal error: {type(error).__name__}: {error}: please report this"),))
 
     async def _change(self, plan: Plan) -> RequestView:
         """Go on under another plan, or under the one there is."""
-        change = difference(self.plan, plan)
+        change = await self._reader.run(difference, self.plan, plan)
         try:
             self._teller.reconfigure(plan.notices)
         except ConfigError as error:
@@ -276,7 +299,14 @@ class Daemon:
         except RolesError as error:
             self._teller.reconfigure(self.plan.notices)
             return self._refuse(error.reasons)
-        await self._apply(plan, change)
+        except Exception:
+            self._teller.reconfigure(self.plan.notices)
+            raise
+        try:
+            await self._apply(plan, change)
+        except Exception:
+            await self._go_back(plan)
+            raise
         self._reload_errors = ()
         self._loaded_ns = self._clocks.wall_ns()
         self._bulletin.say("configuration-reloaded", f"{self._configuration}: {change.describe()}")
@@ -288,9 +318,12 @@ class Daemon:
             await self._tracked.prepare(plan)
         except TwowayError as error:
             raise RolesError((f"routes: {error}",)) from None
+        except Exception:
+            await self._tracked.abandon()
+            raise
         try:
             await self._roles.change(self.plan, plan)
-        except RolesError:
+        except Exception:
             await self._tracked.abandon()
             raise
 
@@ -303,20 +336,75 @@ class Daemon:
 
     async def _apply(self, plan: Plan, change: Difference) -> None:
         gone = [self._connections.pop(old.name) for old in change.stop]
-        await asyncio.gather(*(connection.close("it is no longer configured") for connection in gone))
+        await _each(gone, lambda connection: connection.close("it is no longer configured"))
         for one in change.change:
             connection = self._connections[one.new.name]
             await connection.change(one.new, one.stop, one.start)
             for session in one.adjust:
                 connection.sessions[session.name].adjust(session)
         for new in change.start:
-            self._add(new)
-        order = [connection.name for connection in plan.connections]
-        for name in order:
-            self._connections[name] = self._connections.pop(name)
+            await self._add(new)
+        self._arrange(plan)
+        self._tell_of_unreadable()
         await self._begin(change.start)
         await self._tracked.change(plan)
+        if self._taken_over is not None:
+            self._taken_over(plan)
         self.plan = plan
+
+    def _arrange(self, plan: Plan) -> None:
+        """Have connections in the order of the plan."""
+        for connection in plan.connections:
+            self._connections[connection.name] = self._connections.pop(connection.name)
+
+    async def _go_back(self, failed: Plan) -> None:
+        """A fault of ours kept another plan from being taken over whole: run the one there was, as far as it does not
+        run any more. What fails of this is counted, and keeps nothing else from coming back."""
+        for step in (
+            self._bring_connections_back,
+            lambda: self._roles.change(failed, self.plan),
+            self._bring_routes_back,
+            self._bring_others_back,
+        ):
+            with self._counting():
+                await step()
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        """What fails here is counted, and what comes after it is done all the same."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (as said)
+            self._faults.internal(error)
+
+    async def _bring_connections_back(self) -> None:
+        wanted = {connection.name: connection for connection in self.plan.connections}
+        for name, connection in list(self._connections.items()):
+            if wanted.get(name) != connection.plan:
+                del self._connections[name]
+                with self._counting():
+                    await connection.close("a reload failed")
+        shared = self._running
+        for number, (connection, session) in list(shared.running.items()):
+            if self._connections.get(connection.plan.name) is not connection:  # it could not be closed
+                with self._counting():
+                    shared.end(session)
+                shared.running.pop(number, None)
+        missing = [connection for name, connection in wanted.items() if name not in self._connections]
+        for plan in missing:
+            await self._add(plan)
+        self._arrange(self.plan)
+        await self._begin(missing)
+
+    async def _bring_routes_back(self) -> None:
+        await self._tracked.abandon()
+        await self._tracked.prepare(self.plan)
+        await self._tracked.change(self.plan)
+
+    async def _bring_others_back(self) -> None:
+        self._teller.reconfigure(self.plan.notices)
+        if self._taken_over is not None:
+            self._taken_over(self.plan)
 
     # Requests.
 
@@ -342,7 +430,7 @@ class Daemon:
         """End the tests of one connection, or of all, until they are started."""
         async with self._changing:
             chosen = [(name, one) for name, one in self._chosen(connection) if one.status not in ("idle", "stopped")]
-            await asyncio.gather(*(one.stop("stopped on request") for _, one in chosen))
+            await _each((one for _, one in chosen), lambda connection: connection.stop("stopped on request"))
             stopped = [name for name, _ in chosen]
             if not stopped:
                 what = f"{connection} does not run" if connection is not None else "nothing runs"
@@ -483,3 +571,15 @@ class Daemon:
             routes=self._tracked.view(),
             alarms=self.alarms_raised(),
         )
+
+
+async def _each(connections: Iterable[Connection], act: Callable[[Connection], Coroutine[None, None, None]]) -> None:
+    """Light connections one after the other, in turns; meanwhile managed ones, all of which wait for their Servers."""
+    connections = list(connections)
+    waiting = [asyncio.create_task(act(one)) for one in connections if one.plan.control is not None]
+    try:
+        for one in connections:
+            if one.plan.control is None:
+                await act(one)
+    finally:
+        await asyncio.gather(*waiting)

@@ -100,7 +100,8 @@ class Link:
             self.task.cancel()  # it waits or connects: there is nobody to tell
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
+            await self._shared.pacing.step()
             self._shared.end(session)
             session.recovered(reason)
             session.be("stopped", reason)
@@ -287,10 +288,10 @@ class Link:
 class ManagedConnection:
     """Test-sessions that are negotiated with a Server."""
 
-    def __init__(self, plan: ConnectionPlan, shared: Shared) -> None:
+    def __init__(self, plan: ConnectionPlan, shared: Shared, sessions: dict[str, WatchedSession]) -> None:
         self.plan = plan
         self.shared = shared
-        self.sessions = {session.name: shared.session(session) for session in plan.sessions}
+        self.sessions = sessions
         self.retries = 0
         self._links: list[Link] = []
         self._tests: int | None = None
@@ -326,6 +327,7 @@ class ManagedConnection:
         """End for good."""
         await self.stop(why)
         for session in self.sessions.values():
+            await self.shared.pacing.step()
             self.shared.retire(session, why)
 
     async def change(self, plan: ConnectionPlan, stop: Iterable[SessionPlan], start: Iterable[SessionPlan]) -> None:
@@ -338,7 +340,7 @@ class ManagedConnection:
                 if old.name in link.sessions:
                     await link.remove(old.name)
             self.shared.retire(session, "it is no longer configured")
-        fresh = {new.name: self.shared.session(new) for new in start}
+        fresh = await self.shared.made(start)
         self.sessions = {
             wanted.name: fresh[wanted.name] if wanted.name in fresh else self.sessions[wanted.name]
             for wanted in plan.sessions

@@ -59,7 +59,7 @@ NOTICED_NS = 2 * NANOS
 DISTURBING = OwnFault.MISSED_SLOTS | OwnFault.LATE_DEPARTURES | OwnFault.SOCKET_DROPS
 DISTURBING |= OwnFault.SAMPLES_DROPPED | OwnFault.CLOCK_STEPS
 """A send error is the network's, as far as it is known here: it is among the losses."""
-FAULTS = (*WORDS, "internal_errors")
+FAULTS = (*WORDS, "internal_errors", "states_lost")
 """All that are counted."""
 SESSION_FAULTS = ("missed_slots", "late_departures", "socket_drops", "samples_dropped", "clock_steps")
 """Those that the packet plane sees, session by session."""
@@ -238,6 +238,11 @@ class OwnFaults:
         for name, sessions in faults.items():
             self.counts[name] += sessions
             self._raise(f"{WORDS[name]}, in {sessions} test-session{'s' * (sessions != 1)}")
+
+    def state_lost(self, what: str, count: int = 1) -> None:
+        """Something that was saved could not be read."""
+        self.counts["states_lost"] += count
+        self._bulletin.say("state-lost", what)
 
     def internal(self, error: Exception) -> None:
         """The daemon itself failed in one of its seconds."""

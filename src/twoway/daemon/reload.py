@@ -52,6 +52,8 @@ class Difference:
     """Whether tracked routes differ."""
     receivers: bool
     """Whether it differs who is told of notices, or how."""
+    token: bool
+    """Whether the API's token differs."""
     next_start: tuple[str, ...]
     """Parts that differ and wait for the next start."""
 
@@ -71,6 +73,8 @@ class Difference:
             words += "; tracked routes differ"
         if self.receivers:
             words += "; receivers of notices differ"
+        if self.token:
+            words += "; the API's token differs"
         if self.next_start:
             words += f"; taken over at the next start: {', '.join(self.next_start)}"
         return words
@@ -120,8 +124,14 @@ def difference(old: Plan, new: Plan) -> Difference:
         server=old.server != new.server,
         routes=old.routes != new.routes,
         receivers=old.notices != new.notices,
-        next_start=tuple(part for part in NEXT_START if getattr(old, part) != getattr(new, part)),
+        token=old.api.token != new.api.token,
+        next_start=tuple(part for part in NEXT_START if _fixed(old, part) != _fixed(new, part)),
     )
+
+
+def _fixed(plan: Plan, part: str) -> object:
+    """A part without what a reload takes over of it."""
+    return replace(plan.api, token=None) if part == "api" else getattr(plan, part)
 
 
 def _change(old: ConnectionPlan, new: ConnectionPlan) -> ConnectionChange:

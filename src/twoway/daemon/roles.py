@@ -7,6 +7,7 @@ back if the new one fails; its clients negotiate anew, and what it counted begin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twoway.analysis.views import ControlView, TestView
@@ -58,6 +59,14 @@ class Roles:
 
     async def change(self, old: Plan, new: Plan) -> None:
         """Go on under another plan. Raises `RolesError`, and then everything is as before, but for what it says."""
+        before = self.server
+        if before is not None and new.server is not None and _same_but_secrets(old.server, new.server):
+            await self._change(replace(old, server=new.server), new)
+            before.change_secrets(new.server)
+            return
+        await self._change(old, new)
+
+    async def _change(self, old: Plan, new: Plan) -> None:
         kept = [pair for pair in self._reflectors if pair[0] in new.reflections]
         gone = [pair for pair in self._reflectors if pair[0] not in new.reflections]
         known = [reflection for reflection, _ in kept]
@@ -78,9 +87,12 @@ class Roles:
             server = await _serving(new.server) if differs and new.server is not None else None
         except TwowayError as error:
             (in_the_way if before is not None else hopeless).append(error)
+        except Exception:
+            _end(opened)
+            raise
         try:
             if hopeless:
-                raise hopeless[0]
+                raise hopeless[0]  # noqa: TRY301  (what follows is for this, too)
             if in_the_way:
                 _end(gone)
                 if differs and before is not None:
@@ -88,13 +100,15 @@ class Roles:
                 opened = opened or _opened(wanted)
                 if server is None and differs and new.server is not None:
                     server = await _serving(new.server)
-        except TwowayError as error:
+        except Exception as error:
             _end(opened)
             if server is not None:
                 await server.close()
-            lost = []
+            lost: list[str] = []
             if not hopeless:
                 lost = await self._bring_back(kept, gone, old.server if differs else None)
+            if not isinstance(error, TwowayError):
+                raise
             raise RolesError([*([str(one) for one in hopeless] or [str(error)]), *lost]) from None
         if not in_the_way:
             _end(gone)
@@ -217,6 +231,11 @@ def _opened(reflections: Sequence[Reflection]) -> list[tuple[Reflection, Reflect
 def _end(reflectors: Sequence[tuple[Reflection, Reflector]]) -> None:
     for _, reflector in reflectors:
         reflector.stop()
+
+
+def _same_but_secrets(old: ServerOptions | None, new: ServerOptions) -> bool:
+    """Whether the Server may go on with other secrets: that it has some at all decides which modes it offers."""
+    return old is not None and replace(old, secrets=new.secrets) == new and bool(old.secrets) == bool(new.secrets)
 
 
 async def _serving(options: ServerOptions) -> Server:

@@ -407,12 +407,15 @@ class WatchedSession:
         return _STATE_HEAD.pack(_STATE_VERSION, len(head)) + head + self.collections.pack()
 
     def restore(self, octets: bytes) -> bool:
-        """What `pack` made, before the first probe; False if that was of another measurement or cannot be read."""
+        """Take up what `pack` made, before the first probe, unless it was of another measurement; False if it cannot be
+        read."""
         try:
             version, length = _STATE_HEAD.unpack_from(octets)
             head = json.loads(octets[_STATE_HEAD.size : _STATE_HEAD.size + length])
-            if version != _STATE_VERSION or head["measures"] != self._fingerprint():
+            if version != _STATE_VERSION:
                 return False
+            if head["measures"] != self._fingerprint():
+                return True
             counters = [int(head[name]) for name in ("passed", "failed", "disturbed", "unnegotiated")]
             verdict, reasons = str(head["verdict"]), tuple(map(str, head["reasons"]))
             self.collections.restore(octets[_STATE_HEAD.size + length :])

@@ -39,13 +39,13 @@ from twoway.control.owamp_codec import WHOLE_SESSION, ScheduleSlot
 from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotType
 from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
 from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, keep_alive, mark, reason_of
+from twoway.drivers.managed_ends import recorded_of
 from twoway.drivers.managed_plane import (
     Place,
     ReceiverPlane,
     ReceiverSettings,
     SenderPlane,
     describe,
-    recorded_of,
     session_spec,
     timestamp_of,
 )
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     from twoway.control.configuration import Address
     from twoway.drivers.control_stream import Clock
-    from twoway.drivers.managed_plane import Recorded
+    from twoway.drivers.managed_ends import Recorded
     from twoway.drivers.resolve import Address as Resolved
 
 __all__ = ["ControlClient", "SessionRequest", "TestSession"]

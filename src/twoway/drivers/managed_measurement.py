@@ -31,8 +31,7 @@ from twoway.config.managed import ControlOptions
 from twoway.control.registry import Accept
 from twoway.control.rules import Rule
 from twoway.drivers.control_client import ControlClient
-from twoway.drivers.managed_plane import result_of
-from twoway.drivers.plane import MAX_EVENTS
+from twoway.drivers.plane import MAX_EVENTS, result_of
 from twoway.errors import (
     ControlConnectionError,
     PermissionRefused,
@@ -49,7 +48,8 @@ if TYPE_CHECKING:
 
     from twoway.analysis.result import Result, SessionDescription
     from twoway.config.managed import SessionRequest
-    from twoway.drivers.managed_plane import IntervalSummary, ReceiverPlane, Recorded, SampleBatch, SenderPlane
+    from twoway.drivers.managed_ends import IntervalSummary, Recorded, SampleBatch
+    from twoway.drivers.managed_plane import ReceiverPlane, SenderPlane
     from twoway.drivers.managed_session import TestSession
 
 _SETTLE_NS = defaults.NANOS

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twoway.drivers.managed_plane import SenderPlane, SessionSender, describe, session_spec
+from twoway.drivers.managed_ends import SessionSender
+from twoway.drivers.managed_plane import SenderPlane, describe, session_spec
 from twoway.drivers.plane import sender_spec
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from twoway.config import defaults
 from twoway.control.owamp_codec import SendRecord
 from twoway.control.registry import Protocol
-from twoway.drivers.managed_plane import SessionReceiver, SessionSender, result_of, schedule_ns
+from twoway.drivers.managed_ends import SessionReceiver, SessionSender
+from twoway.drivers.managed_plane import schedule_ns
+from twoway.drivers.plane import result_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from twoway.analysis.result import Event, Result, SessionDescription
     from twoway.config.managed import SessionRequest
     from twoway.control.negotiated import NegotiatedSession
-    from twoway.drivers.managed_plane import IntervalSummary, Recorded, SampleBatch
+    from twoway.drivers.managed_ends import IntervalSummary, Recorded, SampleBatch
     from twoway.errors import SessionRefusedError
 
 

@@ -173,7 +173,7 @@ class RunningMeasurement:
             if plane is None:
                 self._plane.close()
             raise
-        self._events: list[Event] = []
+        self._events = Events(self._sender)
         self._deadline_ns: int | None = None
         self._finished = False
         self.description = self._describe(native.payload_len if self._spec.tlvs else self._spec.payload_len)
@@ -267,9 +267,7 @@ class RunningMeasurement:
 
     def take_events(self) -> list[Event]:
         """The events since the last call. The result holds all of them."""
-        fresh = [Event(*event) for event in self._sender.take_events()]
-        self._events.extend(fresh[: MAX_EVENTS - len(self._events)])
-        return fresh
+        return self._events.take()
 
     def take_interval(self) -> IntervalSummary:
         """What came since the last call."""
@@ -296,22 +294,63 @@ class RunningMeasurement:
     @property
     def coalesce_ns(self) -> int:
         """How long to let samples gather before the next `take`: 0 where they come slowly enough one by one."""
-        return COALESCE_NS if self._spec.interval_ns * 10 < COALESCE_NS else 0
+        return coalesce_ns(self._spec.interval_ns)
 
     def result(self, *, interrupted: bool = False) -> Result:
         """The result so far; final once `finished`."""
         self.take_events()
-        summary = self.summary()
-        return Result(
-            session=self.description,
-            summary=summary,
-            clock=local_clock(),
-            events=tuple(self._events),
-            started_ns=summary.start_ns,
-            ended_ns=summary.end_ns,
+        return result_of(
+            self.description,
+            self.summary(),
+            self._measurement.percentiles,
+            events=self._events.kept,
             interrupted=interrupted,
-            percentiles=self._measurement.percentiles,
         )
+
+
+class Events:
+    """What befell a Session-Sender; the first `MAX_EVENTS` are kept for its result."""
+
+    def __init__(self, sender: _native.Sender) -> None:
+        self._sender = sender
+        self._kept: list[Event] = []
+
+    def take(self) -> list[Event]:
+        """Those since the last call."""
+        fresh = [Event(*event) for event in self._sender.take_events()]
+        self._kept.extend(fresh[: MAX_EVENTS - len(self._kept)])
+        return fresh
+
+    @property
+    def kept(self) -> tuple[Event, ...]:
+        """The first of all."""
+        return tuple(self._kept)
+
+
+def coalesce_ns(interval_ns: int) -> int:
+    """How long to let the samples of a session gather: 0 where they come slowly enough one by one."""
+    return COALESCE_NS if interval_ns * 10 < COALESCE_NS else 0
+
+
+def result_of(
+    description: SessionDescription,
+    summary: IntervalSummary,
+    percentiles: tuple[float, ...],
+    *,
+    events: tuple[Event, ...] = (),
+    interrupted: bool,
+) -> Result:
+    """A result of now."""
+    return Result(
+        session=description,
+        summary=summary,
+        clock=local_clock(),
+        events=events,
+        started_ns=summary.start_ns,
+        ended_ns=summary.end_ns,
+        interrupted=interrupted,
+        percentiles=percentiles,
+    )
 
 
 def measurement_of(target: str | Measurement, options: MeasurementOptions, *, count: int | None) -> Measurement:

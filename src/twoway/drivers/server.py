@@ -382,6 +382,11 @@ class Server:
             return "maximum_connections_per_client"
         return None
 
+    def change_secrets(self, options: ServerOptions) -> None:
+        """Go by the secrets of these options, which are ours but for that: connections that stand are not disturbed."""
+        self.options = options
+        self._passphrases = {key_id.encode(): Passphrase(octets) for key_id, octets in options.secrets}
+
     def passphrase(self, key_id: bytes) -> Passphrase | None:
         """The secret of a KeyID."""
         known = self._passphrases.get(key_id)

@@ -29,13 +29,8 @@ from twoway.control.requests import Endpoints, owamp_message
 from twoway.control.server import Server as Machine
 from twoway.drivers.control_client import mode_name
 from twoway.drivers.control_stream import ControlStream
-from twoway.drivers.managed_plane import (
-    SessionReceiver,
-    SessionReflector,
-    SessionSender,
-    timestamp_of,
-    wall_ns_of,
-)
+from twoway.drivers.managed_ends import SessionReceiver, SessionReflector, SessionSender
+from twoway.drivers.managed_plane import timestamp_of, wall_ns_of
 from twoway.drivers.sockets import host_of, reserve_port
 from twoway.errors import ConfigError, PlaneError
 
@@ -44,7 +39,7 @@ if TYPE_CHECKING:
     from twoway.control.connection import TimerKey
     from twoway.control.negotiated import NegotiatedSession, SessionRequest
     from twoway.drivers.control_stream import Clock
-    from twoway.drivers.managed_plane import FarEnd, Recorded
+    from twoway.drivers.managed_ends import FarEnd, Recorded
     from twoway.drivers.server import Server
     from twoway.drivers.sockets import ReservedPort
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from twoway.api import connection
+from twoway.api import app, connection
 from twoway.api.service import ManagementApi
 from twoway.api.sockets import tcp_listener, unix_listener
 from twoway.errors import ConfigError, KeyFileError, PlaneError, TwowayError
@@ -133,6 +133,34 @@ async def test_tcp_needs_the_token(api: ManagementApi, daemon: FakeDaemon) -> No
         assert api.counters["unauthorized"] == 4
         response = await client.get("/v1/health", headers={"authorization": f"Bearer {TOKEN}"})
         assert response.status_code == 200
+
+
+async def test_what_answers_is_made_before_it_listens_and_once(
+    plan: ApiPlan, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = ManagementApi(plan, daemon, None, capabilities)
+    service.build()
+    for name in ("application", "metrics_application"):
+        monkeypatch.setattr(app, name, None)
+    await service.start()
+    assert plan.socket.exists()
+    await service.close()
+
+
+OTHER_TOKEN = "another-battery-staple"  # noqa: S105  (of a test)
+
+
+async def test_another_token_is_needed_from_a_reload_on(api: ManagementApi, plan: ApiPlan) -> None:
+    address, port = api.local_addresses["listen"]
+    async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:
+
+        async def statuses() -> list[int]:
+            headers = [{"authorization": f"Bearer {token}"} for token in (TOKEN, OTHER_TOKEN)]
+            return [(await client.get("/v1/health", headers=each)).status_code for each in headers]
+
+        assert await statuses() == [200, 401]
+        api.change(replace(plan, token=OTHER_TOKEN))
+        assert await statuses() == [401, 200]
 
 
 async def test_scrapers_get_the_metrics_and_nothing_else(api: ManagementApi) -> None:

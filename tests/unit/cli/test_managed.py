@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     [
         (["ping", "--protocol", "twamp", "--mode", "encrypted", "::1"], "--mode: encrypted needs a key"),
         (["ping", "--protocol", "owamp", "--ssid", "1", "::1"], "--ssid: it is STAMP's: OWAMP has --key-file"),
-        (["ping", "--mode", "mixed", "::1"], "--mode: --protocol stamp negotiates nothing"),
+        (["ping", "--mode", "mixed", "::1"], "--mode: it is for --protocol twamp or owamp: stamp negotiates nothing"),
         (["ping", "--protocol", "twamp", "--key-id", "a", "::1"], "--key-id: it chooses a secret of --key-file"),
         (["ping", "--protocol", "owamp", "--csv", "::1"], "--sessions: several sessions have no common"),
         (["ping", "--protocol", "twamp", "--ikev2-key-file", "/", "::1"], "key file /: neither a file nor a pipe"),
-        (["ping", "--ikev2-key-file", "keys", "::1"], "--ikev2-key-file: --protocol stamp negotiates nothing"),
-        (["ping", "--reconnect", "1s", "::1"], "--reconnect: --protocol stamp negotiates nothing"),
+        (
+            ["ping", "--ikev2-key-file", "keys", "::1"],
+            "--ikev2-key-file: it is for --protocol twamp or owamp: stamp negotiates nothing",
+        ),
+        (
+            ["ping", "--reconnect", "1s", "::1"],
+            "--reconnect: it is for --protocol twamp or owamp: stamp negotiates nothing",
+        ),
         (["ping", "--protocol", "twamp", "--reconnect", "never", "::1"], "--reconnect: 'never' is not a duration"),
         (["server", "--mode", "mixed"], "--mode: mixed needs secrets"),
         (["server", "--port-range", "5-4"], "--port-range: 5-4 is no range"),

@@ -179,6 +179,7 @@ def test_tlvs_may_be_left_alone(native: FakeNative) -> None:
             "control_length: 65536 is not from 1 to 65535",
         ),
         (["--require-auth"], "--require-auth: it needs the keys of an --auth-key-file"),
+        (["--require-tlv-hmac"], "--require-tlv-hmac: it needs the keys of an --auth-key-file"),
         (["-I", "a", "--vrf", "b"], "--vrf: a socket is bound to an interface or to a VRF, not to both"),
         (["--workers", "0"], "argument --workers: '0' is not a number from 1 to 256 (see twoway reflector --help)"),
         (

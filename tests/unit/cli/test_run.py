@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import signal
 import socket
 import subprocess
@@ -104,6 +106,32 @@ notifications:
     for secret in secrets.values():
         assert secret.encode() not in octets
         assert secret.encode().hex().encode() not in octets
+
+
+def test_a_reload_reads_the_token_anew(tmp_path: Path) -> None:
+    token, port = tmp_path / "token", free_port()
+    token.write_text("the-first-token-of-all\n")
+    token.chmod(0o600)
+    file = configuration(tmp_path, free_port())
+    file.write_text(file.read_text().replace("api: {", f"api: {{listen: '127.0.0.1:{port}', token-file: {token}, "))
+
+    def status(bearer: str) -> int:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as client:
+            client.request("GET", "/v1/health", headers={"Authorization": f"Bearer {bearer}"})
+            return client.getresponse().status
+
+    with running(file) as service:
+        service.hears("READY=1")
+        assert [status("the-first-token-of-all"), status("another-token-instead")] == [200, 401]
+        token.write_text("another-token-instead\n")
+        service.process.send_signal(signal.SIGHUP)
+        service.hears("RELOADING=1")
+        service.hears("READY=1")
+        assert [status("the-first-token-of-all"), status("another-token-instead")] == [401, 200]
+        token.write_text("short\n")
+        service.process.send_signal(signal.SIGHUP)
+        assert "has errors" in service.hears("READY=1")
+        assert status("another-token-instead") == 200
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

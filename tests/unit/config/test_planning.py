@@ -321,6 +321,7 @@ def test_what_tlvs_may_ask_of_a_light_reflector(tmp_path: Path) -> None:
         server:
           light:
             key-file: {keys}
+            stateful-sequence: on
             tlvs:
               require-hmac: on
               location: all
@@ -480,7 +481,12 @@ def test_everything_around(tmp_path: Path) -> None:
         ),
         snmp=(
             plan.TrapPlan(
-                "nms.example.net:162", "v2c", inform=True, community_file=tmp_path / "community", juniper=True
+                "nms.example.net:162",
+                "v2c",
+                inform=True,
+                community_file=tmp_path / "community",
+                juniper=True,
+                held=(SECRET,),
             ),
             plan.TrapPlan(
                 "[2001:db8::1]:162",
@@ -491,6 +497,7 @@ def test_everything_around(tmp_path: Path) -> None:
                 priv_protocol="aes",
                 priv_key_file=tmp_path / "priv",
                 engine_id="8000000001",
+                held=(SECRET, SECRET),
             ),
         ),
         rate_limit=5,
@@ -502,6 +509,7 @@ def test_everything_around(tmp_path: Path) -> None:
         group="noc",
         listen=("127.0.0.1", 80),
         token_file=tmp_path / "token",
+        token=SECRET,
         metrics_listen=("::1", 9862),
     )
     assert (found.workers, found.variables) == (4, {"site": "fra"})

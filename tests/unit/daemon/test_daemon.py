@@ -17,22 +17,25 @@ from twoway.config.plan import Limit, Thresholds
 from twoway.daemon import connection as connection_module
 from twoway.daemon import daemon as daemon_module
 from twoway.daemon import names as names_module
+from twoway.daemon import pacing as pacing_module
 from twoway.daemon import session as session_module
+from twoway.daemon.connection import LightConnection
 from twoway.daemon.daemon import Daemon
 from twoway.daemon.seams import NoStore
+from twoway.daemon.session import WatchedSession
 from twoway.drivers.resolve import Address
 from twoway.drivers.session_plane import News, OwnFault
-from twoway.errors import PlaneError, ResolveError
+from twoway.errors import PlaneError, ResolveError, StoreError
 
 from ..drivers.serving import eventually
-from .faked import FakeCollection, FakeCollections, FakePlane, FakeProbes
+from .faked import FakeCollection, FakeCollections, FakePlane, FakeProbes, FakeSender
 from .plans import MS, connection, light, plan
 from .test_own_faults import HOUR, SECOND, MadeClocks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from twoway.config.plan import Plan, SessionKey
+    from twoway.config.plan import Plan, SessionKey, SessionPlan
 
 
 class MadeStore(NoStore):
@@ -138,6 +141,7 @@ KEY = ("near", "probe")
 async def test_sessions_begin_apart_and_in_groups_of_a_test(plane: FakePlane) -> None:
     sessions = [light(str(number), interval_ns=100 * MS, test_interval_ns=SECOND) for number in range(50)]
     async with running(plan(connection(*sessions)), plane) as scene:
+        await eventually(lambda: len(plane.senders) == 50)
         assert [sender.group for sender in plane.senders] == [(5, SECOND)] * 50
         starts = [sender.started_ns - scene.clocks.monotonic for sender in plane.senders if sender.started_ns]
         assert starts[0] == 0
@@ -480,6 +484,51 @@ async def test_results_of_another_target_and_octets_that_make_no_sense_are_not_t
         again.kept = {KEY: octets}
         async with running(asked, plane, again) as scene:
             assert scene.daemon.results(KEY).tests_run == 0
+            # What nobody can read is told; what is of another target is no loss.
+            lost = int(asked is same)
+            assert scene.daemon.health().own_faults["states_lost"] == lost
+            assert scene.told("state-lost") == [("state-lost", "once")] * lost
+            if lost:
+                assert scene.last("state-lost").message == (
+                    "saved results of 1 test-session could not be read: they begin anew"
+                )
+
+
+async def test_a_store_that_cannot_be_read_at_the_start_is_told_by_what_is_lost(plane: FakePlane) -> None:
+    class Unreadable(MadeStore):
+        """A store that is there and says nothing."""
+
+        async def collections(self) -> Mapping[SessionKey, bytes]:
+            raise StoreError("here", "it is locked")
+
+        async def notices(self, _limit: int, /) -> Sequence[Notice]:
+            raise StoreError("here", "it is locked")
+
+        async def conditions(self) -> Sequence[Condition]:
+            raise StoreError("here", "it is locked")
+
+    async with running(plan(connection(light(persistent=True))), plane, Unreadable()) as scene:
+        await scene.until("testing")
+        assert scene.daemon.health().own_faults["states_lost"] == 3
+        messages = [seen.message for seen in scene.daemon.notices(None, 10) if seen.name == "state-lost"]
+        assert [message.partition(" of before")[0] for message in messages] == [
+            "events",
+            "results and histories",
+            "alarms",
+        ]
+        assert all("it is locked" in message for message in messages)
+
+
+async def test_rows_of_alarms_and_events_that_cannot_be_read_are_told(plane: FakePlane) -> None:
+    class Damaged(MadeStore):
+        """A store with rows that make no sense."""
+
+        def state(self) -> Mapping[str, int | str | bool]:
+            return {"state": "ok", "unreadable": 3}
+
+    async with running(plan(connection(light())), plane, Damaged()) as scene:
+        assert scene.daemon.health().own_faults["states_lost"] == 3
+        assert "3 rows" in scene.last("state-lost").message
 
 
 async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakePlane) -> None:
@@ -591,6 +640,164 @@ async def test_a_file_with_errors_changes_nothing_and_says_so_until_it_has_none(
         assert len(plane.senders) == 1
 
 
+@pytest.mark.parametrize("per_connection", [1, 7, 420])
+async def test_thousands_are_begun_and_ended_in_turns_between_which_others_have_theirs(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch, per_connection: int
+) -> None:
+    def asked(interval_ns: int) -> Plan:
+        names = [str(number) for number in range(420)]
+        parts = [names[first : first + per_connection] for first in range(0, len(names), per_connection)]
+        return plan(*(connection(*(light(name, part[0], interval_ns=interval_ns) for name in part)) for part in parts))
+
+    # A turn is over as soon as anybody looks at the clock.
+    for module in (pacing_module, connection_module):
+        monkeypatch.setattr(module, "TURN_S", 0)
+    in_this_turn = [0]
+    most: list[int] = []
+
+    def counted(of: Callable[..., object]) -> Callable[..., object]:
+        def call(*given: object, **named: object) -> object:
+            in_this_turn[0] += 1
+            return of(*given, **named)
+
+        return call
+
+    async def others() -> None:
+        while True:
+            most.append(in_this_turn[0])
+            in_this_turn[0] = 0
+            await asyncio.sleep(0)
+
+    for name in ("open", "forget"):
+        monkeypatch.setattr(plane, name, counted(getattr(plane, name)))
+    beside = asyncio.ensure_future(others())
+    async with running(asked(10 * MS), plane) as scene:
+        await eventually(lambda: len(plane.senders) == 420)
+        for count, next_plan in (
+            (840, asked(20 * MS)),
+            (841, plan(connection(light()))),
+            (1261, asked(10 * MS)),
+        ):
+            scene.next = next_plan
+            assert (await scene.daemon.reload()).ok
+            await eventually(lambda count=count: len(plane.senders) == count)  # type: ignore[misc]  # of this round
+    beside.cancel()
+    assert len(plane.forgotten) == 3 * 420 + 1
+    assert max(most) <= 20
+
+
+class BrokenError(Exception):
+    """A fault of ours."""
+
+
+def broken(*_: object, **__: object) -> None:
+    raise BrokenError("on\npurpose")
+
+
+def at_difference(patch: pytest.MonkeyPatch, _: Scene) -> None:
+    patch.setattr(daemon_module, "difference", broken)
+
+
+def at_receivers(patch: pytest.MonkeyPatch, scene: Scene) -> None:
+    reconfigure = iter([broken])
+    patch.setattr(
+        scene.daemon._teller,  # noqa: SLF001  (what is broken)
+        "reconfigure",
+        lambda _: next(reconfigure, lambda: None)(),
+    )
+
+
+def at_roles(patch: pytest.MonkeyPatch, scene: Scene) -> None:
+    patch.setattr(scene.daemon._roles, "change", broken)  # noqa: SLF001  (as above)
+
+
+def at_routes(patch: pytest.MonkeyPatch, scene: Scene) -> None:
+    patch.setattr(scene.daemon._tracked, "prepare", broken)  # noqa: SLF001  (as above)
+
+
+def at_an_end(patch: pytest.MonkeyPatch, scene: Scene) -> None:
+    patch.setattr(scene.daemon._connections["gone"], "close", broken)  # noqa: SLF001  (as above)
+
+
+def at_a_change(patch: pytest.MonkeyPatch, _: Scene) -> None:
+    end = WatchedSession.end
+    patch.setattr(WatchedSession, "end", lambda self: (broken if self.plan.name == "changed" else end)(self))
+
+
+def at_an_adjustment(patch: pytest.MonkeyPatch, _: Scene) -> None:
+    patch.setattr(WatchedSession, "adjust", broken)
+
+
+def at_a_beginning(patch: pytest.MonkeyPatch, _: Scene) -> None:
+    made = iter([broken])
+    patch.setattr(daemon_module, "LightConnection", lambda *given: next(made, LightConnection)(*given))
+
+
+def at_the_end_of_it(patch: pytest.MonkeyPatch, scene: Scene) -> None:
+    patch.setattr(scene.daemon._tracked, "change", broken)  # noqa: SLF001  (as above)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "disturbed"),
+    [
+        (at_difference, set()),
+        (at_receivers, set()),
+        (at_roles, set()),
+        (at_routes, set()),
+        (at_an_end, {"gone"}),
+        (at_a_change, {"gone", "near"}),
+        (at_an_adjustment, {"gone", "near"}),
+        (at_a_beginning, {"gone", "near"}),
+        (at_the_end_of_it, {"gone", "near"}),
+    ],
+)
+async def test_a_fault_of_ours_in_a_reload_costs_the_reload_and_the_old_configuration_goes_on(
+    plane: FakePlane,
+    monkeypatch: pytest.MonkeyPatch,
+    breaks: Callable[[pytest.MonkeyPatch, Scene], None],
+    disturbed: set[str],
+) -> None:
+    def asked(adjusted: SessionPlan, changed: SessionPlan, third: str) -> Plan:
+        same = connection(light("a", "same"))
+        return plan(same, connection(adjusted, changed), connection(light("a", third)))
+
+    old = asked(light("adjusted"), light("changed"), "gone")
+    new = asked(light("adjusted", history_size=9), light("changed", probe_count=9), "new")
+    async with running(old, plane) as scene:
+        before = {key: scene.daemon._session(key).sender for key in list(scene.daemon.keys())}  # noqa: SLF001  (who sends)
+        scene.next = new
+        with monkeypatch.context() as patch:
+            breaks(patch, scene)
+            answer = await scene.daemon.reload()
+        assert answer.message == "internal error: BrokenError: on purpose: please report this"
+        health = scene.daemon.health()
+        assert (health.reload_ok, health.reload_errors) == (False, (answer.message,))
+        assert health.own_faults["internal_errors"] >= 1
+        assert scene.daemon.plan is old
+        assert scene.daemon.keys() == list(before)
+        # Those that it has not come to are the same; the others are there again, each sent by one.
+        after = {key: scene.daemon._session(key).sender for key in before}  # noqa: SLF001  (as above)
+        assert {key[0] for key in before if after[key] is not before[key]} == disturbed
+        assert [test.status for test in scene.daemon.client_tests()] == ["testing"] * 4
+        assert sum(not sender.aborted for sender in plane.senders) == 4
+        collections = [sender.collections for sender in plane.senders if not sender.aborted]
+        assert [into.sizes for into in collections if into is not None] == [(0, 50)] * 4
+        # And the next one succeeds.
+        assert (await scene.daemon.reload()).ok
+        assert scene.daemon.keys() == [("same", "a"), ("near", "adjusted"), ("near", "changed"), ("new", "a")]
+        assert scene.daemon.health().reload_ok
+        assert sum(not sender.aborted for sender in plane.senders) == 4
+
+
+async def test_what_cannot_be_read_at_all_is_refused(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        scene.daemon._read_plan = broken  # type: ignore[assignment]  # noqa: SLF001  (as above)
+        answer = await scene.daemon.reload()
+        assert not answer.ok
+        assert "BrokenError" in answer.message
+        assert scene.daemon.health().own_faults["internal_errors"] == 1
+
+
 async def test_an_alarm_whose_threshold_is_turned_off_is_cleared(plane: FakePlane) -> None:
     async with running(plan(connection(light())), plane) as scene:
         await scene.ends(FakeCollection(1, counts={"lost": 1}))
@@ -641,6 +848,32 @@ async def test_the_end_waits_for_the_second_that_is_under_way_and_keeps_it(
         await closing
         # That second, the one that is taken at the end, and what its session saw until it was stopped.
         assert len(scene.store.seconds) == before + 3
+
+
+async def test_what_was_taken_of_a_session_that_ends_meanwhile_is_kept(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, go_on = threading.Event(), threading.Event()
+    take = plane.take_intervals
+
+    def slow(senders: Sequence[FakeSender] | None = None, *, late_ns: int = 0) -> list[tuple[int, bytes, int]]:
+        found = take(senders, late_ns=late_ns)
+        if senders is None:
+            taken.set()
+            go_on.wait(20)
+        return found
+
+    async with running(plan(connection(light())), plane) as scene:
+        with monkeypatch.context() as patch:
+            patch.setattr(plane, "take_intervals", slow)
+            second = asyncio.ensure_future(scene.second())
+            await asyncio.to_thread(taken.wait, 20)
+            assert (await scene.daemon.stop("near")).ok
+            go_on.set()
+            await second
+        kept = [octets for _, packed in scene.store.seconds for _, octets in packed]
+        # What the second had, and what it saw from then to its end.
+        assert kept == [b"second of 0"] * 2
 
 
 async def test_a_file_that_is_slow_to_be_read_holds_up_no_other_request(plane: FakePlane) -> None:

@@ -11,6 +11,17 @@ from twoway.daemon.reload import difference
 
 from .plans import connection, light, managed, plan
 
+OTHER = "another"
+
+
+def test_only_the_token_of_the_api_is_taken_over_at_once() -> None:
+    old = plan(connection(light()))
+    token = difference(old, replace(old, api=replace(old.api, token=OTHER)))
+    assert (token.token, token.next_start) == (True, ())
+    assert token.describe() == "no test-session differs; the API's token differs"
+    both = difference(old, replace(old, api=replace(old.api, token=OTHER, mode=0o600)))
+    assert (both.token, both.next_start) == (True, ("api",))
+
 
 def test_an_equal_plan_changes_nothing() -> None:
     change = difference(plan(connection(light())), plan(connection(light())))

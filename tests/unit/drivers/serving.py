@@ -15,6 +15,8 @@ from twoway.drivers.server import Server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from twoway.analysis.result import Summary
+
 SECRET = b"correct horse"
 MODES = ("unauthenticated", "authenticated", "encrypted", "mixed")
 MS = 1_000_000
@@ -53,7 +55,7 @@ def options(mode: str = "unauthenticated", protocol: str = "twamp", *features: s
 
 
 def request(**changes: object) -> SessionRequest:
-    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 100 * MS, "start_ns": 0, **changes}
+    settings: dict[str, object] = {"count": 5, "interval_ns": 5 * MS, "timeout_ns": 500 * MS, "start_ns": 0, **changes}
     return SessionRequest(**settings)  # type: ignore[arg-type]  # fields by name
 
 
@@ -66,6 +68,14 @@ def no_surprises() -> Iterator[None]:
     yield
     loop.set_exception_handler(None)
     assert not surprises
+
+
+def answered(summary: Summary, count: int) -> int:
+    """All of `count` packets came back, but those that this host says that it let pass unsent; how many did."""
+    sent = summary.counter("sent")
+    assert sent + summary.counter("not_sent") == count
+    assert summary.counter("received") == sent > 0
+    return sent
 
 
 async def eventually(what: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twoway.analysis.metrics import BY_NAME
+from twoway.analysis.metrics import METRICS as ALL
 from twoway.config.planning_routes import METRICS, RATIO_METRICS
 from twoway.daemon import tracked
 from twoway.errors import ConfigError
@@ -75,6 +76,17 @@ def test_names_and_codes_are_the_packet_planes() -> None:
     }
 
 
+def test_every_metric_that_a_test_of_the_daemon_can_have_can_decide() -> None:
+    other = {metric.condition for metric in ALL if metric.name not in {*METRICS.values(), *RATIO_METRICS.values()}}
+    subjects = {metric.condition for metric in ALL if metric.name in {*METRICS.values(), *RATIO_METRICS.values()}}
+    extensions = {"direct-loss-forward", "direct-loss-backward", "remarked-forward", "remarked-backward"}
+    extensions |= {"location-changes", "further-loss"}
+    our_own = {"send-lateness", "not-sent", "socket-drops"}
+    assert other - subjects - {None} == extensions | our_own, (
+        "TLVs that the daemon's tests do not carry, and faults of ours"
+    )
+
+
 async def test_a_limit_is_told_when_it_is_known_met_and_met_no_more(plane: SessionPlane, alerts: Alerts) -> None:
     with twoway.Reflector(listen=["127.0.0.1:0"], workers=1) as running:
         session = plane.open(spec(running, None), into=kept())
@@ -120,7 +132,7 @@ async def test_a_test_that_ends_is_told_at_once(
                 finished += len(into.take_finished())
     last = into.collection("last-test")
     assert last is not None
-    assert last.counter("sent") == 20
+    assert last.counter("sent") + last.counter("not_sent") == 20
 
 
 async def test_another_session_goes_on_with_the_facts_of_the_one_before(

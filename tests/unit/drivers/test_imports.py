@@ -28,5 +28,5 @@ def test_only_these_import_the_extension() -> None:
         for path in SOURCE.rglob("*.py")
         if imports_native(ast.parse(path.read_text(encoding="utf-8")))
     }
-    names = ("managed_plane", "path_set", "plane", "session_plane", "sockets", "summaries")
+    names = ("managed_ends", "managed_plane", "path_set", "plane", "session_plane", "sockets", "summaries")
     assert importers == {f"drivers/{name}.py" for name in names}

@@ -170,17 +170,22 @@ def test_an_owamp_session_is_recorded_fetched_and_summarized(name: str) -> None:
     far.start_at(start_ns)
     near.start_at(start_ns)
     eventually(lambda: near.finished)
-    assert near.progress() == (20, [])
+    next_seqno, skip_ranges = near.progress()
+    left_out = {number for first, last in skip_ranges for number in range(first, last + 1)}
+    assert next_seqno == 20
+    assert len(left_out) < 20, "a busy machine may miss a slot, and then says so"
+    came = [number for number in range(20) if number not in left_out]
     eventually(lambda: far.decided)
     assert managed.acknowledge() == [far.id]
     assert far.recorded()[1] == "running"
     assert far.complete(*near.progress()) == "complete"
-    records, outcome, next_seqno, skip_ranges = far.recorded()
-    assert (outcome, next_seqno, skip_ranges, len(records)) == ("complete", 20, [], 20)
+    records, *ended = far.recorded()
+    assert (ended, len(records)) == (["complete", 20, skip_ranges], len(came))
+    outcome = ended[0]
     assert outcome in _native.catalogue()["receiver_outcomes"]
-    assert sorted(records.sequence.tolist()) == list(range(20))
-    assert records.ttl.tolist() == [255] * 20
-    assert records.lost.tolist() == [0] * 20
+    assert sorted(records.sequence.tolist()) == came
+    assert records.ttl.tolist() == [255] * len(came)
+    assert records.lost.tolist() == [0] * len(came)
     # Each left at its scheduled time or soon after.
     due = start_ns + np.asarray(_native.owamp_schedule(sid=SID, slots=slots, packets=20))
     late = np.asarray(records.send_ns) - due[np.asarray(records.sequence)]
@@ -188,15 +193,15 @@ def test_an_owamp_session_is_recorded_fetched_and_summarized(name: str) -> None:
     assert (late < SECOND // 4).all()
     # As Fetch-Session carries them, and back.
     octets = records.octets()
-    assert len(octets) == 20 * 25
+    assert len(octets) == len(came) * 25
     fetched = _native.RecordBatch.parse(octets, near_ns=start_ns)
     assert fetched.receive_ns.tolist() == records.receive_ns.tolist()
     assert fetched.send_timestamp.tolist() == np.asarray(records.send_timestamp).tolist()
-    summary = fetched.summary(skip_ranges=[], start_ns=start_ns, end_ns=time.time_ns())
+    summary = fetched.summary(skip_ranges=skip_ranges, start_ns=start_ns, end_ns=time.time_ns())
     ours = far.summary()
-    assert summary.counter("received") == ours.counter("received") == 20
+    assert summary.counter("received") == ours.counter("received") == len(came)
     assert summary.distribution("forward").quantile(0.5) == ours.distribution("forward").quantile(0.5)
-    assert len(records.between(5, 9)) == 5
+    assert len(records.between(5, 9)) == len({5, 6, 7, 8, 9} - left_out)
 
 
 def test_what_did_not_come_is_lost_unless_it_was_not_sent() -> None:

@@ -201,6 +201,23 @@ async def test_a_receiver_that_is_written_twice_is_told_twice(far: socket.socket
     assert len(taken(far)) == 2
 
 
+async def test_a_receiver_whose_community_has_changed_gets_notices_with_the_new_one(
+    far: socket.socket, tmp_path: Path
+) -> None:
+    def asked(community: str) -> NoticePlan:
+        secret = tmp_path / "community"
+        secret.write_text(f"{community}\n")
+        secret.chmod(0o600)
+        return NoticePlan(snmp=(TrapPlan(address(far), "v2c", community_file=secret, held=(community,)),))
+
+    async with running(asked("old-community")) as notifier:
+        for community in ("old-community", "new-community", "new-community"):
+            notifier.reconfigure(asked(community))
+            notifier.post(notice("probe-failure"))
+            async with asyncio.timeout(20):
+                assert community.encode() in await asyncio.get_running_loop().sock_recv(far, 4096)
+
+
 async def test_a_passphrase_that_others_can_read_is_refused_by_name(tmp_path: Path) -> None:
     secret = tmp_path / "community"
     secret.write_text("hidden-word\n")

@@ -225,6 +225,15 @@ async def test_many_routes_that_move_at_once_are_one_notice_of_the_next_hop(scen
     await scene.tracking.close()
 
 
+async def test_what_is_still_to_be_told_at_the_end_is_told(scene_of: Callable[..., Scene]) -> None:
+    scene = scene_of(routes(*(route(f"10.{n}.0.0/16", hop(UP_A, track(A))) for n in range(200))))
+    await scene.tracking.open()
+    await scene.hears(A, True)
+    await scene.tracking.close()
+    assert scene.names().count("route-changed once") == 200
+    assert scene.tracking.view().changes == 200
+
+
 async def test_a_held_route_stays_until_it_is_released(scene_of: Callable[..., Scene]) -> None:
     scene = scene_of(two())
     await scene.tracking.open()
@@ -279,12 +288,18 @@ async def test_what_others_do_is_told_and_counted(scene_of: Callable[..., Scene]
     await scene.tracking.open()
     scene.installer.listener.foreign_change(KEY, f"{UP_A} became nothing")
     scene.installer.listener.trouble("No buffer space available")
+    scene.installer.listener.overrun(3)
     assert scene.told() == [
         ("route-foreign-change", "once", f"{PREFIX}: somebody else changed it: {UP_A} became nothing; it is put right"),
         (
             "route-refused",
             "once",
             "the kernel's routes could not be read or changed: No buffer space available",
+        ),
+        (
+            "routes-overrun",
+            "once",
+            "the kernel's routes change faster than they are followed, 3 times so far: all of them are read again",
         ),
     ]
     assert scene.tracking.view().foreign_changes == 1

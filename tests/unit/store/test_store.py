@@ -72,7 +72,7 @@ async def test_a_second_is_in_the_answers_once_it_is_flushed(tmp_path: Path) -> 
 async def test_complete_spans_are_rolled_up_and_nothing_is_counted_twice(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     seconds = 2 * 86400
-    async with opened(path, seconds_age_s=3 * 86400) as kept:
+    async with opened(path) as kept:
         for second in range(NOON_S, NOON_S + seconds, 20):
             assert kept.put_second(second, [(KEY, packed(second - NOON_S))])
         await kept.flush()
