@@ -21,7 +21,7 @@ fi
 for name in $names; do
     ip netns add "$lab$name"
     ip -n "$lab$name" link set lo up
-    ip netns exec "$lab$name" sysctl -q -w net.ipv4.ip_forward=1
+    ip netns exec "$lab$name" sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
 done
 
 # uplink NAME ADDRESS-OF-SITE ADDRESS-OF-ISP NETWORK-BEYOND

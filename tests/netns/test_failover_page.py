@@ -6,6 +6,7 @@ the page has not: the machine that runs tests is shared, so what it disturbs its
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -63,6 +64,9 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
+    """The site, before its script has run."""
+    if shutil.which("nft", path="/usr/bin:/usr/sbin") is None:
+        pytest.skip("the program nft is not installed (Debian package nftables)")
     made = Lab(tmp_path)
     try:
         yield made
