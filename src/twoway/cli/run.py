@@ -128,10 +128,10 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
         taken_over=lambda changed: api.change(changed.api),
     )
     api = ManagementApi(plan.api, daemon, store, capabilities)
+    api.build()
     post = daemon.post
     for notice in early:
         post(notice)
-    api.build()
     stack.push_async_callback(daemon.close)
     await daemon.open()
     _look_at_clock(daemon.post)
