@@ -349,7 +349,8 @@ def _receivers(_watched: Watched, health: HealthView) -> Iterator[Sample]:
 
 def _routes(_watched: Watched, health: HealthView) -> Iterator[Sample]:
     if health.routes is not None:
-        yield from _mapping({name: count for name, count in asdict(health.routes).items() if name != "protocol"})
+        counts = asdict(health.routes)
+        yield from _mapping({name: counts[name] for name in counts if name not in ("protocol", "raised")})
 
 
 def _next_hops(read: Callable[[NextHopView], int | None]) -> Callable[[RouteView], Iterator[Sample]]:
@@ -503,7 +504,7 @@ SUMMARY: tuple[SummaryFamily, ...] = (
         read=_counters("missed_slots", "send_errors")),
     SummaryFamily("twoway_packets_rejected", _C, "Datagrams that came and are no reply to a packet in flight.",
         ("reason",), read=_counters("rejected_short", "rejected_hmac", "rejected_mismatch", "rejected_unknown_sequence",
-                                    "rejected_expired", prefix="rejected_")),
+                                    "rejected_expired", "rejected_micro_session", prefix="rejected_")),
     SummaryFamily("twoway_local_drops", _C,
         "Replies that this host dropped (socket), and rows of single packets that it did not keep (samples).",
         ("where",), read=lambda summary: [(("socket",), summary.counter("socket_drops")),
