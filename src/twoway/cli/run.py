@@ -129,11 +129,12 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
     )
     api = ManagementApi(plan.api, daemon, store, capabilities)
     api.build()
+    stack.push_async_callback(daemon.close)
+    await daemon.open()
+    # Not before: what it reads of the time before its start is what others kept, not what has just been told.
     post = daemon.post
     for notice in early:
         post(notice)
-    stack.push_async_callback(daemon.close)
-    await daemon.open()
     _look_at_clock(daemon.post)
     stack.push_async_callback(api.close)
     await api.start()
