@@ -62,9 +62,9 @@ def test_what_packets_take_stands_first(state: str, used: bool, kernel: list[str
 
 
 def test_why_it_is_inactive() -> None:
-    unknown, backup = ({"state": "unknown"}, {"use_when": "fail"})
-    for changes, words in ((unknown, "nothing is known yet"), (backup, "a backup, which is not needed")):
-        hop = replace(next_hop_view("192.0.2.2", up=False), **changes)
+    bad = next_hop_view("192.0.2.2", up=False)
+    unknown, backup = replace(bad, state="unknown"), replace(bad, use_when="fail")
+    for hop, words in ((unknown, "nothing is known yet"), (backup, "a backup, which is not needed")):
         assert f"    State: inactive: {words}; " in show_routes.detail([route_view("::/0", "", [hop])])[2]
 
 
