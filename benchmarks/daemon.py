@@ -3,7 +3,8 @@
 One `twoway run` measures sessions of a `twoway reflector --stateful` over loopback, with the defaults for history and
 store, on one core; the reflector and this program have the other. It is looked at when histories are full. Then it is
 ended, and its store is read: what it says was sent, received and lost is what the figures say, so nothing that was
-measured can be missing from the disk. Nothing on loopback is ever lost but by a fault of ours.
+measured can be missing from the disk. Nothing on loopback is ever lost but by a fault of ours. Last, a reload ends all
+test-sessions and begins as many others: how long that holds up the event loop.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ GOAL_SESSIONS, GOAL_CPU, GOAL_OCTETS = 10_000, 0.6, 400 * MIB
 _PER_CONNECTION = 250
 _HISTORY = 50
 """Probes that the daemon remembers of each session by default, so many seconds until memory is what it stays."""
+_RELOADED = 5000
 _PATIENCE_S = 120.0
 _LOST = ("lost", "late")
 
 
-def _configuration(folder: Path, port: int, sessions: int) -> Path:
-    session = {"target": "127.0.0.1", "destination-port": port, "probe-interval": "1s", "probe-count": 10}
+def _configuration(folder: Path, port: int, sessions: int, dscp: int = 0) -> Path:
+    session: dict[str, object] = {"target": "127.0.0.1", "destination-port": port, "probe-interval": "1s"}
+    session |= {"probe-count": 10, "dscp-code-points": dscp}
     connections = {}
     for first in range(0, sessions, _PER_CONNECTION):
         names = range(first, min(first + _PER_CONNECTION, sessions))
@@ -115,6 +118,37 @@ def measure(lab: Laboratory, sessions: int, fill_s: float, seconds: float) -> di
     }
 
 
+def reload(lab: Laboratory, sessions: int, calm_s: float) -> tuple[float, float, float]:
+    """A reload that ends all test-sessions and begins as many, once the daemon has run for `calm_s`: how long it took,
+    the greatest lag of the event loop in the minute before it and in that with it, in ms."""
+    from twoway.cli.api_client import Api
+
+    program = lab.our_program()
+    lab.company.wait_for_quiet()
+    port = free_port()
+    cores = (0, (os.cpu_count() or 1) - 1)
+    reflect: list[str | Path] = [program, "reflector", "--workers", "1", "--listen", f"127.0.0.1:{port}"]
+    with tempfile.TemporaryDirectory(prefix="twoway-bench-") as name, running(reflect, core=cores[1]) as reflector:
+        folder = Path(name)
+        wait_until_bound(reflector, port)
+        file = _configuration(folder, port, sessions)
+        api = Api(str(folder / "api.sock"), None)
+        with running([program, "run", file], core=cores[0]) as daemon:
+            _wait_until_testing(daemon, api, sessions)
+            time.sleep(calm_s)
+            before_ms = api.get("/v1/health")["loop_lag_ns"] / 1e6
+            _configuration(folder, port, sessions, dscp=46)
+            begun = time.monotonic()
+            api.post("/v1/reload", {})
+            took_ms = (time.monotonic() - begun) * 1000
+            _wait_until_testing(daemon, api, sessions)
+            time.sleep(3)
+            with_ms = api.get("/v1/health")["loop_lag_ns"] / 1e6
+            daemon.child.send_signal(signal.SIGTERM)
+            daemon.wait(_PATIENCE_S)
+    return took_ms, before_ms, with_ms
+
+
 def _kept(path: Path) -> dict[str, float]:
     """What the store has of all sessions, from first to last."""
     from twoway.drivers.summaries import PackedSummaries
@@ -169,4 +203,10 @@ def benchmark(lab: Laboratory, *, quick: bool) -> Findings:
                 f"{seen['resident'] / MIB:.0f} MiB",
                 met=seen["resident"] < GOAL_OCTETS,
             )
+    columns = ["sessions ended and begun", "took, ms", "lag of the loop before, ms", "and with it, ms"]
+    table = Table("A reload that changes every test-session", columns)
+    table.note = "The greatest lag of a minute, the first of which began after the start."
+    findings.tables.append(table)
+    for sessions in (100,) if quick else (1000, _RELOADED):
+        table.add(f"{sessions:,}", *reload(lab, sessions, 3.0 if quick else 65.0))
     return findings

@@ -30,13 +30,18 @@ from twoway.analysis.reflector import DISPOSITIONS, DISTRIBUTIONS
 from twoway.analysis.samples import COLUMNS
 from twoway.cli.capabilities import REMEDIES as FEATURES
 from twoway.cli.parsers import parsers
+from twoway.config.model.description import statements_of
+from twoway.config.model.routes import Damping, Limits
+from twoway.config.planning_routes import METRICS as METRICS_OF_LIMITS
 from twoway.config.privileges import PRIVILEGES
+from twoway.config.route_plan import MOST_METRIC, MOST_PREFERENCE, priority_of
 from twoway.config.tlvs import FORMS
 from twoway.control.transitions import COMMANDS, SESSION, SET_UP
 from twoway.errors import REMEDIES
 from twoway.export import fields
 from twoway.notify.message import PARAMETERS
 from twoway.notify.notifications import NOTIFICATIONS
+from twoway.routes.hooks import ENVIRONMENT
 
 if TYPE_CHECKING:
     import argparse
@@ -94,6 +99,31 @@ def _privileges() -> str:
         for row in PRIVILEGES
     )
     return _table(("Feature", "Capability", "Asked for", "In the unit", "Without it"), rows)
+
+
+def _priorities() -> str:
+    """Linux's metric for some of Junos's preferences and metrics."""
+    pairs = ((0, 1), (1, 1), (1, 2), (1, MOST_METRIC), (2, 1), (5, 1), (5, 3), (100, 1), (MOST_PREFERENCE, MOST_METRIC))
+    rows = ((p, m, priority_of(4, p, m), priority_of(6, p, m)) for p, m in pairs)
+    return _table(("`preference`", "`metric`", "IPv4: metric", "IPv6: metric"), rows)
+
+
+def _hook_environment() -> str:
+    rows = ((f"`{name}`", meaning) for name, meaning in ENVIRONMENT.items())
+    return _table(("Variable", "What it says"), rows)
+
+
+def _route_limits() -> str:
+    rows = (
+        (f"`{one.name}`", one.meaning, f"`{METRICS_OF_LIMITS[one.name.replace('-', '_')]}`", one.words)
+        for one in statements_of(Limits)
+    )
+    return _table(("Limit", "Of what", "Metric", "Value"), rows)
+
+
+def _damping() -> str:
+    rows = ((f"`{one.name}`", one.meaning, one.default) for one in statements_of(Damping))
+    return _table(("Statement", "Meaning", "Default"), rows)
 
 
 def _metrics() -> str:
@@ -326,6 +356,10 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "samples": _samples,
     "distributions": _distributions,
     "packet-formats": _packet_formats,
+    "route-priorities": _priorities,
+    "route-limits": _route_limits,
+    "damping": _damping,
+    "hook-environment": _hook_environment,
     "tlv-types": _tlv_types,
     "protocol-sections": _protocol_sections,
     "evidence": _evidence,

@@ -7,6 +7,7 @@ counts as a peer's only if it says so itself.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -77,12 +78,14 @@ def at(family: int, port: int) -> str:
 class Running:
     """A program in the background, ready when `port` is bound. A context manager, which ends it."""
 
-    def __init__(self, command: list[str], log: Path, port: int, protocol: str = "tcp") -> None:
+    def __init__(
+        self, command: list[str], log: Path, port: int, protocol: str = "tcp", end: signal.Signals = signal.SIGTERM
+    ) -> None:
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
-        self._log = log
+        self._log, self._by = log, end
         try:
             self._wait_until_bound(port, protocol)
         except BaseException:
@@ -106,7 +109,7 @@ class Running:
             pause.wait(0.02)
 
     def _end(self) -> None:
-        self._process.terminate()
+        self._process.send_signal(self._by)
         try:
             self._process.wait(BOUND_S)
         except subprocess.TimeoutExpired:

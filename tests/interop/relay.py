@@ -3,20 +3,27 @@
 import json
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
 
+from ports import LOOPBACK as LOOPBACKS
 from ports import free_port
 
 TWOWAY: Final = str(Path(sys.executable).with_name("twoway"))
 _BOUND_S: Final = 20.0
-LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = LOOPBACKS[4]
+_INET: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_MARKS: Final = {
+    4: (socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS),
+    6: (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS),
+}
+_HOPS: Final = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +35,19 @@ class Exchange:
 
 
 class Relay:
-    """Passes datagrams between one Session-Sender and a Session-Reflector. A context manager."""
+    """Passes datagrams, DSCP and ECN too, between one Session-Sender and a Session-Reflector. A context manager."""
 
-    def __init__(self, reflector_port: int) -> None:
-        self._inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._inner.connect((LOOPBACK, reflector_port))
-        self._inner.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 77)
-        self._outer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._outer.bind((LOOPBACK, 0))
+    def __init__(self, reflector_port: int, family: int = 4) -> None:
+        self._level, receive_marks, self._mark = _MARKS[family]
+        self._inner = socket.socket(_INET[family], socket.SOCK_DGRAM)
+        self._inner.connect((LOOPBACKS[family], reflector_port))
+        self._inner.setsockopt(*_HOPS[family], 77)
+        self._outer = socket.socket(_INET[family], socket.SOCK_DGRAM)
+        self._outer.bind((LOOPBACKS[family], 0))
         self.port = int(self._outer.getsockname()[1])
+        self.inner_port = int(self._inner.getsockname()[1])
+        for each in (self._inner, self._outer):
+            each.setsockopt(self._level, receive_marks, 1)
         self._stop, self._stopped = socket.socketpair()
         self.exchange = Exchange([], [])
         self._thread = threading.Thread(target=self._run, name="relay")
@@ -49,14 +60,20 @@ class Relay:
             if self._stopped in readable:
                 return
             if self._outer in readable:
-                octets, client = self._outer.recvfrom(65_536)
+                octets, marks, client = self._receive(self._outer)
                 self.exchange.requests.append(octets)
-                self._inner.send(octets)
+                self._inner.sendmsg([octets], marks)
             if self._inner in readable:
-                octets = self._inner.recv(65_536)
+                octets, marks, _ = self._receive(self._inner)
                 self.exchange.replies.append(octets)
                 assert client is not None
-                self._outer.sendto(octets, client)
+                self._outer.sendmsg([octets], marks, 0, client)
+
+    def _receive(self, end: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], tuple[str, int]]:
+        """A datagram, its traffic class octet as it is to be sent on, and who sent it."""
+        octets, ancillary, _, source = end.recvmsg(65_536, socket.CMSG_SPACE(4))
+        marks = [(self._level, self._mark, struct.pack("=i", value[0])) for _, _, value in ancillary]
+        return octets, marks, source
 
     def __enter__(self) -> Self:
         return self
@@ -73,28 +90,27 @@ class Relay:
 class ReflectorProcess:
     """`twoway reflector` on a loopback port, answering when this is made. A context manager."""
 
-    def __init__(self, *options: str) -> None:
-        self.port = free_port()
-        command = [TWOWAY, "reflector", "--listen", f"{LOOPBACK}:{self.port}", *options]
+    def __init__(self, *options: str, family: int = 4) -> None:
+        self.port = free_port(family)
+        host = f"[{LOOPBACKS[6]}]" if family == 6 else LOOPBACK
+        command = [TWOWAY, "reflector", "--listen", f"{host}:{self.port}", *options]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         try:
-            self._wait_until_bound()
+            self._wait_until_it_listens()
         except BaseException:
             self._process.kill()
             raise
 
-    def _wait_until_bound(self) -> None:
-        deadline = time.monotonic() + _BOUND_S
-        pause = threading.Event()
-        wanted = f":{self.port:04X}"
-        while not any(wanted in line.split()[1] for line in Path("/proc/net/udp").read_text().splitlines()[1:]):
-            if self._process.poll() is not None:
-                raise RuntimeError(f"twoway reflector ended: {self._process.communicate()[1].decode()}")
-            if time.monotonic() > deadline:
-                raise RuntimeError("twoway reflector does not bind its port")
-            pause.wait(0.01)
+    def _wait_until_it_listens(self) -> None:
+        """Until it says so: its port is bound before all of its threads answer."""
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], _BOUND_S)
+        line = self._process.stdout.readline() if readable else b""
+        if not line.startswith(b"listening on "):
+            self._process.kill()
+            raise RuntimeError(f"twoway reflector does not listen: {self._process.communicate()[1].decode()}")
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrSegmentRouting
 from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 from scapy.utils import wrpcap
 
 from twoway._native import make_frame, make_routing_header
@@ -127,3 +128,30 @@ def test_wireshark_finds_nothing_wrong(
     ip_status = "1" if "." in source else ""
     stack = [",".join(map(str, labels)), ",".join("5" for _ in labels), ",".join("64" for _ in labels)]
     assert rows == [[*stack, "1", ip_status, str(8 + size), ""] for size in (14, 45, 112)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 15])
+def test_wireshark_reads_a_routing_header_as_it_was_meant(
+    tmp_path: Path, count: int, request: pytest.FixtureRequest
+) -> None:
+    if shutil.which("tshark") is None:
+        pytest.skip(f"{request.node.name}: the program tshark is not installed (Debian package tshark)")
+    segments = [f"2001:db8::{number:x}" for number in range(1, count + 1)]
+    header = bytearray(make_routing_header(segments))
+    # As the kernel fills in what is its: what comes next, and the destination in the last place of the list.
+    header[0] = 17
+    header[8:24] = ipaddress.ip_address("2001:db8::ff").packed
+    udp = UDP(sport=40000, dport=862) / Raw(bytes(44))
+    packet = IPv6(src="2001:db8::100", dst=segments[0], nh=43) / Raw(bytes(header)) / udp
+    pcap = tmp_path / "routing.pcap"
+    wrpcap(str(pcap), [packet], linktype=101)
+    command = ["tshark", "-n", "-r", str(pcap), "-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
+    names = ("type", "segleft", "len_oct", "srh.last_entry", "srh.addr", "nxt", "invalid_length", "invalid_segleft")
+    for name in names:
+        command += ["-e", f"ipv6.routing.{name}"]
+    printed = subprocess.run(
+        [*command, "-e", "udp.dstport", "-e", "_ws.malformed"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    addresses = ",".join(["2001:db8::ff", *reversed(segments)])
+    wanted = ["4", str(count), str(8 + 16 * (count + 1)), str(count), addresses, "17", "", "", "862", ""]
+    assert printed.rstrip("\n").split("|") == wanted

@@ -6,11 +6,8 @@ edge, and those of a neighbour inside the site.
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
-import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,25 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from netns.programs import Program, until
+from netns.programs import until
+from netns.router import Router, missing_router
 from netns.topology import missing_requirement, run
 from netns.uplinks import EDGE_INSIDE, FAR_PREFIX, HOST_ADDRESS, RoutingDaemon, Uplinks, document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from netns.topology import Namespace
-
-DAEMONS = Path("/usr/lib/frr")
-USER = "frr"
-"""Whom Debian's package makes for it."""
 EDGE_AS, NEIGHBOUR_AS = 64_512, 64_513
 FAMILIES = (4, 6)
 
-pytestmark = [
-    pytest.mark.skipif(not (DAEMONS / "zebra").exists(), reason="zebra is not installed (Debian package frr)"),
-    pytest.mark.skipif(shutil.which("vtysh") is None, reason="vtysh is not installed (Debian package frr)"),
-]
+pytestmark = pytest.mark.skipif(missing_router() is not None, reason=str(missing_router()))
 
 EDGE = f"""
 ip route {FAR_PREFIX[4]} blackhole
@@ -68,51 +58,6 @@ router bgp {NEIGHBOUR_AS}
   neighbor {EDGE_INSIDE[6]} activate
  exit-address-family
 """
-
-
-class Router:
-    """FRR in a namespace."""
-
-    def __init__(self, namespace: Namespace, folder: Path, configuration: str) -> None:
-        self._namespace, self._folder = namespace, folder
-        shutil.chown(folder, USER, USER)
-        self._file = folder / "frr.conf"
-        self._file.write_text(configuration)
-        (folder / "vtysh.conf").write_text("")
-
-    @contextmanager
-    def running(self) -> Iterator[Router]:
-        with ExitStack() as stack:
-            for daemon in ("zebra", "staticd", "bgpd"):
-                options = ["--vty_socket", str(self._folder), "-z", str(self._folder / "zserv.api")]
-                options += ["-i", str(self._folder / f"{daemon}.pid"), "-u", USER, "-g", USER, "-A", "127.0.0.1"]
-                options += ["-f", "/dev/null", "--log", "stdout", "--log-level", "warnings"]
-                command = self._namespace.command(str(DAEMONS / daemon), *options)
-                program = stack.enter_context(Program(command, self._folder, daemon))
-                socket = self._folder / f"{daemon}.vty"
-                until(partial(_started, socket, program), f"{daemon} runs")
-                assert program.running, program.stderr + program.stdout
-            self.vtysh("-f", str(self._file))
-            yield self
-
-    def vtysh(self, *words: str) -> str:
-        command = ["ip", "netns", "exec", self._namespace.name, "vtysh", "--vty_socket", str(self._folder), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def routes(self, family: int, prefix: str) -> list[dict[str, Any]]:
-        """What zebra knows of a prefix."""
-        shown = self.vtysh("-c", f"show {'ipv6' if family == 6 else 'ip'} route {prefix} json")
-        return [dict(route) for routes in json.loads(shown).values() for route in routes]
-
-    def chosen(self, family: int, prefix: str) -> str | None:
-        """The protocol of the route that zebra has selected."""
-        return next((route["protocol"] for route in self.routes(family, prefix) if route.get("selected")), None)
-
-
-def _started(socket: Path, program: Program) -> bool:
-    return socket.exists() or not program.running
 
 
 def edge_routes(net: Uplinks) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import json
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -20,7 +22,7 @@ from scapy.contrib.stamp import (
     STAMPTestTLV,
 )
 
-from twoway._native import decode_test_packet
+from twoway._native import catalogue, decode_test_packet
 
 from .relay import LOOPBACK, TWOWAY, Recorded, ReflectorProcess
 
@@ -29,6 +31,7 @@ _BOUND_S: Final = 20.0
 _RESIDENCE_S: Final = 20e-6
 """More than the floating-point seconds of Scapy's layer lose."""
 _U: Final = 0x80
+VECTORS: Final = Path(__file__).resolve().parents[2] / "vectors"
 
 
 def _ntp_ns(raw: Any) -> int:  # noqa: ANN401  # Scapy has no types
@@ -176,3 +179,62 @@ def test_our_sender_takes_what_scapy_answers() -> None:
         # Scapy's timestamps are floating point: half a microsecond is the best that they can say.
         assert abs(sample["t2_ns"] - t2_ns) < 1_000
         assert abs(sample["t3_ns"] - t3_ns) < 1_000
+
+
+def _tlv_vectors() -> list[object]:
+    """(who sends, what follows the base packet) of each entry of `vectors/tlvs.toml`."""
+    entries = tomllib.loads((VECTORS / "tlvs.toml").read_text(encoding="utf-8"))["tlv"]
+    return [
+        pytest.param(role, bytes.fromhex(entry[side]), id=f"{entry['name']}-{side}")
+        for entry in entries
+        for role, side in (("sender", "request"), ("reflector", "reply"))
+        if side in entry
+    ]
+
+
+@pytest.mark.parametrize(("role", "chain"), _tlv_vectors())
+def test_tlvs_of_every_type_are_the_same_to_both(role: str, chain: bytes) -> None:
+    """Scapy has no fields for any Value: it says where each TLV begins and ends, its type and its flags."""
+    layer = STAMPSessionSenderTestUnauthenticated if role == "sender" else STAMPSessionReflectorTestUnauthenticated
+    base = bytes(layer(seq=3, ssid=7, err_estimate=ErrorEstimate(S=1, Z=0, scale=5, multiplier=9)))
+    read = [(int(tlv.flags), tlv.type, bytes(tlv.value)) for tlv in layer(base + chain).tlv_objects]
+    decoded = decode_test_packet(
+        base + chain,
+        format="stamp",
+        role=role,
+        stamp_key=None,
+        twamp_aes_key=None,
+        twamp_hmac_key=None,
+        near_ns=time.time_ns(),
+    )
+    assert decoded.tlvs == read
+    written = [STAMPTestTLV(flags=flags, type=kind, len=len(value), value=value) for flags, kind, value in read]
+    assert b"".join(map(bytes, written)) == chain
+
+
+def test_our_reflector_answers_every_type_that_scapy_builds() -> None:
+    """Each alone, as the vectors' first entry of that type asks for it: it comes back in its place, and as long."""
+    entries = tomllib.loads((VECTORS / "tlvs.toml").read_text(encoding="utf-8"))["tlv"]
+    types = {code for code, _ in catalogue()["tlv_types"].values()}
+    asked: dict[int, STAMPTestTLV] = {}
+    for entry in entries:
+        packet = STAMPSessionSenderTestUnauthenticated(_built(1, []) + bytes.fromhex(entry["request"]))
+        for tlv in packet.tlv_objects:
+            # One with no reply is no question to a Session-Reflector that obeys it; ours obeys no stranger.
+            if tlv.type in types:
+                asked.setdefault(tlv.type, tlv)
+    assert set(asked) == types
+    asked[9] = STAMPTestTLV(flags=_U, type=9, len=4, value=socket.inet_aton(LOOPBACK))
+    with ReflectorProcess("--stateful", "--reflect-headers") as reflector:
+        for number, (kind, tlv) in enumerate(sorted(asked.items())):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(_BOUND_S)
+                request = _built(number, [tlv])
+                sender.sendto(request, (LOOPBACK, reflector.port))
+                reply = sender.recv(2000)
+            assert len(reply) == len(request), kind
+            (returned,) = STAMPSessionReflectorTestUnauthenticated(reply).tlv_objects
+            assert (returned.type, returned.len) == (kind, tlv.len)
+            # No key verifies an HMAC TLV here, nobody is obeyed, and there is no member link nor extension header.
+            expected = {8: 0x20, 10: _U, 11: _U, 12: _U, 246: 0x10}.get(kind, 0)
+            assert int(returned.flags) == expected, kind

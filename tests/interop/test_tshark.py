@@ -8,15 +8,21 @@ import datetime as dt
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
+from typing import Final
 
 import pytest
+from scapy.contrib.stamp import STAMPSessionReflectorTestUnauthenticated
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 from scapy.utils import wrpcap
 
+from twoway._native import catalogue
+
 from .relay import Recorded
 
+VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 _SENDER_PORT, _REFLECTOR_PORT = 40_000, 862
 _SENDER_FIELDS = ("seq_number", "timestamp", "error_estimate")
 _REFLECTOR_FIELDS = (
@@ -115,3 +121,50 @@ def test_echoed_departure(tmp_path: Path, light: Recorded) -> None:
     requests = _decode(tmp_path, light.exchange.requests, replies=False)
     replies = _decode(tmp_path, light.exchange.replies, replies=True)
     assert [each["sender_timestamp"] for each in replies] == [each["timestamp"] for each in requests]
+
+
+def _dissected_by_name() -> set[str]:
+    """TLVs that the TWAMP-Test dissector has fields for, by a word of their names."""
+    done = subprocess.run(["tshark", "-G", "fields"], capture_output=True, text=True, timeout=60, check=True)
+    fields = [line.split("\t")[2] for line in done.stdout.splitlines() if line.startswith("F\t")]
+    return {field for field in fields if field.startswith("twamp.test.") and "tlv" in field}
+
+
+NOT_DISSECTED: Final = (
+    "access-report",
+    "class-of-service",
+    "destination-node-address",
+    "direct-measurement",
+    "extra-padding",
+    "follow-up-telemetry",
+    "hmac",
+    "location",
+    "micro-session-id",
+    "reflected-fixed-header",
+    "reflected-ipv6-extension-header",
+    "reflected-test-packet-control",
+    "return-path",
+    "timestamp-information",
+)
+"""What Wireshark 4.0 has no fields for: all TLVs are padding to it."""
+
+
+def test_tlvs_are_padding_to_wireshark(tmp_path: Path) -> None:
+    """Every one, with all its octets; a version that knows more fails here."""
+    types = {name: code for name, (code, _) in catalogue()["tlv_types"].items()}
+    assert tuple(sorted(types)) == NOT_DISSECTED
+    assert _dissected_by_name() == set(), "this Wireshark dissects TLVs: compare what it says of them"
+    entries = tomllib.loads((VECTORS / "tlvs.toml").read_text(encoding="utf-8"))["tlv"]
+    chains = [bytes.fromhex(entry["reply"]) for entry in entries if "reply" in entry]
+    there = {
+        tlv.type for chain in chains for tlv in STAMPSessionReflectorTestUnauthenticated(bytes(44) + chain).tlv_objects
+    }
+    assert there >= set(types.values())
+    pcap = tmp_path / "tlvs.pcap"
+    header = IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=_REFLECTOR_PORT, dport=_SENDER_PORT)
+    wrpcap(str(pcap), [header / Raw(bytes(44) + chain) for chain in chains], linktype=101)
+    command = ["tshark", "-n", "-r", str(pcap), "-d", f"udp.port=={_REFLECTOR_PORT},twamp.test", "-T", "fields"]
+    command += ["-E", "separator=|", "-e", "twamp.test.padding", "-e", "_ws.malformed"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    # Its TWAMP replies have 41 octets: the last three of STAMP's 44 are padding to it, too.
+    assert printed.splitlines() == [f"{(bytes(3) + chain).hex()}|" for chain in chains]

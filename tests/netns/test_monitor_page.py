@@ -49,7 +49,7 @@ EXPECTED: Final = {
     "twoway show client probe-results brief --status FAIL": r"^site-b +voice .* FAIL .* test-failure .*-loss is",
     "twoway export --resolution 1min --format csv": r"^connection,session,(.|\n)*^site-b,voice,",
     "twoway export --store results.db --what events --format ndjson": r'"name":"test-failure","state":"raised"',
-    "twoway export --store results.db --what history": r"^site-b,voice,",
+    "twoway export --what history": r"^site-b,voice,",
     "promtool check config monitoring/prometheus.yml": r"SUCCESS: 2 rule files found",
 }  # fmt: skip
 

@@ -1,17 +1,19 @@
 """What a daemon does with the kernel's table: its own routes alone, whoever else is there, and however it ends."""
 
 import json
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from .programs import TWOWAY, Program, run_twoway
+from .programs import TWOWAY, Program, run_twoway, skip_unless_reachable
 from .topology import Namespace, run
 from .uplinks import FAR_PREFIX, RoutingDaemon, Uplinks, document
 
@@ -214,6 +216,7 @@ def test_an_overrun_is_made_up_for(net: Uplinks, tmp_path: Path) -> None:
         daemon.signal(signal.SIGCONT)
         daemon.awaits(lambda: ours(net, FAR) == gateways(net), "it is put right")
         assert daemon.api.get("/v1/health")["routes"]["overruns"] >= 1
+        assert "are read again" in daemon.told("routes-overrun")[0]
 
 
 # What the kernel refuses.
@@ -270,6 +273,20 @@ def test_without_the_privilege_it_measures_and_says_what_is_missing(net: Uplinks
 
 
 # Where routes are.
+
+
+def test_the_capability_is_all_that_it_takes(net: Uplinks) -> None:
+    """As the unit runs it: no root, nothing but CAP_NET_ADMIN, and no way to more."""
+    kept = ["--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin", "--ambient-caps=+net_admin"]
+    user = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--no-new-privs", *kept]
+    skip_unless_reachable("nobody")
+    with TemporaryDirectory(prefix="twoway-routes-") as folder:  # that user may not look below pytest's
+        shutil.chown(folder, "nobody", "nogroup")
+        configuration = {**both(net), "server": {}}  # its port 862 would take another capability
+        with RoutingDaemon(net.edge, Path(folder), configuration, before=user) as daemon:
+            daemon.awaits(lambda: bool(ours(net, FAR)), "the route is there")
+            status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="ascii")
+            assert "CapEff:\t0000000000001000\n" in status
 
 
 def test_tables_and_namespaces(net: Uplinks, tmp_path: Path) -> None:

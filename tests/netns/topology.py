@@ -88,6 +88,13 @@ class Namespace:
         self.name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}-{role}"
         run("ip", "netns", "add", self.name)
 
+    @classmethod
+    def existing(cls, name: str) -> Self:
+        """One that somebody else has made, and removes."""
+        found = cls.__new__(cls)
+        found.name = name
+        return found
+
     def ip(self, *lines: str) -> None:
         """Commands of ip(8), one a line, run as one batch."""
         run("ip", "-n", self.name, "-batch", "-", stdin="\n".join(lines) + "\n")

@@ -18,6 +18,9 @@ KEY: Final = b"a key of the operator"
 BASE: Final = 44
 PACKETS: Final = 3
 """The entries are about the third packet, whose Sequence Number is 2."""
+ATTEMPTS: Final = 50
+"""How often an exchange is tried that a busy machine turns into another one: see `disturbed`."""
+_INTERVAL_NS: Final = 5_000_000
 _SSID: Final = 0x1234
 _BOUND_S: Final = 20.0
 
@@ -33,13 +36,13 @@ class FarEnd:
     asked: list[bytes] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        host = "::1" if self.family == socket.AF_INET6 else "127.0.0.1"
+        self._host = "::1" if self.family == socket.AF_INET6 else "127.0.0.1"
         self._socket = socket.socket(self.family, socket.SOCK_DGRAM)
         self._socket.settimeout(_BOUND_S)
-        self._socket.bind((host, 0))
+        self._socket.bind((self._host, 0))
         if self.family == socket.AF_INET:
             self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, self.returned_dscp_ecn)
-        self.target = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        self.target = f"[{self._host}]:{self._port}" if self.family == socket.AF_INET6 else f"{self._host}:{self._port}"
         self._thread = threading.Thread(target=self._answer)
         self._thread.start()
         return self
@@ -49,10 +52,13 @@ class FarEnd:
         return cast("int", self._socket.getsockname()[1])
 
     def _answer(self) -> None:
-        for number in range(PACKETS):
+        """Until an empty datagram comes, by which `__exit__` ends it."""
+        while True:
             request, source = self._socket.recvfrom(2048)
+            if not request:
+                return
             self.asked.append(request[BASE:])
-            if number + 1 == PACKETS and self.reply is not None:
+            if len(self.asked) == PACKETS and self.reply is not None:
                 self._socket.sendto(self._base(request) + self.reply, source)
 
     def _base(self, request: bytes) -> bytes:
@@ -72,6 +78,8 @@ class FarEnd:
         return encode(reply, "stamp", "reflector", BASE)
 
     def __exit__(self, *_: object) -> None:
+        with socket.socket(self.family, socket.SOCK_DGRAM) as ending:
+            ending.sendto(b"", (self._host, self._port))
         self._thread.join(_BOUND_S)
         self._socket.close()
 
@@ -104,7 +112,7 @@ def ask(far_end: FarEnd, tlvs: Tlvs, payload_len: int | None) -> Result:
         Measurement(
             far_end.target,
             count=PACKETS,
-            interval_ns=5_000_000,
+            interval_ns=_INTERVAL_NS,
             timeout_ns=60_000_000,
             payload_len=payload_len,
             dscp_ecn=46 << 2,
@@ -113,6 +121,13 @@ def ask(far_end: FarEnd, tlvs: Tlvs, payload_len: int | None) -> Result:
             tlv_key=KEY if tlvs.hmac else None,
         )
     )
+
+
+def disturbed(result: Result) -> bool:
+    """Whether a packet was not sent, or not before the next one was due, or a reply was not read in time."""
+    lateness_ns = result.summary.distribution("send_lateness").max_ns
+    on_time = lateness_ns is not None and lateness_ns < _INTERVAL_NS
+    return bool(not on_time or result.summary.counter("missed_slots") or result.summary.counter("late"))
 
 
 def found(result: Result, name: str) -> object:

@@ -77,6 +77,14 @@ fn a_chain_of_a_thousand_is_one_pass() {
     assert_eq!(ask(&mut engine(), &octets).chain[0], M.0, "Destination Node Address has 4 or 16 octets");
     let octets = tlv(TlvType::ExtraPadding, &[]).repeat(900);
     assert!(ask(&mut engine(), &octets).flags().iter().all(|flags| *flags == NONE));
+    // Nested: every sub-TLV is answered, and the last, which goes beyond its parent, takes the parent with it.
+    let nested = |last: &[u8]| tlv(TlvType::Location, &[&[0; 4], &[0x80, 77, 0, 0].repeat(900)[..], last].concat());
+    let answer = ask(&mut engine(), &nested(&[]));
+    assert_eq!(answer.flags(), [NONE]);
+    assert!(TlvChain::new(&answer.value()[4..]).flatten().all(|sub| sub.flags == U));
+    let answer = ask(&mut engine(), &nested(&[0x80, 4, 0, 16]));
+    assert_eq!((answer.flags(), answer.value()[4 + 4 * 900]), (vec![M], M.0));
+    assert_eq!(answer.value()[..4], [0; 4], "nothing of it was done");
 }
 
 // --- Location --------------------------------------------------------------------------------------------------------

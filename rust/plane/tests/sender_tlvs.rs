@@ -642,12 +642,57 @@ proptest! {
     }
 }
 
-/// A thousand TLVs in one reply: all are read, once.
+/// RFC 8972 section 4: of what is malformed, and of what follows it, nothing is used, whether or not the far end says so.
+#[test]
+fn what_lies_about_its_length_is_not_used() {
+    let good = told(TlvType::TimestampInformation, &[1, 2, 1, 2]);
+    let location = |sub_tlvs: &[u8]| told(TlvType::Location, &[&[0x03, 0x5e, 0x9c, 0x40][..], sub_tlvs].concat());
+    for (what, bad) in [
+        ("past the end", vec![0, 2, 0xff, 0xff, 0, 0, 0, 0]),
+        ("not of its type", told(TlvType::FollowUpTelemetry, &[0; 15])),
+        ("nested beyond its parent", location(&[0, 8, 0, 17, 192, 0, 2, 9])),
+        ("a sub-TLV of a wrong length", location(&[0, 8, 0, 4, 192, 0, 2, 9])),
+        ("a sub-TLV that is cut off", location(&[0, 8, 0])),
+        ("nested too short", told(TlvType::ReturnPath, &[0, 1, 0, 3, 0, 0, 0])),
+    ] {
+        for (before, used) in [(true, Some(2)), (false, None)] {
+            let octets = if before { [&good[..], &bad].concat() } else { [&bad[..], &good].concat() };
+            let requests = TlvRequests { location: true, timestamp_information: true, ..TlvRequests::default() };
+            let mut session = Sending::new(requests, None);
+            session.exchange(0, &octets);
+            let summary = session.summary();
+            assert_eq!((summary.counter("tlv_malformed"), summary.counter("received")), (Some(1), Some(1)), "{what}");
+            assert_eq!(summary.known(Fact::FarTimestampIn), used, "{what}");
+            assert_eq!(summary.location(), None, "{what}");
+        }
+    }
+}
+
+/// A TLV that was asked for once and comes again: the first counts.
+#[test]
+fn the_second_of_a_kind_says_nothing() {
+    let mut session = Sending::new(TlvRequests { timestamp_information: true, ..TlvRequests::default() }, None);
+    let [first, second] = [[1, 2, 1, 2], [2, 1, 2, 1]].map(|value| told(TlvType::TimestampInformation, &value));
+    session.exchange(0, &[first, second].concat());
+    assert_eq!(session.summary().known(Fact::FarTimestampIn), Some(2));
+}
+
+/// A thousand TLVs in one reply, or a thousand sub-TLVs in one TLV: all are read, once.
 #[test]
 fn a_thousand_tlvs_are_read() {
-    let mut session = Sending::new(TlvRequests { timestamp_information: true, ..TlvRequests::default() }, None);
+    let requests = || TlvRequests { timestamp_information: true, location: true, ..TlvRequests::default() };
     let value = [1, 2, 1, 2];
-    let octets: Vec<u8> = (0..1000).flat_map(|_| told(TlvType::TimestampInformation, &value)).collect();
+    let unknown = chain(&[(TlvFlags::NONE, TlvType::ExtraPadding, &[])]).repeat(1000);
+    let octets = [&unknown[..], &told(TlvType::TimestampInformation, &value)].concat();
+    let mut session = Sending::new(requests(), None);
     session.exchange(0, &octets);
     assert_eq!(session.summary().known(Fact::FarTimestampIn), Some(2));
+    let nested = [&[0x03, 0x5e, 0x9c, 0x40][..], &[0, 77, 0, 0].repeat(1000)].concat();
+    let mut octets = vec![0, 2];
+    octets.extend((nested.len() as u16).to_be_bytes());
+    octets.extend(nested);
+    let mut session = Sending::new(requests(), None);
+    session.exchange(0, &octets);
+    assert_eq!(session.summary().location().map(|told| told.source_port), Some(40_000));
+    assert_eq!(session.count("tlv_malformed"), 0);
 }

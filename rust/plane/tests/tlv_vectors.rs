@@ -36,6 +36,9 @@ struct Entry {
     reference: String,
     #[serde(rename = "note")]
     _note: Option<String>,
+    #[serde(default)]
+    over: Over,
+    last_hop: Option<String>,
     arrived: Option<String>,
     arrived_dscp_ecn: Option<u8>,
     returned_dscp_ecn: Option<u8>,
@@ -45,6 +48,15 @@ struct Entry {
     reply: Option<String>,
     asks: Option<Asks>,
     says: Option<toml::Table>,
+}
+
+/// The addresses of both ends.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Over {
+    #[default]
+    Ipv4,
+    Ipv6,
 }
 
 #[derive(Default, Deserialize)]
@@ -95,7 +107,7 @@ struct AsksControl {
 }
 
 impl Asks {
-    fn requests(&self) -> TlvRequests {
+    fn requests(&self, over: Over) -> TlvRequests {
         TlvRequests {
             location: self.location,
             timestamp_information: self.timestamp_information,
@@ -119,7 +131,7 @@ impl Asks {
                 layer_2: asked.layer_2_group.as_ref().map(|(mask, group)| (octets(mask), octets(group))),
                 layer_3: asked.layer_3_group,
             }),
-            fixed_header: self.fixed_header.then_some(20),
+            fixed_header: self.fixed_header.then_some(if over == Over::Ipv6 { 40 } else { 20 }),
             extension_headers: self.extension_headers.clone(),
             hmac: self.hmac.then(sending::keys),
         }
@@ -166,12 +178,15 @@ fn entries() -> Vec<Entry> {
 }
 
 /// How the request of an entry came in.
-struct CameIn(Option<(Vec<u8>, IpHeaders)>);
+struct CameIn {
+    packet: Vec<u8>,
+    headers: IpHeaders,
+    last_hop: LinkAddress,
+}
 
 impl Arrivals for CameIn {
     fn of(&mut self, _source: SocketAddr, _payload: &[u8]) -> Option<Arrival<'_>> {
-        let last_hop = Some(LinkAddress { value: 0x0200_5e00_5301, is_eui_64: false });
-        self.0.as_ref().map(|(packet, headers)| Arrival { last_hop, headers, packet })
+        Some(Arrival { last_hop: Some(self.last_hop), headers: &self.headers, packet: &self.packet })
     }
 }
 
@@ -205,11 +220,19 @@ fn reflected(engine: &mut SessionReflector, sequence: u32, entry: &Entry) -> Opt
     let octets = asking::request_numbered(PacketFormat::Stamp, sequence, &self::octets(&entry.request));
     let mut room = vec![0xee; asking::ROOM];
     room[..octets.len()].copy_from_slice(&octets);
-    let meta =
+    let mut meta =
         RequestMeta { len: octets.len(), dscp_ecn: Some(entry.arrived_dscp_ecn.unwrap_or(0xb9)), ..asking::meta() };
+    if entry.over == Over::Ipv6 {
+        meta.source = asking::address("[2001:db8::9]:40000");
+        meta.destination = asking::address("[2001:db8::1]:862");
+    }
     let packet = entry.arrived.as_ref().map_or_else(any_packet, |hex| self::octets(hex));
     let headers = IpHeaders::find(&packet).expect("headers");
-    let mut arrivals = CameIn(Some((packet, headers)));
+    let last_hop = match &entry.last_hop {
+        None => LinkAddress { value: 0x0200_5e00_5301, is_eui_64: false },
+        Some(hex) => LinkAddress { value: u64::from_str_radix(hex, 16).expect("an EUI-64"), is_eui_64: true },
+    };
+    let mut arrivals = CameIn { packet, headers, last_hop };
     let pending = match engine.handle(&mut room, &meta, asking::SECOND, &mut PlainRoutes, &mut arrivals) {
         Verdict::Reply(pending) => pending,
         Verdict::Drop(why) => {
@@ -242,7 +265,7 @@ fn a_session_sender_asks_with_these_octets() {
     let mut asked = 0;
     for entry in entries() {
         let Some(asks) = &entry.asks else { continue };
-        let mut session = sending::Sending::new(asks.requests(), entry.length);
+        let mut session = sending::Sending::new(asks.requests(entry.over), entry.length);
         session.send();
         session.send();
         assert_eq!(session.send()[44..], octets(&entry.request), "{}", entry.name);
@@ -256,7 +279,7 @@ fn a_session_sender_understands_these_octets() {
     let mut read = 0;
     for entry in entries() {
         let (Some(asks), Some(reply), Some(says)) = (&entry.asks, &entry.reply, &entry.says) else { continue };
-        let mut session = sending::Sending::new(asks.requests(), entry.length);
+        let mut session = sending::Sending::new(asks.requests(entry.over), entry.length);
         session.send();
         session.send();
         let packet = session.send();
@@ -285,7 +308,8 @@ fn found(summary: &Summary, name: &str) -> toml::Value {
         "location_source_port" => i64::from(location.source_port).into(),
         "location_destination_port" => i64::from(location.destination_port).into(),
         "location_source_mac" => text(location.source_mac.map(|mac| {
-            mac.to_be_bytes()[2..].iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+            let from = if location.source_mac_is_eui_64 { 0 } else { 2 };
+            mac.to_be_bytes()[from..].iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
         })),
         _ => match (summary.counter(name), summary.fact(name)) {
             (Some(count), _) => i64::try_from(count).expect("few").into(),

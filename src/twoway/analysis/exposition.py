@@ -503,7 +503,7 @@ SUMMARY: tuple[SummaryFamily, ...] = (
         read=_counters("missed_slots", "send_errors")),
     SummaryFamily("twoway_packets_rejected", _C, "Datagrams that came and are no reply to a packet in flight.",
         ("reason",), read=_counters("rejected_short", "rejected_hmac", "rejected_mismatch", "rejected_unknown_sequence",
-                                    "rejected_expired", prefix="rejected_")),
+                                    "rejected_expired", "rejected_micro_session", prefix="rejected_")),
     SummaryFamily("twoway_local_drops", _C,
         "Replies that this host dropped (socket), and rows of single packets that it did not keep (samples).",
         ("where",), read=lambda summary: [(("socket",), summary.counter("socket_drops")),

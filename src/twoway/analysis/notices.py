@@ -88,6 +88,7 @@ NOTICES: Mapping[str, Kind] = {row.name: row for row in (
     Kind("route-foreign-change", _R, _W, "Somebody else deleted or altered a tracked route.", _T),
     Kind("route-held", _R, _N, "A tracked route is held as it is, on request.", _T, _L),
     Kind("route-hook-failed", _R, _W, "The command that is run at a change failed, or was left out.", _T),
+    Kind("routes-overrun", _R, _W, "The kernel's routes change faster than they are followed; all are read again."),
     Kind("next-hop-changed", _R, _I, "Tests decided about a next hop, whether or not a route uses it."),
     Kind("own-fault", _D, _W, "This host disturbed its measurements: lateness, drops, stolen time or a stepped clock.",
         lasts=_L),

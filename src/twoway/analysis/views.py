@@ -302,6 +302,8 @@ class RoutesView:
     hook_runs: int
     hook_failures: int
     hook_dropped: int
+    raised: Mapping[str, int] = field(default_factory=dict)
+    """Notices about routes that are raised now, and of how many routes."""
 
 
 @dataclass(frozen=True, slots=True)

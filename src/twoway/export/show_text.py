@@ -482,9 +482,10 @@ def _alarms(count: int) -> str:
 
 def _routes(view: RoutesView) -> str:
     counts = asdict(view)
-    protocol = counts.pop("protocol")
+    protocol, raised = counts.pop("protocol"), counts.pop("raised")
+    now = "".join(f"{name} raised for {count}, " for name, count in raised.items())
     said = {name: count for name, count in counts.items() if count or name in ("changes", "requests")}
-    return f"protocol {protocol}, {_counts(said)}"
+    return f"{now}protocol {protocol}, {_counts(said)}"
 
 
 def _after(words: str) -> str:

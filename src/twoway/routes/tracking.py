@@ -11,7 +11,7 @@ Of many decisions only the first are told at once and the others bit by bit, as 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Protocol
 
 from twoway.analysis.notices import Notice, State
@@ -411,6 +411,13 @@ class Tracking:
         where = "" if netns is None else f" in network namespace {netns}"
         self._say("route-refused", None, State.ONCE, f"the kernel's routes{where} could not be read or changed: {what}")
 
+    def overrun(self, netns: str | None, count: int) -> None:
+        """The kernel has told of more than could be read; everything is read again."""
+        where = "" if netns is None else f" in network namespace {netns}"
+        times = f", {count} times so far" if count > 1 else ""
+        what = f"the kernel's routes{where} change faster than they are followed{times}: all of them are read again"
+        self._say("routes-overrun", None, State.ONCE, what)
+
     def _hook_failed(self, what: str) -> None:
         self._say("route-hook-failed", None, State.ONCE, f"the command that is run at a change: {what}")
 
@@ -436,6 +443,7 @@ class Tracking:
             hook_runs=ran[0],
             hook_failures=ran[1],
             hook_dropped=ran[2],
+            raised=dict(Counter(name for name, _ in self._raised)),
         )
 
     def views(self) -> Iterator[RouteView]:
@@ -519,6 +527,10 @@ class _Ear:
     def trouble(self, what: str) -> None:
         """The kernel could not be asked or read."""
         self._tracking.trouble(self._netns, what)
+
+    def overrun(self, count: int) -> None:
+        """The kernel has told of more than could be read."""
+        self._tracking.overrun(self._netns, count)
 
 
 def _instances(plan: RoutesPlan) -> dict[str, InstancePlan]:

@@ -112,6 +112,11 @@ class Reader:
         self.unreadable = 0
         """Rows and summaries that could not be read."""
 
+    def take_unreadable(self) -> int:
+        """How many rows and summaries could not be read since the last call."""
+        taken, self.unreadable = self.unreadable, 0
+        return taken
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()

@@ -202,14 +202,15 @@ class Store:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._close_reader()
             if is_damage(error):
-                self._writer.damaged(str(error))
+                self._writer.damaged(str(error), self._reader_generation)
             raise StoreError(str(self._path), f"it cannot be read: {error}") from error
-        self._unreadable = self._reader.unreadable
+        self._unreadable += self._reader.take_unreadable()
         return answer
 
     def _close_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
+            self._unreadable += reader.take_unreadable()
             reader.close()
 
     # Showing.

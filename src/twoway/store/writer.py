@@ -72,7 +72,8 @@ class Writer:
         self._pause_s = 0.0
         self._chore_pause_s = 0.0
         self._next_chore = 0.0
-        self._damage: str | None = None
+        self._damage: tuple[int, str] | None = None
+        """Of which generation a reader found the file damaged, and how."""
         self._trimming = False
         self._next_housekeeping = 0.0
         self._next_sizes = 0.0
@@ -103,9 +104,9 @@ class Writer:
         """Spans that are in journals: what goes on, and what is still to be rolled up."""
         return sum(len(spans) for spans in self._pending.values())
 
-    def damaged(self, what: str) -> None:
-        """A reader found the file damaged."""
-        self._damage = what
+    def damaged(self, what: str, generation: int) -> None:
+        """A reader found the file of this generation damaged: perhaps it has been set aside meanwhile."""
+        self._damage = (generation, what)
 
     def _run(self) -> None:
         try:
@@ -125,8 +126,8 @@ class Writer:
         """One round: open if need be, write what waits, do a chore if one is due, else wait. False at the end."""
         closing = self._queue.closing
         try:
-            if self._damage is not None:
-                raise file.DamagedError(self._damage)
+            if self._damage is not None and self._damage[0] == self.generation:
+                raise file.DamagedError(self._damage[1])
             connection = self._connection or self._open()
             wrote = self._write(connection)
             if closing and not wrote:
@@ -344,7 +345,7 @@ class Writer:
             busy = self._chore(connection, now)
         except (sqlite3.Error, OSError) as error:
             if file.is_damage(error):
-                self._damage = str(error)
+                self._damage = (self.generation, str(error))
             with contextlib.suppress(sqlite3.Error):
                 self._make_room(connection, error)
             self._chore_pause_s = min(max(_FIRST_PAUSE_S, 2 * self._chore_pause_s), _LONGEST_PAUSE_S)

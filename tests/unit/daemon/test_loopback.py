@@ -127,7 +127,9 @@ async def test_a_reload_does_not_disturb_even_the_sequence_numbers_of_what_is_eq
             assert len(history) > 10
             assert history == list(range(history[0], history[0] + len(history)))
             summary = daemon.summary(("near", "kept"))
-            assert summary.counter("lost_unattributed") == summary.counter("missed_slots") == 0
+            assert summary.counter("lost_unattributed") == 0
+            # A busy host may leave out some, and then says so.
+            assert bool(summary.counter("missed_slots")) <= bool(daemon.health().own_faults["missed_slots"])
 
 
 async def test_persistent_results_go_on_after_a_restart() -> None:

@@ -161,6 +161,11 @@ def test_numbers_are_those_of_the_daemon_in_base_units() -> None:
     assert value(text, "twoway_session_info", **one, target="198.51.100.1", protocol="stamp") == 1
 
 
+def test_replies_by_another_member_link_are_rejected_packets() -> None:
+    text = text_of(FakeDaemon([("a", "b")], NativeSpan({"rejected_micro_session": 5})))
+    assert value(text, "twoway_packets_rejected_total", reason="micro_session") == 5
+
+
 def test_packets_of_a_reflector_sum_up_to_those_received() -> None:
     found = series(text_of(FakeDaemon()))
     assert sum(number for (name, _), number in found.items() if name == "twoway_reflector_packets_total") == 80

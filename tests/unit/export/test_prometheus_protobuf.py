@@ -13,6 +13,7 @@ from twoway.analysis.exposition import FAMILIES, Type
 from twoway.export.prometheus import Exposition, expose
 from twoway.export.prometheus_buckets import ZERO_THRESHOLD, native
 from twoway.export.prometheus_protobuf import varint, zigzag
+from twoway.tlvs import TLVS
 
 from ..measured import Span
 from ..watched import FakeDaemon
@@ -49,7 +50,7 @@ def test_zigzag(value: int, octets: str) -> None:
 
 
 def test_it_says_what_the_text_says() -> None:
-    daemon = FakeDaemon(loss={("core-fra", "bulk"): 0.2})
+    daemon = FakeDaemon(loss={("core-fra", "bulk"): 0.2}, tlvs=[name for name, _ in TLVS])
     text = series(text_of(daemon))
     types = {Type.COUNTER: COUNTER, Type.GAUGE: GAUGE, Type.INFO: GAUGE, Type.HISTOGRAM: HISTOGRAM}
     found = decoded(daemon)

@@ -116,5 +116,9 @@ def test_health_has_a_line() -> None:
     assert line == "Routes:         protocol 94, changes 3, requests 9, refused 1, foreign changes 1, hook runs 3"
     quiet = replace(health, routes=RoutesView(94, 0, 0, 0, 0, 0, 0, 0, 0))
     assert "Routes:         protocol 94, changes 0, requests 0" in show_text.health(quiet, health.started_ns, None)
+    held = replace(health, routes=RoutesView(94, 0, 0, 0, 0, 0, 0, 0, 0, {"route-held": 2, "route-unavailable": 1}))
+    assert (
+        "Routes:         route-held raised for 2, route-unavailable raised for 1, protocol 94, changes 0, requests 0"
+    ) in show_text.health(held, health.started_ns, None)
     without = show_text.health(replace(health, routes=None), health.started_ns, None)
     assert not any(one.startswith("Routes:") for one in without)

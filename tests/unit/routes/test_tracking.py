@@ -288,12 +288,18 @@ async def test_what_others_do_is_told_and_counted(scene_of: Callable[..., Scene]
     await scene.tracking.open()
     scene.installer.listener.foreign_change(KEY, f"{UP_A} became nothing")
     scene.installer.listener.trouble("No buffer space available")
+    scene.installer.listener.overrun(3)
     assert scene.told() == [
         ("route-foreign-change", "once", f"{PREFIX}: somebody else changed it: {UP_A} became nothing; it is put right"),
         (
             "route-refused",
             "once",
             "the kernel's routes could not be read or changed: No buffer space available",
+        ),
+        (
+            "routes-overrun",
+            "once",
+            "the kernel's routes change faster than they are followed, 3 times so far: all of them are read again",
         ),
     ]
     assert scene.tracking.view().foreign_changes == 1

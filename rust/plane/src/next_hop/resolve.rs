@@ -118,10 +118,11 @@ pub trait Tables {
     fn link_named(&mut self, name: &str) -> Result<Link, i32>;
 }
 
-/// Whether packets from `source` to `destination` that are bound to `interface` leave by it.
+/// Whether packets from `source` to `destination` that are bound to `interface` leave by it. By the loopback device they do
+/// to addresses of this host.
 pub fn leads_by(tables: &mut impl Tables, destination: IpAddr, source: IpAddr, interface: u32) -> bool {
     let route = tables.route(destination, Some(source), interface);
-    route.is_ok_and(|route| route.interface == interface && route.kind == libc::RTN_UNICAST)
+    route.is_ok_and(|route| route.interface == interface && matches!(route.kind, libc::RTN_UNICAST | libc::RTN_LOCAL))
 }
 
 /// Where frames to `target` go now.
@@ -313,6 +314,11 @@ mod tests {
         assert_eq!(resolve(&mut tables, &asked), Ok(hop("192.0.2.1", 2)));
         tables.routes[0].1.interface = 3;
         assert!(leads_by(&mut tables, ip("192.0.2.1"), source, 3));
+        // A requester on this host, by the loopback device.
+        tables.routes[0].1.kind = libc::RTN_LOCAL;
+        assert!(leads_by(&mut tables, ip("192.0.2.1"), source, 3));
+        tables.routes[0].1.kind = libc::RTN_BLACKHOLE;
+        assert!(!leads_by(&mut tables, ip("192.0.2.1"), source, 3));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use twoway_wire::tlv::access_report::LEN as ACCESS_REPORT_LEN;
 use twoway_wire::tlv::reflected_control::{LAYER_2_ADDRESS_GROUP, LAYER_3_ADDRESS_GROUP, SUB_TLVS_AT};
 use twoway_wire::tlv::{
     AccessReport, ClassOfService, DirectMeasurement, FollowUpTelemetry, HMAC_TLV_LEN, HmacPlace, LabelStack, Location,
-    LocationRequest, MicroSessionId, NodeAddress, ReflectedControl, ReturnPath, SegmentList, TLV_HEADER_LEN,
+    LocationRequest, MicroSessionId, NodeAddress, ReflectedControl, ReturnPath, SegmentList, Survey, TLV_HEADER_LEN,
     TimestampInformation, Tlv, TlvChain, TlvFlags, TlvType, TlvWriter, class_of_service, direct_measurement,
     follow_up_telemetry, header_dscp_ecn, micro_session_id, sign_tlvs, survey, timestamp_information, verify_tlvs,
 };
@@ -339,35 +339,37 @@ impl TlvPlan {
     /// Reads the TLVs of a reply that came with Sequence Number `sequence`, at `t4`.
     pub(super) fn read(&self, chain: &[u8], reply: &ReplyFacts) -> ReadTlvs {
         let mut read = ReadTlvs::default();
+        let found = survey(chain);
+        read.tlvs.malformed = found.malformed();
         if self.is_empty() {
             read.tlvs.unrecognized = flags_of(chain).contains(TlvFlags::UNRECOGNIZED);
-            read.tlvs.malformed = !whole(chain) || flags_of(chain).contains(TlvFlags::MALFORMED);
+            read.tlvs.malformed |= flags_of(chain).contains(TlvFlags::MALFORMED);
             read.tlvs.integrity_failed = flags_of(chain).contains(TlvFlags::INTEGRITY);
             return read;
         }
-        if flags_of(chain).contains(TlvFlags::INTEGRITY) || !self.verifies(chain, reply.sequence) {
+        if flags_of(chain).contains(TlvFlags::INTEGRITY) || !self.verifies(chain, &found, reply.sequence) {
             read.tlvs.integrity_failed = true;
             return read;
         }
-        for tlv in TlvChain::new(chain) {
-            let Ok(tlv) = tlv else {
-                read.tlvs.malformed = true;
-                break;
-            };
+        let mut at = 0;
+        for tlv in TlvChain::new(&chain[..found.well_formed_octets]).flatten() {
             if tlv.flags.contains(TlvFlags::MALFORMED) {
                 read.tlvs.malformed = true;
                 break;
             }
-            self.read_one(&tlv, reply, &mut read);
+            // Of a repeated TLV the first counts, as at a Session-Reflector.
+            if TlvType::from_code(tlv.kind).is_none_or(|kind| found.counts(kind, at)) {
+                self.read_one(&tlv, reply, &mut read);
+            }
+            at += TLV_HEADER_LEN + tlv.value.len();
         }
         read
     }
 
     /// Whether the TLVs of a reply are authentic, as far as they have to be. An HMAC TLV that the far end does not know
     /// proves nothing, but then nothing else of it is known either: all have U.
-    fn verifies(&self, chain: &[u8], sequence: u32) -> bool {
+    fn verifies(&self, chain: &[u8], found: &Survey, sequence: u32) -> bool {
         let Some(keys) = &self.requests.hmac else { return true };
-        let found = survey(chain);
         if let HmacPlace::At(at) = found.hmac
             && TlvFlags(chain[at]).contains(TlvFlags::UNRECOGNIZED)
         {
@@ -528,9 +530,4 @@ fn write_control(request: &ControlRequest, writer: &mut TlvWriter<'_>) -> Result
 /// The flags of all TLVs together.
 fn flags_of(chain: &[u8]) -> TlvFlags {
     TlvChain::new(chain).flatten().fold(TlvFlags::NONE, |flags, tlv| flags.with(tlv.flags))
-}
-
-/// Whether nothing but TLVs is there.
-fn whole(chain: &[u8]) -> bool {
-    TlvChain::new(chain).all(|tlv| tlv.is_ok())
 }

@@ -42,6 +42,8 @@ _LOOK_S = 0.02
 """Hints that come within this are one look."""
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 """Before a refused route is tried again: the first time, and at most."""
+_SILENCE_S = 60.0
+"""Overruns are told no more often."""
 _ROUNDS = 100
 """Batches until a route is given up for now; 16 next hops that are tried one by one need 20."""
 _AT_ONCE = 256
@@ -74,6 +76,9 @@ class Listener(Protocol):
 
     def trouble(self, what: str) -> None:
         """The kernel could not be asked or read; it is tried again."""
+
+    def overrun(self, count: int) -> None:
+        """The kernel has told of more than could be read, so many times by now; all of it is read again."""
 
 
 class _Kept:
@@ -136,6 +141,8 @@ class Installer:
         """Of those: refused."""
         self.overruns = 0
         """Times that notifications were lost."""
+        self._overrun_told_at: float | None = None
+        """When that was told, by the loop's clock."""
 
     # Its life.
 
@@ -444,6 +451,10 @@ class Installer:
 
     def _overrun(self) -> None:
         self.overruns += 1
+        now = asyncio.get_running_loop().time()
+        if self._overrun_told_at is None or now - self._overrun_told_at >= _SILENCE_S:
+            self._overrun_told_at = now
+            self._listener.overrun(self.overruns)
         self._links_due = self._order_due = True
         for kept in self._kept.values():
             if kept.reconciliation is not None:

@@ -179,6 +179,7 @@ class Heard:
         self.changed: list[RouteKey] = []
         self.foreign: list[tuple[RouteKey, str]] = []
         self.troubles: list[str] = []
+        self.overruns: list[int] = []
 
     def kernel_changed(self, key: RouteKey) -> None:
         self.changed.append(key)
@@ -188,3 +189,6 @@ class Heard:
 
     def trouble(self, what: str) -> None:
         self.troubles.append(what)
+
+    def overrun(self, count: int) -> None:
+        self.overruns.append(count)

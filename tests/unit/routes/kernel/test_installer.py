@@ -219,6 +219,26 @@ async def test_a_next_hop_that_the_kernel_refuses_is_left_out_and_tried_again(ke
         await scene.is_so(lambda: scene.status() == Status(("192.0.2.1", "198.51.100.1"), {}))
 
 
+async def test_pauses_between_tries_double_up_to_a_bound(kernel: MadeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installer_module, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(installer_module, "_LONGEST_PAUSE_S", 0.008)
+    kernel.refusal = errno.ENOSPC
+    async with keeping(kernel, ROUTE) as scene:
+        scene.installer.want(KEY, (A,))
+        kept = scene.installer._kept[KEY]  # noqa: SLF001  (nothing else shows how long it waits)
+        pauses: list[float] = []
+        while len(pauses) < 6:
+            await scene.is_so(lambda: scene.installer.refused > len(pauses))
+            pauses.append(kept.pause_s)
+            await asyncio.sleep(0)
+        assert pauses == sorted(pauses)
+        assert pauses[-1] == 0.008
+        assert scene.status().refusals == {"192.0.2.1": "ENOSPC"}
+        kernel.refusal = None
+        await scene.has(SLOT, (A,))
+        await scene.is_so(lambda: kept.pause_s == 0.001)
+
+
 async def test_it_is_tried_at_once_when_an_address_has_changed(
     kernel: MadeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,9 +300,11 @@ async def test_after_an_overrun_everything_is_looked_at(kernel: MadeKernel) -> N
         kernel.listening = None
         kernel.take_ours(SLOT)  # nobody tells
         kernel.put_theirs(SLOT, (Hop("192.0.2.99", 2, 0),))
-        listening.overrun()
+        for _ in range(3):
+            listening.overrun()
         await scene.has(SLOT, (A,))
-        assert scene.installer.overruns == 1
+        assert scene.installer.overruns == 3
+        assert scene.heard.overruns == [1], "however many there are, it is told now and then"
         scene.installer.want(KEY, (B,))
         await scene.has(SLOT, (B,))
     there = kernel.slot(SLOT)
