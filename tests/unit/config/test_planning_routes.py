@@ -8,6 +8,8 @@ import pytest
 
 from twoway.config.check import check_text
 from twoway.config.route_plan import (
+    MOST_METRIC,
+    MOST_PREFERENCE,
     DampingPlan,
     HookPlan,
     InstancePlan,
@@ -247,3 +249,13 @@ def test_a_test_that_waits_for_its_start() -> None:
 def test_traps_without_a_receiver() -> None:
     (said,) = warnings("routes: {traps: route-changed, route: {10.0.0.0/8: {next-hop: {192.0.2.1: {test: a/t}}}}}")
     assert said == "routes.traps: no trap is sent: notifications has no snmp receiver"
+
+
+def test_the_kernels_metric_is_what_the_documents_say() -> None:
+    """`(max(preference, 1) - 1) * 16 + (metric - 1)`, and 1 more for IPv6; it fits, and no two pairs are the same."""
+    pairs = [(preference, metric) for preference in range(1, 40) for metric in range(1, MOST_METRIC + 1)]
+    for family, more in ((4, 0), (6, 1)):
+        assert [priority_of(family, *pair) for pair in pairs] == [(p - 1) * 16 + (m - 1) + more for p, m in pairs]
+        assert priority_of(family, 0, 3) == priority_of(family, 1, 3)
+        assert priority_of(family, MOST_PREFERENCE, MOST_METRIC) < 2**32
+    assert len({priority_of(4, *pair) for pair in pairs}) == len(pairs)

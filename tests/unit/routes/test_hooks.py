@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from twoway.config.model.description import statements_of
+from twoway.config.model.routes import Hook as HookStatements
 from twoway.config.route_plan import HookPlan
 from twoway.routes import hooks
 from twoway.routes.hooks import ENVIRONMENT, Change, Hook
@@ -37,6 +39,11 @@ def program(path: Path, body: str) -> str:
 class Failed(list[str]):
     def __call__(self, what: str) -> None:
         self.append(what)
+
+
+def test_the_configuration_names_every_variable() -> None:
+    (command,) = (one for one in statements_of(HookStatements) if one.name == "command")
+    assert set(re.findall(r"TWOWAY_\w+", command.meaning)) == set(ENVIRONMENT)
 
 
 async def test_it_is_told_everything_in_order_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,8 @@ class Route(Statements):
     metric: Annotated[int, Integer(1, MOST_METRIC)] = 1
     """The least wins among routes of the same preference."""
     preference: Annotated[int, Integer(0, MOST_PREFERENCE)] = 1
-    """The least wins. With the default the route goes before any other to the same prefix."""
+    """The least wins. With the default the route goes before any other to the same prefix. The kernel's metric is 16
+    times (preference - 1), plus (metric - 1), and 1 more for IPv6."""
     tag: Annotated[int, Integer(0, 2**32 - 1)] = 0
     """A number that is shown with the route; Linux has no place for it."""
     no_preempt: Annotated[bool, Switch()] = False
@@ -248,7 +249,9 @@ class Hook(Statements):
     command: Annotated[tuple[str, ...] | None, Command()] = Field(
         default=None, examples=[["/usr/local/sbin/route-changed"]]
     )
-    """Program and arguments, without a shell. What happened is in its environment. Must be there."""
+    """Program and arguments, without a shell. What happened is in its environment: TWOWAY_EVENT (changed or
+    unavailable), TWOWAY_PREFIX, TWOWAY_INSTANCE, TWOWAY_TABLE, TWOWAY_NEXT_HOPS, TWOWAY_PREVIOUS_NEXT_HOPS,
+    TWOWAY_METRIC, TWOWAY_TAG, TWOWAY_REASON, TWOWAY_TIME. Must be there."""
     timeout: Annotated[int, Duration(100 * _MS, 600 * defaults.NANOS)] = 10 * defaults.NANOS
     """It is killed after this."""
     queue: Annotated[int, Integer(1, 10_000)] = 100
@@ -259,7 +262,8 @@ class Routes(Statements):
     """Static routes that follow measured quality."""
 
     protocol: Annotated[int, Protocol()] = PROTOCOL
-    """Number under which the kernel's table has our routes; every route with it is taken for ours."""
+    """Number under which the kernel's table has our routes (`ip route show proto 94`); every route with it is taken for
+    ours."""
     on_exit: Annotated[str, Choice(("keep", "withdraw"))] = "keep"
     """Whether routes stay in the kernel's table when the daemon ends: the next start takes them over."""
     foreign_change: Annotated[str, Choice(("restore", "report"))] = "restore"
