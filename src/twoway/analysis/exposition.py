@@ -349,7 +349,8 @@ def _receivers(_watched: Watched, health: HealthView) -> Iterator[Sample]:
 
 def _routes(_watched: Watched, health: HealthView) -> Iterator[Sample]:
     if health.routes is not None:
-        yield from _mapping({name: count for name, count in asdict(health.routes).items() if name != "protocol"})
+        counts = asdict(health.routes)
+        yield from _mapping({name: counts[name] for name in counts if name not in ("protocol", "raised")})
 
 
 def _next_hops(read: Callable[[NextHopView], int | None]) -> Callable[[RouteView], Iterator[Sample]]:

@@ -101,7 +101,13 @@ def _in_use(view: RouteView) -> str:
             )
         case "active":
             return f"active by {decided}"
-    return view.state
+    if view.held:
+        return "inactive"
+    if any(hop.state == "unknown" for hop in view.next_hops):
+        return "inactive: nothing is known yet"
+    if all(hop.use_when == "fail" for hop in view.next_hops):
+        return "inactive: a backup, which is not needed"
+    return "inactive: no next hop is good"
 
 
 def _why(hop: NextHopView) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ def test_everything_of_each_route() -> None:
     ("state", "used", "kernel", "words"),
     [
         ("active", True, ["192.0.2.1"], "active by 192.0.2.1"),
-        ("inactive", False, None, "inactive"),
+        ("inactive", False, None, "inactive: no next hop is good"),
         ("degraded", True, None, "degraded: 192.0.2.1 decided, the kernel has nothing"),
         ("degraded", True, ["192.0.2.9"], "degraded: 192.0.2.1 decided, the kernel has 192.0.2.9"),
         ("degraded", False, ["192.0.2.9"], "degraded: nothing decided, the kernel has 192.0.2.9"),
@@ -59,6 +59,13 @@ def test_what_packets_take_stands_first(state: str, used: bool, kernel: list[str
     hop = replace(next_hop_view("192.0.2.1"), used=used)
     view = replace(route_view("203.0.113.0/24", "", [hop]), state=state, kernel=kernel, dry_run=state == "dry-run")
     assert show_routes.detail([view])[2].startswith(f"    State: {words}; 2 changes")
+
+
+def test_why_it_is_inactive() -> None:
+    bad = next_hop_view("192.0.2.2", up=False)
+    unknown, backup = replace(bad, state="unknown"), replace(bad, use_when="fail")
+    for hop, words in ((unknown, "nothing is known yet"), (backup, "a backup, which is not needed")):
+        assert f"    State: inactive: {words}; " in show_routes.detail([route_view("::/0", "", [hop])])[2]
 
 
 def test_a_line_for_each_next_hop() -> None:
