@@ -14,10 +14,15 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+# How long an example takes says how busy the machine is, and nothing about twoway.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 MISSING = -(2**63)
 UNKNOWN = 0xFFFFFFFF

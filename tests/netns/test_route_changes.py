@@ -160,3 +160,41 @@ def test_a_reload_in_the_middle_of_a_transition_loses_nothing(net: Uplinks, tmp_
         daemon.awaits(lambda: ours(net, FAR) == {b}, "what has lasted longer than the new delay counts")
         assert a not in daemon.kernel(FAR)
         assert first()["flaps"] == 1
+
+
+def test_what_the_statements_of_a_policy_make_of_one_uplink_that_fails(net: Uplinks, tmp_path: Path) -> None:
+    """Each prefix has a policy of its own; uplink a fails under all of them and is well again."""
+    configuration = both(net)
+    a, b = (net.isp_address(name) for name in net.names)
+    tests = [f"up-{name}/quality" for name in net.names]
+    backup = {a: {"test": tests[0]}, b: {"test": tests[1], "preference": 2}}
+    damping = {"half-life": "1h", "reuse": 500, "suppress": 900, "max-suppress": "2h"}
+    unknown = {"next-hop": {a: {"test": tests[0]}}}
+    policies: dict[str, dict[str, Any]] = {
+        "any": {"test": tests, "track": {"require": "any"}, "next-hop": {a: {}}},
+        "all": {"test": tests, "track": {"require": "all"}, "next-hop": {a: {}}},
+        "one": {"test": tests, "track": {"require": 1}, "next-hop": {a: {}}},
+        "stays": {"no-preempt": True, "next-hop": backup},
+        "damped": {"track": {"damping": damping}, "next-hop": backup},
+        **{state: {**unknown, "track": {"window": "8min", "initial-state": state}} for state in ("up", "down", "wait")},
+    }
+    prefixes = {name: f"198.18.{number}.0/24" for number, name in enumerate(policies)}
+    configuration["routes"]["route"] = {prefixes[name]: policy for name, policy in policies.items()}
+    with RoutingDaemon(net.edge, tmp_path, configuration) as daemon:
+
+        def are(**hops: str) -> bool:
+            """Whether the kernel has these next hops, each of one route."""
+            return {name: "".join(daemon.kernel(prefix)) for name, prefix in prefixes.items()} == hops
+
+        initial = {"up": a, "down": "", "wait": ""}
+        well = {"any": a, "all": a, "one": a, **initial}
+        daemon.awaits(lambda: are(**well, stays=a, damped=a), "all is well")
+        net.wires["a"].degrade(forward={"loss": 1.0})
+        daemon.awaits(lambda: are(**{**well, "all": ""}, stays=b, damped=b), "a has failed")
+        net.wires["a"].mend()
+        daemon.awaits(lambda: are(**well, stays=b, damped=b), "a is well, and two do not take it back")
+        assert daemon.route(prefixes["damped"])["next_hops"][0]["state"] == "suppressed"
+        assert any("flaps: it is kept out of use" in message for message in daemon.told("route-suppressed"))
+        for name in ("stays", "damped"):
+            run_twoway([TWOWAY, "request", "routes", "release", prefixes[name], "--api", str(daemon.socket)])
+        daemon.awaits(lambda: are(**well, stays=a, damped=a), "a person has taken it back")

@@ -128,12 +128,13 @@ async def _opened(plan: Plan, path: str, manager: ServiceManager, stack: context
         taken_over=lambda changed: api.change(changed.api),
     )
     api = ManagementApi(plan.api, daemon, store, capabilities)
-    post = daemon.post
-    for notice in early:
-        post(notice)
     api.build()
     stack.push_async_callback(daemon.close)
     await daemon.open()
+    # Not before: what it reads of the time before its start is what others kept, not what has just been told.
+    post = daemon.post
+    for notice in early:
+        post(notice)
     _look_at_clock(daemon.post)
     stack.push_async_callback(api.close)
     await api.start()

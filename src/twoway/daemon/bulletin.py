@@ -57,7 +57,9 @@ class Bulletin:
         return dict(self._counts)
 
     def remember(self, kept: Sequence[Notice]) -> None:
-        """Notices of before the daemon started, oldest first, which are shown and not told again."""
+        """Notices of before the daemon started, oldest first, which are shown and not told again. What was posted
+        meanwhile may have come to the store already."""
+        kept = [notice for notice in kept if notice not in self._last]
         self._last.extendleft(reversed(kept[-(REMEMBERED - len(self._last)) :]))
 
     def take_up(self, kept: Iterable[Condition]) -> list[Condition]:

@@ -47,6 +47,13 @@ def test_what_was_kept_comes_before_what_happens_and_is_not_told_again() -> None
     assert bulletin.counts == {("started", "once"): 1}
 
 
+def test_what_is_kept_already_of_what_was_posted_is_shown_once() -> None:
+    bulletin = Bulletin(NoStore(), NoTeller())
+    bulletin.post(notice(10))
+    bulletin.remember([notice(1), notice(10)])
+    assert [seen.at_ns for seen in bulletin.newest(None, 10)] == [1, 10]
+
+
 def test_memory_is_bounded_and_can_be_cleared() -> None:
     bulletin = Bulletin(NoStore(), NoTeller())
     for at_ns in range(REMEMBERED + 5):

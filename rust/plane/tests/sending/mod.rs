@@ -11,6 +11,7 @@ use twoway_plane::session_sender::extensions::{TlvPlan, TlvRequests};
 use twoway_plane::session_sender::{Padding, SessionSender, SessionSpec};
 use twoway_plane::summary::Summary;
 use twoway_plane::sys::{ReceiveMeta, TimestampMode};
+use twoway_wire::tlv::{TlvFlags, TlvType, TlvWriter};
 use twoway_wire::{
     ErrorEstimate, PacketFormat, ReflectInput, SenderPacket, StampKey, TestKeys, TimestampFormat, WallNanos,
     reflect_in_place,
@@ -27,6 +28,27 @@ pub(crate) const KEY: &[u8] = b"a key of the operator";
 
 pub(crate) fn keys() -> TestKeys {
     TestKeys::Stamp(StampKey::new(KEY).expect("key"))
+}
+
+/// TLVs of a reply: (flags, type, Value).
+pub(crate) fn chain(tlvs: &[(TlvFlags, TlvType, &[u8])]) -> Vec<u8> {
+    let mut octets = vec![0; 4096];
+    let mut writer = TlvWriter::new(&mut octets);
+    let mut at = Vec::new();
+    for (_, kind, value) in tlvs {
+        at.push(writer.len());
+        writer.push(kind.code(), value.len(), |room| room.copy_from_slice(value)).expect("room");
+    }
+    let mut written = writer.written().to_vec();
+    for (at, (flags, ..)) in at.into_iter().zip(tlvs) {
+        written[at] = flags.0;
+    }
+    written
+}
+
+/// The same of one without flags.
+pub(crate) fn told(kind: TlvType, value: &[u8]) -> Vec<u8> {
+    chain(&[(TlvFlags::NONE, kind, value)])
 }
 
 /// A Session-Sender, and the clock that it lives by.
