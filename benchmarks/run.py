@@ -78,7 +78,7 @@ def put(path: Path, name: str, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benchmarks ({', '.join(BENCHMARKS)}; all)")
-    parser.add_argument("--quick", action="store_true", help="under a minute in all: proves the harness, no more")
+    parser.add_argument("--quick", action="store_true", help="two minutes in all: proves the harness, no more")
     parser.add_argument(
         "--patience", type=float, default=300.0, metavar="S", help="wait this long in all for quiet moments (300 s)"
     )
