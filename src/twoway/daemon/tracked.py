@@ -119,14 +119,13 @@ class TrackedRoutes:
             await self._tracking.prepare(plan.routes)
         else:
             self._opened = self._made(plan.routes)
-            self._opened.sources(_sources(plan))
-            await self._opened.open()
+            await self._opened.prepare(plan.routes)
 
     async def abandon(self) -> None:
         """The plan is not taken over after all."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened.close(withdraw=True)
+            await opened.abandon()
         if self._tracking is not None:
             await self._tracking.abandon()
 
@@ -135,6 +134,9 @@ class TrackedRoutes:
         opened, self._opened = self._opened, None
         if self._tracking is None:
             self._tracking = opened
+            if opened is not None:
+                opened.sources(_sources(plan))
+                opened.begin()
         elif plan.routes is None:
             await self._tracking.close(withdraw=True)
             self._tracking = None

@@ -77,8 +77,13 @@ class Tracking:
     # Its life.
 
     async def open(self) -> None:
-        """Take over what the kernel has of ours, and begin. Raises `RoutesError`, and then nothing is open."""
-        self._installers = await self._opened(self.plan)
+        """`prepare` and `begin`. Raises `RoutesError`, and then nothing is open."""
+        await self.prepare(self.plan)
+        self.begin()
+
+    def begin(self) -> None:
+        """Take over what the kernel has of ours, and act, under the plan that was prepared first."""
+        self._installers, self._prepared = self._prepared, {}
         instances = _instances(self.plan)
         for netns, installer in self._installers.items():
             routes = _of(self.plan, netns)
@@ -158,9 +163,9 @@ class Tracking:
         wanted = dict.fromkeys(instances[route.instance].netns for route in plan.routes)
         stays = {} if plan.protocol != old.protocol else {n: one for n, one in before.items() if n in wanted}
         self._installers = {**stays, **prepared}
-        for netns, installer in prepared.items():
-            self._policy.adopt(installer.found(_of(plan, netns), instances))
-        decisions = self._policy.change(plan, now)
+        found = {k: v for netns, one in prepared.items() for k, v in one.found(_of(plan, netns), instances).items()}
+        self._in_kernel = {key: tuple(names) for key, names in found.items()} | self._in_kernel
+        decisions = self._policy.change(plan, now, found)
         for netns, installer in self._installers.items():
             installer.restore = plan.restore
             installer.keep(_of(plan, netns), instances)

@@ -298,6 +298,7 @@ async def test_a_reload_that_routes_refuse_changes_nothing(plane: FakePlane, kin
 async def test_a_reload_that_others_refuse_lets_go_what_routes_opened(
     plane: FakePlane, kind: type[FakeInstaller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kind.left = {KEY: [UP]}
     async with running(tracking(None, light()), plane) as scene:
 
         async def refuse(*_: object) -> None:
@@ -306,7 +307,8 @@ async def test_a_reload_that_others_refuse_lets_go_what_routes_opened(
         monkeypatch.setattr(scene.daemon._roles, "change", refuse)  # noqa: SLF001
         scene.next = tracking(judging(), light())
         assert not (await scene.daemon.reload()).ok
-        assert kind.made[-1].closed is True
+        installer = kind.made[-1]
+        assert (installer.closed, installer.started, installer.kept, installer.wanted) == (False, False, [], {})
         assert list(scene.daemon.routes()) == []
         assert plane.alerted is None
 

@@ -400,6 +400,25 @@ async def test_what_a_reload_cannot_open_changes_nothing(
     assert kind.made[0].closed is False
 
 
+async def test_a_namespace_that_a_reload_adds_goes_on_with_what_an_earlier_run_left_there(
+    scene_of: Callable[..., Scene], kind: type[FakeInstaller]
+) -> None:
+    scene = scene_of(two())
+    await scene.tracking.open()
+    blue = InstancePlan("blue", netns="blue")
+    more = replace(
+        two(instances=(InstancePlan(""), blue)),
+        routes=(*two().routes, replace(two().routes[0], instance="blue")),
+    )
+    kind.left = {("blue", PREFIX): [UP_B]}
+    await scene.tracking.prepare(more)
+    await scene.tracking.change(more)
+    assert kind.made[1].wanted == {("blue", PREFIX): (UP_B,)}
+    assert kind.made[0].wanted == {KEY: ()}
+    assert "route-changed once" not in scene.names()
+    await scene.tracking.close()
+
+
 async def test_one_namespace_that_cannot_be_opened_closes_those_that_were(
     scene_of: Callable[..., Scene], kind: type[FakeInstaller]
 ) -> None:

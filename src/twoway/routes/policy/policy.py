@@ -146,7 +146,7 @@ class Policy:
     # Its beginning, and another plan.
 
     def adopt(self, found: Mapping[RouteKey, Iterable[str]]) -> None:
-        """What the kernel's table has of ours as the daemon starts: route -> names of next hops."""
+        """What the kernel's table has of ours from an earlier run: route -> names of next hops."""
         for key, names in found.items():
             if key in self.routes:
                 self.routes[key].adopt(names)
@@ -156,11 +156,15 @@ class Policy:
         decisions = (route.decide(now) for route in self.routes.values())
         return [decision for decision in decisions if decision is not None]
 
-    def change(self, plan: RoutesPlan, now: Moment) -> list[Decision]:
+    def change(
+        self, plan: RoutesPlan, now: Moment, found: Mapping[RouteKey, Iterable[str]] | None = None
+    ) -> list[Decision]:
         """Go on under another plan. Judgements that are equal go on as they are; others inherit from what judged the
-        same next hop of the same route before."""
+        same next hop of the same route before. Routes that are new begin as the kernel has them (`found`, as in
+        `adopt`)."""
         before_routes, before = self.routes, self.judgements
         self._take(plan, dict(before), before_routes)
+        self.adopt({key: names for key, names in (found or {}).items() if key not in before_routes})
         fresh = {judgement for track, judgement in self.judgements.items() if track not in before}
         for key, route in self.routes.items():
             old = before_routes.get(key)
