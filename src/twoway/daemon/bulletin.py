@@ -66,6 +66,7 @@ class Bulletin:
         """Conditions of before the daemon started; those of them that have not been raised anew already."""
         open_still = [condition for condition in kept if condition not in self._raised]
         self._raised.update(dict.fromkeys(open_still))
+        self._teller.owe(open_still)
         return open_still
 
     def is_raised(self, condition: Condition) -> bool:

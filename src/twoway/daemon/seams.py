@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twoway.analysis.notices import Condition, Notice
     from twoway.config.plan import NoticePlan, SessionKey
@@ -49,6 +49,9 @@ class Teller(Protocol):
     def post(self, notice: Notice, /) -> None: ...
     def reconfigure(self, plan: NoticePlan, /) -> None:
         """Receivers that are equal in both plans are undisturbed. Raises `ConfigError`, and then nothing changed."""
+
+    def owe(self, conditions: Iterable[Condition], /) -> None:
+        """These began before the daemon did, and receivers may have been told: each is to hear of the end."""
 
     def state(self) -> Sequence[Mapping[str, int | str]]: ...
 
@@ -112,6 +115,9 @@ class NoTeller:
 
     def reconfigure(self, _plan: NoticePlan, /) -> None:
         """Still nobody."""
+
+    def owe(self, _conditions: Iterable[Condition], /) -> None:
+        """Nobody was told."""
 
     def state(self) -> Sequence[Mapping[str, int | str]]:
         """There are no receivers."""

@@ -3,8 +3,9 @@
 Theory of operation. In any 60 seconds at most `per_minute` notices are let through; what is over that is counted by its
 name, and after the minute one summary says what was left out. Conditions come in pairs, raised and cleared, and a
 receiver that was told of the beginning must be told of the end, or its alarm stands for ever: such an end is let
-through even over the limit (there cannot be more of them than of beginnings that were let through). An end whose
-beginning was left out is left out, too: it would say nothing.
+through even over the limit (there cannot be more of them than of beginnings that were let through, or that an earlier
+run left, of which nobody knows any more whether they were). An end whose beginning was left out is left out, too: it
+would say nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from twoway.analysis.notices import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from twoway.analysis.notices import Condition, Notice
 
@@ -55,6 +56,10 @@ class RateLimit:
         else:
             self._told.discard(condition)
         return True
+
+    def owe(self, conditions: Iterable[Condition]) -> None:
+        """The receiver may have been told of these in an earlier run."""
+        self._told.update(conditions)
 
     def lost(self, notice: Notice) -> None:
         """A notice that was let through never reached the receiver: its end is no longer owed."""

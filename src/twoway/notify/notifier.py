@@ -15,8 +15,10 @@ from .snmp import SnmpOutlet
 from .syslog import SyslogOutlet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+    from twoway.analysis.notices import Condition
 
 CLOSE_S = 5.0
 """How long a receiver that a new plan no longer has may take for what is queued for it."""
@@ -72,6 +74,12 @@ class Notifier:
         """Tell everybody whom it is for. Never blocks and never raises; what cannot be told is counted."""
         for receiver in self._receivers.values():
             receiver.post(notice)
+
+    def owe(self, conditions: Iterable[Condition]) -> None:
+        """These began before the daemon did, and receivers may have been told: each is to hear of the end."""
+        conditions = list(conditions)
+        for receiver in self._receivers.values():
+            receiver.limit.owe(conditions)
 
     async def close(self, bound_s: float) -> None:
         """Deliver what is queued, no longer than so many seconds, and end."""

@@ -11,6 +11,8 @@ from twoway.daemon.seams import NoStore, NoTeller
 if TYPE_CHECKING:
     import pytest
 
+    from twoway.analysis.notices import Condition
+
 
 def notice(at_ns: int, name: str = "started") -> Notice:
     return Notice(at_ns, name, State.ONCE, f"at {at_ns}")
@@ -28,6 +30,16 @@ def test_a_notice_reaches_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     bulletin.post(notice(3, "stopping"))
     assert kept == told == list(bulletin.newest(None, 10))
     assert bulletin.counts == {("started", "once"): 2, ("stopping", "once"): 1}
+
+
+def test_the_end_of_what_began_before_the_start_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+    owed: list[Condition] = []
+    teller = NoTeller()
+    monkeypatch.setattr(teller, "owe", owed.extend, raising=False)
+    bulletin = Bulletin(NoStore(), teller)
+    raised, anew = (Notice(1, name, State.RAISED, name) for name in ("own-fault", "store-degraded"))
+    bulletin.post(anew)
+    assert bulletin.take_up([raised.condition, anew.condition]) == owed == [raised.condition]
 
 
 def test_the_newest_are_shown_oldest_first() -> None:

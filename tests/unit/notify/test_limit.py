@@ -36,6 +36,14 @@ def test_the_end_of_what_was_told_is_told_even_over_the_limit() -> None:
     assert not limit.admit(notice("test-completion", State.ONCE), 2)
 
 
+def test_the_end_of_what_an_earlier_run_may_have_told_is_told_even_over_the_limit() -> None:
+    limit = RateLimit(1)
+    limit.owe([notice().condition])
+    assert limit.admit(notice("test-completion", State.ONCE), 0)
+    assert limit.admit(notice(state=State.CLEARED), 1)
+    assert not limit.admit(notice(state=State.CLEARED), 2)
+
+
 def test_the_end_of_what_was_not_told_is_not_told() -> None:
     limit = RateLimit(1)
     assert limit.admit(notice("test-completion", State.ONCE), 0)
