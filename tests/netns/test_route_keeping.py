@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,13 +165,16 @@ def test_what_others_do_to_our_routes_is_put_right(net: Uplinks, tmp_path: Path)
 
 def test_or_reported_alone(net: Uplinks, tmp_path: Path) -> None:
     with keeping(net, tmp_path, both(net, foreign_change="report")) as daemon:
-        run("ip", "-n", net.edge.name, "route", "del", FAR, "proto", str(PROTOCOL))
-        daemon.awaits(lambda: bool(daemon.told("route-foreign-change")), "it is told")
+        requests = daemon.api.get("/v1/health")["routes"]["requests"]
+        # What is put right is so before anything is heard of the next route.
+        for number, (family, prefix) in enumerate((("-4", FAR), ("-6", FAR6)), 1):
+            run("ip", "-n", net.edge.name, family, "route", "del", prefix, "proto", str(PROTOCOL))
+            daemon.awaits(lambda number=number: len(daemon.told("route-foreign-change")) == number, "it is told")  # type: ignore[misc]
         route = daemon.route(FAR)
         assert (route["kernel"], route["state"]) == (None, "degraded")
         assert [hop["used"] for hop in route["next_hops"]] == [True, True]
-        time.sleep(0.3)  # long enough for it to be put right
         assert ours(net, FAR) == set()
+        assert daemon.api.get("/v1/health")["routes"]["requests"] == requests
         net.wires["a"].degrade(forward={"loss": 1.0})
         daemon.awaits(lambda: ours(net, FAR) == {net.isp_address("b")}, "the next decision puts it in again")
 

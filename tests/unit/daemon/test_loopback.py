@@ -19,7 +19,7 @@ from twoway.drivers.plane import Reflector
 
 from ..drivers.serving import eventually
 from .plans import connection, light, plan
-from .test_daemon import MadeStore
+from .scene import MadeStore
 from .test_managed import away
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twoway.config.plan import Thresholds
-from twoway.daemon import daemon as daemon_module
 from twoway.daemon import tracked as tracked_module
 from twoway.daemon.daemon import Daemon
 from twoway.daemon.roles import RolesError
@@ -25,7 +24,7 @@ from ..routes.faked import FakeInstaller, install
 from ..routes.made import LOSS, S, hop, route, routes, track
 from .faked import FakeCollection, FakePlane
 from .plans import connection, light, managed, plan
-from .test_daemon import Scene, running
+from .scene import Scene, plane_of, running
 from .test_own_faults import SECOND
 
 if TYPE_CHECKING:
@@ -42,16 +41,7 @@ MET, NOT_MET = (2, 0.34), (1, 0.0)
 
 @pytest.fixture
 def plane(monkeypatch: pytest.MonkeyPatch) -> FakePlane:
-    from twoway.daemon import connection as connection_module
-    from twoway.daemon import session as session_module
-
-    from .faked import FakeCollections
-
-    fake = FakePlane()
-    monkeypatch.setattr(daemon_module, "SessionPlane", lambda **_: fake)
-    monkeypatch.setattr(session_module, "collections", FakeCollections)
-    monkeypatch.setattr(daemon_module, "_SECOND_S", 3600.0)
-    monkeypatch.setattr(connection_module, "_RETRY_S", 0.01)
+    fake = plane_of(monkeypatch)
     monkeypatch.setattr(tracked_module, "_PAUSE_S", 0.001)
     return fake
 
