@@ -210,8 +210,9 @@ def skipped_by_benchmarks(output: str) -> list[str]:
 
 
 def pytest(*paths: str) -> Part:
-    """The tests below these paths."""
-    command = ("python", "-m", "pytest", f"--junitxml={JUNIT}", *paths)
+    """The tests below these paths, two files at a time: most wait for packets and for seconds to pass."""
+    side_by_side = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    command = ("python", "-m", "pytest", *side_by_side, f"--junitxml={JUNIT}", *paths)
     return Part("pytest", command, skipped_in=skipped_by_pytest, note_in=counted_by_pytest)
 
 
