@@ -12,9 +12,12 @@ COUNT = 5
 RULES = sorted((Path(__file__).resolve().parents[2] / "monitoring").glob("*.rules.yml"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """A daemon with every role, scraped in text and natively by two real Prometheus that evaluate our rules."""
+    """A daemon with every role, scraped in text and natively by two real Prometheus that evaluate our rules.
+
+    They end with the tests of this folder: what they take of the processor would disturb those that measure.
+    """
     with scraped(tmp_path_factory.mktemp("scraped"), RULES) as found:
         yield found
 

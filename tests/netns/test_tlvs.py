@@ -75,6 +75,17 @@ def test_what_the_far_end_tells(path: Topology, tmp_path: Path, family: int, aut
     }
 
 
+def test_departures_are_told_of_after_somebody_had_several_replies(path: Topology, tmp_path: Path) -> None:
+    keys = ("--auth-key-file", str(tmp_path / "keys"))
+    allowed = ("--control-allow", f"{CLIENT[4]}/32")
+    with ReflectorProgram(path.server, tmp_path, "--stateful", *keys, *allowed) as reflector:
+        several = _answered(_ping(path, *keys, "--tlv-hmac", "--tlv", "control=4@1ms", SERVER[4]))
+        assert several.counter("further_expected") == 3 * COUNT
+        document = _answered(_ping(path, "--tlv", "follow-up", SERVER[4]))
+        assert document.counter("followed_up") == COUNT - 1
+        assert reflector.ask_own_counters()["transmit_stamps_lost"] == 0
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_another_node_is_known_by_its_address(path: Topology, tmp_path: Path, family: int) -> None:
     with ReflectorProgram(path.server, tmp_path, "-l", f"{_host(SERVER[family])}:862"):

@@ -26,12 +26,13 @@ class Terminal:
     def __init__(self, words: Sequence[str], width: int, environment: Mapping[str, str], height: int) -> None:
         self._master, slave = pty.openpty()
         self.resize(width, height)
+        around = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-m", "twoway", *words],  # so that Ctrl-C is a signal
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**os.environ, "TERM": "xterm", **environment},
+            env={**around, "TERM": "xterm", **environment},
         )
         os.close(slave)
         self.seen = ""

@@ -281,19 +281,24 @@ pub struct StampedDeparture {
 /// (`SOF_TIMESTAMPING_OPT_ID`, which counts the datagrams that ask).
 ///
 /// Kernels differ in whether a datagram that was refused uses up a number. After a refusal the numbering is therefore
-/// learned again, from the stamp of a departure that was the only one under way.
+/// learned again, from the stamp of a departure that was the only one under way. So it is when stamps do not come: they may
+/// have come by numbers that nobody expected.
 #[derive(Debug)]
 pub struct StampLedger {
     departures: [Option<StampedDeparture>; OUTSTANDING_STAMPS],
     next: Option<u32>,
     lone: Option<StampedDeparture>,
+    /// While the numbering is learned: stamps before this one are of departures given up.
+    floor: u32,
+    /// The number after the last one that was heard.
+    heard: u32,
     under_way: u32,
     lost: u64,
 }
 
 impl Default for StampLedger {
     fn default() -> Self {
-        Self { departures: [None; OUTSTANDING_STAMPS], next: Some(0), lone: None, under_way: 0, lost: 0 }
+        Self { departures: [None; OUTSTANDING_STAMPS], next: Some(0), lone: None, floor: 0, heard: 0, under_way: 0, lost: 0 }
     }
 }
 
@@ -321,13 +326,15 @@ impl StampLedger {
 
     /// A departure that asked for a stamp was refused: from here on its number may or may not be used up.
     pub fn refused(&mut self) {
-        self.forget();
-        self.next = None;
+        let floor = self.next.unwrap_or(self.floor);
+        self.learn_from(floor);
     }
 
     /// The kernel reports the stamp of datagram `id`; the departure it belongs to, if that is known.
     pub fn reported(&mut self, id: u32) -> Option<StampedDeparture> {
+        self.heard = id.wrapping_add(1);
         let departure = match self.next {
+            None if id.wrapping_sub(self.floor) > u32::MAX / 2 => None,
             None => {
                 self.next = self.lone.is_some().then(|| id.wrapping_add(1));
                 self.lone.take()
@@ -345,8 +352,15 @@ impl StampLedger {
         self.under_way > 0
     }
 
-    /// Gives up the stamps still to be reported: the error queue was empty for so long that they will not come.
+    /// Gives up the stamps still to be reported: they have not come for so long that they never will, by these numbers.
     pub fn forget(&mut self) {
+        self.learn_from(self.heard);
+    }
+
+    /// What is under way is given up, and the numbering learned again from a stamp of this number or a later one.
+    fn learn_from(&mut self, floor: u32) {
+        self.floor = floor;
+        self.next = None;
         self.lost += u64::from(self.under_way);
         self.under_way = 0;
         self.lone = None;
@@ -563,6 +577,34 @@ mod tests {
         ledger.sent(departure(2));
         assert_eq!(ledger.reported(3).map(|departure| departure.written_ns), Some(2));
         assert_eq!(ledger.lost(), 1);
+    }
+
+    #[test]
+    fn a_stamp_of_before_the_refusal_teaches_nothing() {
+        let mut ledger = StampLedger::default();
+        ledger.sent(departure(0));
+        ledger.refused();
+        ledger.sent(departure(1));
+        assert!(ledger.reported(0).is_none());
+        assert_eq!(ledger.reported(1).map(|departure| departure.written_ns), Some(1));
+    }
+
+    #[test]
+    fn a_numbering_that_has_gone_astray_is_found_again() {
+        let mut ledger = StampLedger::default();
+        // Three datagrams asked for stamps that nobody has noted.
+        for number in 0..4 {
+            ledger.sent(departure(number));
+            assert!(ledger.reported(number as u32 + 3).is_none());
+        }
+        assert!(ledger.outstanding());
+        ledger.forget();
+        for number in 4..8 {
+            ledger.sent(departure(number));
+            assert_eq!(ledger.reported(number as u32 + 3).map(|departure| departure.written_ns), Some(number));
+        }
+        assert!(!ledger.outstanding());
+        assert_eq!(ledger.lost(), 4);
     }
 
     #[test]

@@ -47,6 +47,7 @@ impl Worker {
         let meta = self.batch.meta(answer.slot);
         let Some(requester) = meta.source else { return };
         let interval_ns = i64::from(repeat.interval_ns);
+        let destination = meta.destination.unwrap_or(self.listener.socket.local().ip());
         let burst = Burst {
             due_ns: self.clock.monotonic() + interval_ns,
             interval_ns,
@@ -55,7 +56,8 @@ impl Worker {
             octets: self.batch.room(answer.slot)[..answer.pending.len()].to_vec(),
             requester: requester.ip(),
             destination: SocketName::new(&requester),
-            control: self.replies[at].control,
+            // Made anew: that of the first reply may ask for a stamp, which nobody would expect of these.
+            control: self.listener.reply(answer.slot, &answer.pending, destination, meta.interface).control,
         };
         if !repeating.bursts.push(burst) {
             self.shared.add(OwnCounter::FurtherRepliesFailed, u64::from(repeat.further));
