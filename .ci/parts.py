@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test"
 BIN = ROOT / ".venv" / "bin"
 JUNIT = LOGS / "pytest.xml"
+DISTURBED_MAX = 8
+"""So many tests that fail beside others are tried once more alone, and named; more are no coincidence."""
 PACKAGE_LISTS = (".ci/debian-packages.txt", "tests/debian-packages.txt", "benchmarks/debian-packages.txt")
 
 
@@ -211,9 +213,21 @@ def skipped_by_benchmarks(output: str) -> list[str]:
 
 def pytest(*paths: str) -> Part:
     """The tests below these paths, two files at a time: most wait for packets and for seconds to pass."""
-    side_by_side = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-    command = ("python", "-m", "pytest", *side_by_side, f"--junitxml={JUNIT}", *paths)
-    return Part("pytest", command, skipped_in=skipped_by_pytest, note_in=counted_by_pytest)
+
+    def run() -> Outcome:
+        command = ("python", "-m", "pytest", f"--junitxml={JUNIT}")
+        side_by_side = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+        ok, output = execute((*command, *side_by_side, *paths), LOGS / "pytest.log", quiet=False, timeout_s=900)
+        skipped, note = tuple(skipped_by_pytest(output)), counted_by_pytest(output)
+        failed = re.search(r"\b([0-9]+) failed\b", note)
+        if not ok and failed and int(failed[1]) <= DISTURBED_MAX and "error" not in note:
+            print("── pytest, alone: what failed beside another test may have been disturbed by it", flush=True)
+            alone = ("python", "-m", "pytest", "--last-failed", *paths)
+            ok, output = execute(alone, LOGS / "pytest-alone.log", quiet=False, timeout_s=300)
+            note += f"; once more alone: {counted_by_pytest(output)}"
+        return Outcome(ok, skipped, note)
+
+    return Part("pytest", run)
 
 
 CLIPPY = ((("cargo", "clippy", "--version"), "rustup component add clippy"),)

@@ -184,7 +184,8 @@ def test_a_reload_disturbs_nothing_that_stays(bridged: Topology, tmp_path: Path)
         reached = daemon.results()["tests_run"]
         daemon.await_tests(reached + 2)
         (history,) = daemon.api.get("/v1/client/history-results", {"test-session": "probe"})["histories"]
-        numbers = [probe["sequence"] for probe in history["probes"]]
+        # A slot that this host missed has a line, and the number of the probe after it.
+        numbers = [probe["sequence"] for probe in history["probes"] if probe["sent_ns"] is not None]
         assert numbers == list(range(len(numbers)))
         assert daemon.collection()["lost"] == 0
         with pytest.raises(ApiError):
