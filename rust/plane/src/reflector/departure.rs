@@ -298,7 +298,15 @@ pub struct StampLedger {
 
 impl Default for StampLedger {
     fn default() -> Self {
-        Self { departures: [None; OUTSTANDING_STAMPS], next: Some(0), lone: None, floor: 0, heard: 0, under_way: 0, lost: 0 }
+        Self {
+            departures: [None; OUTSTANDING_STAMPS],
+            next: Some(0),
+            lone: None,
+            floor: 0,
+            heard: 0,
+            under_way: 0,
+            lost: 0,
+        }
     }
 }
 
