@@ -46,37 +46,47 @@ class Link(Protocol):
         """Let go of it, at once."""
 
 
+_Address = tuple[socket.AddressFamily, tuple[object, ...]]
+
+
 class Resolver:
-    """Turns one name into addresses, in a thread of its own, and never twice at the same time."""
+    """Turns one name into addresses, in a thread of its own, and never twice at the same time.
+
+    A name has several where it has both families, and a receiver may listen at one of them only. Whoever asks again
+    found nobody at the one it had, so another comes first then.
+    """
 
     def __init__(self, endpoint: Endpoint, default_port: int, kind: socket.SocketKind) -> None:
         self._endpoint = endpoint
         self._port = endpoint.port or default_port
         self._kind = kind
         self._thread = Aside("resolve a receiver")
-        self._running: asyncio.Task[tuple[socket.AddressFamily, tuple[object, ...]]] | None = None
+        self._running: asyncio.Task[list[_Address]] | None = None
+        self._asked = 0
 
-    async def address(self) -> tuple[socket.AddressFamily, tuple[object, ...]]:
-        """Family and address to connect to. Raises `OutputError` for a name that has none, or none in time."""
+    async def addresses(self) -> list[_Address]:
+        """Families and addresses to connect to, the one whose turn it is first. Raises `OutputError` for a name that
+        has none, or none in time."""
         host = self._endpoint.host if self._endpoint.scope is None else f"{self._endpoint.host}%{self._endpoint.scope}"
         if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._first(host))
+            self._running = asyncio.get_running_loop().create_task(self._found(host))
         running = self._running
         try:
             # Shielded: a resolver that hangs keeps its one thread, and the next attempt waits for the same answer.
-            address = await asyncio.wait_for(asyncio.shield(running), BOUND_S)
+            found = await asyncio.wait_for(asyncio.shield(running), BOUND_S)
         except TimeoutError:
             raise OutputError(host, f"the name was not resolved within {BOUND_S:g} s: is the resolver there?") from None
         except (OSError, UnicodeError) as error:
             self._running = None
             raise OutputError(host, f"the name cannot be resolved: {error}") from None
         self._running = None
-        return address
+        first = self._asked % len(found)
+        self._asked += 1
+        return found[first:] + found[:first]
 
-    async def _first(self, host: str) -> tuple[socket.AddressFamily, tuple[object, ...]]:
+    async def _found(self, host: str) -> list[_Address]:
         found = await self._thread.run(socket.getaddrinfo, host, self._port, type=self._kind)
-        family, _, _, _, address = found[0]
-        return family, address
+        return [(family, address) for family, _, _, _, address in found]
 
 
 class DatagramLink(asyncio.DatagramProtocol):
@@ -92,8 +102,8 @@ class DatagramLink(asyncio.DatagramProtocol):
 
     @classmethod
     async def udp(cls, resolver: Resolver, received: Callable[[bytes], None] | None = None) -> DatagramLink:
-        """To the first address of a name; `received` gets what comes back."""
-        family, address = await resolver.address()
+        """To the address of a name whose turn it is; `received` gets what comes back."""
+        (family, address), *_ = await resolver.addresses()
         return await cls._connected(family, address, received)
 
     @classmethod
@@ -176,8 +186,15 @@ class StreamLink(asyncio.Protocol):
 
     @classmethod
     async def tcp(cls, resolver: Resolver) -> StreamLink:
-        """To the first address of a name. Raises `OutputError` if nobody answers in time."""
-        family, address = await resolver.address()
+        """To the first address of a name where somebody answers. Raises the last failure where nobody does."""
+        *others, last = await resolver.addresses()
+        for family, address in others:
+            with contextlib.suppress(OSError):
+                return await cls._connected(family, address)
+        return await cls._connected(*last)
+
+    @classmethod
+    async def _connected(cls, family: socket.AddressFamily, address: tuple[object, ...]) -> StreamLink:
         loop = asyncio.get_running_loop()
         opened = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:

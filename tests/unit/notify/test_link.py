@@ -183,7 +183,7 @@ async def test_a_name_that_does_not_exist_is_told_with_the_name(monkeypatch: pyt
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(OutputError, match=r"nms\.invalid: the name cannot be resolved: .*Name or service not known"):
-        await resolver("nms.invalid").address()
+        await resolver("nms.invalid").addresses()
 
 
 @pytest.mark.usefixtures("short")
@@ -199,8 +199,50 @@ async def test_a_resolver_that_hangs_is_asked_once_and_heard_when_it_answers(mon
     slow = resolver("nms.example.net")
     for _ in range(2):
         with pytest.raises(OutputError, match="was not resolved within"):
-            await slow.address()
+            await slow.addresses()
     assert asked == ["nms.example.net"]
     answer.set()
-    assert await slow.address() == (socket.AF_INET, ("192.0.2.1", 514))
+    assert await slow.addresses() == [(socket.AF_INET, ("192.0.2.1", 514))]
     assert asked == ["nms.example.net"]
+
+
+def _two_addresses(monkeypatch: pytest.MonkeyPatch, there: tuple[str, int]) -> None:
+    """A name has an address where nobody listens, and then this one."""
+    away, _ = bound(socket.SOCK_STREAM)
+    nobody = away.getsockname()
+    away.close()
+
+    def found(*_arguments: object, **_options: object) -> list[object]:
+        return [(socket.AF_INET, 0, 0, "", address) for address in (nobody, there)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+async def test_a_receiver_at_the_second_address_of_a_name_is_found_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    far, _ = bound(socket.SOCK_STREAM)
+    with far:
+        far.listen()
+        _two_addresses(monkeypatch, far.getsockname())
+        near = await StreamLink.tcp(resolver("nms.example.net", socket.SOCK_STREAM))
+        await near.send(b"one")
+        connection, _ = await asyncio.to_thread(far.accept)
+        with connection:
+            assert await asyncio.to_thread(connection.recv, 100) == b"3 one"
+        near.close()
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_receiver_at_the_second_address_of_a_name_is_found_over_udp(monkeypatch: pytest.MonkeyPatch) -> None:
+    far, _ = bound(socket.SOCK_DGRAM)
+    with far:
+        _two_addresses(monkeypatch, far.getsockname())
+        name = resolver("nms.example.net")
+        near = await DatagramLink.udp(name)
+        await near.send(b"one")
+        with pytest.raises(ConnectionRefusedError):
+            await near.settle()
+        near.close()
+        near = await DatagramLink.udp(name)
+        await near.send(b"two")
+        assert await asyncio.to_thread(far.recv, 100) == b"two"
+        near.close()
