@@ -73,6 +73,9 @@ class Guard:
         if _head_octets(scope) > MAX_HEAD:
             await _answer(send, 431, f"the request's target and headers are larger than {MAX_HEAD} octets")
             return
+        if _ambiguous(scope):
+            await _answer(send, 400, "the request's length is said in two ways, or in one that its version has not")
+            return
         begun = False
         taken = 0
 
@@ -107,6 +110,13 @@ class Guard:
             return False
         scheme, _, token = offered[0].partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(token, self._token)
+
+
+def _ambiguous(scope: Scope) -> bool:
+    """Whether somebody on the way may see another end of this request than we do (RFC 9112 section 6.1): both lengths,
+    or chunks in HTTP/1.0. What seems to follow it is not to be taken for a request."""
+    names = {name for name, _ in scope["headers"]}
+    return b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0")
 
 
 def _head_octets(scope: Scope) -> int:
