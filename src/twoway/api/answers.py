@@ -97,6 +97,10 @@ class EventView:
     value_ns: int | None
     count: int | None
     """Lost probes, where it is about loss."""
+    route: str | None
+    """Prefix of the tracked route that it is about, with `@` and its routing-instance unless that is the main one."""
+    next_hops: str | None
+    """Those that are used now, or the one that it is about."""
 
 
 @dataclass(frozen=True, slots=True)

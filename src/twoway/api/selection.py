@@ -191,4 +191,6 @@ def event(notice: Notice) -> EventView:
         threshold_ns=notice.threshold_ns,
         value_ns=notice.value_ns,
         count=notice.count,
+        route=notice.route,
+        next_hops=notice.next_hops,
     )

@@ -135,6 +135,8 @@ class Api(NamedTuple):
                 return "no answer in time: too many ask it at once"
             case errno.EACCES | errno.EPERM:
                 return f"not permitted: {_who_may(self.where)}"
+        if isinstance(error, socket.gaierror):  # with numbers of its own
+            return f"its name cannot be resolved: {error.strerror}"
         return os.strerror(error.errno) if error.errno else str(error)
 
 
