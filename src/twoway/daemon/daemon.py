@@ -231,7 +231,8 @@ class Daemon:
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something on the event loop failed and nobody was there to see it: a callback, or a task that was let go."""
         error = context.get("exception")
-        self._faults.internal(error if isinstance(error, Exception) else RuntimeError(str(context.get("message"))))
+        failure = error if isinstance(error, Exception) else RuntimeError(str(context.get("message")))
+        self._faults.internal(failure, written=True)
         loop.default_exception_handler(context)
 
     def _look_at(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:

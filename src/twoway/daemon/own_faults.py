@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
+import traceback
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,8 @@ _ENOUGH_NS = NANOS // 5
 """So much of a second says how much of it was stolen: ticks are 10 ms."""
 _CALM_NS = 60 * NANOS
 _HEARTBEAT_S = 0.1
+_MOST_FAILURES = 100
+"""Failures of the daemon itself that are told one by one."""
 _SPANS = 3600
 """Polluted spans remembered: an hour of nothing else, longer than any test waits for its verdict."""
 
@@ -185,6 +189,7 @@ class OwnFaults:
         self._times = self._read()
         self._wall_ns, self._monotonic_ns = clocks.wall_ns(), clocks.monotonic_ns()
         self._last_fault_ns: int | None = None
+        self._failures: set[object] = set()
 
     def look(self) -> tuple[int, int]:
         """Once a second: judge the second that is over, and return it as (start, end) of wall time."""
@@ -244,10 +249,21 @@ class OwnFaults:
         self.counts["states_lost"] += count
         self._bulletin.say("state-lost", what)
 
-    def internal(self, error: Exception) -> None:
-        """The daemon itself failed in one of its seconds."""
+    def internal(self, error: Exception, *, written: bool = False) -> None:
+        """The daemon itself failed in one of its seconds. Each failure is told once, also amid other faults, and
+        written to standard error with where it was, unless that is done: nobody can mend what is only counted."""
         self.counts["internal_errors"] += 1
-        self._raise(f"internal error: {type(error).__name__}: {error}")
+        message = f"internal error: {type(error).__name__}: {error}"
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        failure = type(error).__name__, where and (where.tb_frame.f_code.co_filename, where.tb_lineno)
+        if failure not in self._failures and len(self._failures) < _MOST_FAILURES:
+            self._failures.add(failure)
+            if not written:
+                traceback.print_exception(error, file=sys.stderr)
+            self._last_fault_ns = None
+        self._raise(message)
 
     def _raise(self, message: str) -> None:
         if self._last_fault_ns is None:
