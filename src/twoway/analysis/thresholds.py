@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from twoway.analysis.result import Distribution
     from twoway.config.plan import Limit, Thresholds
@@ -166,9 +166,13 @@ def _limit(thresholds: Thresholds, name: str) -> Limit:
     return limit
 
 
-def microseconds(value_ns: float) -> str:
-    """A time as the configuration has it."""
-    return f"{value_ns / 1000:.3f}".rstrip("0").rstrip(".") + " µs"
+def _words(value_ns: float) -> str:
+    """A time in the unit that suits it, to the nanosecond below a millisecond, else to the microsecond."""
+    scale, unit, digits = next(row for row in _UNITS if abs(value_ns) >= row[0] or row is _UNITS[-1])
+    return f"{value_ns / scale:.{digits}f}".rstrip("0").rstrip(".") + f" {unit}"
+
+
+_UNITS = ((1_000_000_000, "s", 6), (1_000_000, "ms", 3), (1_000, "µs", 3))
 
 
 class Judge:
@@ -225,11 +229,24 @@ class Judge:
             if 0 < self._successive_loss <= burst:
                 met.append(_in_a_row(burst, self._successive_loss))
             if 0 < self._total_loss <= lost:
-                reason = f"{lost} {_probes(lost)} lost in the test, total-loss is {self._total_loss}"
-                if unsent:
-                    reason += f" ({unsent} could not be sent)"
-                met.append(Crossing(TEST_FAILURE, "total-loss", reason, count=lost))
+                met.append(_in_all(lost, self._total_loss, unsent))
         return tuple(met)
+
+    def unknown(self, test: FinishedTest) -> frozenset[str]:
+        """The alarms of which a finished test says nothing: of delays, one without a reply."""
+        return frozenset(check.notice for check in self._armed if check.read(test) is None)
+
+    def not_met(self, notice: str, test: FinishedTest) -> Crossing:
+        """What a finished test has of what this alarm is about, which it does not meet, in the same words."""
+        for check in self._armed:
+            value = check.read(test)
+            if check.notice == notice and value is not None:
+                return _time(notice, check.threshold, check.what, value, check.limit_ns)
+        if notice == PROBE_FAILURE:
+            return _in_a_row(test.counter("longest_burst"), self._successive_loss)
+        if notice == TEST_FAILURE and self._total_loss:
+            return _in_all(test.counter("lost") + test.counter("not_sent"), self._total_loss)
+        return Crossing(notice, "control-failure", "it was negotiated")
 
     def probes(self, seen: ProbesSeen) -> list[Crossing]:
         """What single probes met or exceeded."""
@@ -260,13 +277,20 @@ def judge_of(thresholds: Thresholds) -> Judge:
 
 
 def _time(notice: str, threshold: str, what: str, value_ns: float, limit_ns: int) -> Crossing:
-    reason = f"{what} {microseconds(value_ns)}, {threshold} is {microseconds(limit_ns)}"
+    reason = f"{what} {_words(value_ns)}, threshold {threshold} is {_words(limit_ns)}"
     return Crossing(notice, threshold, reason, limit_ns=limit_ns, value_ns=round(value_ns))
 
 
 def _in_a_row(lost: int, limit: int) -> Crossing:
     reason = f"{lost} {_probes(lost)} lost in a row, successive-loss is {limit}"
     return Crossing(PROBE_FAILURE, "successive-loss", reason, count=lost)
+
+
+def _in_all(lost: int, limit: int, unsent: int = 0) -> Crossing:
+    reason = f"{lost} {_probes(lost)} lost in the test, total-loss is {limit}"
+    if unsent:
+        reason += f" ({unsent} could not be sent)"
+    return Crossing(TEST_FAILURE, "total-loss", reason, count=lost)
 
 
 def _probes(count: int) -> str:
@@ -294,14 +318,14 @@ class Alarms:
         """Single undisturbed probes met these, in this test or in one before it."""
         return [change for crossing in met for change in self._met(crossing, newest_test)]
 
-    def test_finished(self, number: int, met: tuple[Crossing, ...]) -> list[Transition]:
-        """An undisturbed test met these and nothing else."""
+    def test_finished(self, number: int, met: tuple[Crossing, ...], unknown: Container[str] = ()) -> list[Transition]:
+        """An undisturbed test met these and nothing else, and says nothing of what is `unknown`."""
         if not met and not self._raised:
             return []
         changes = [change for crossing in met for change in self._met(crossing, number)]
         notices = {crossing.notice for crossing in met}
         for notice, test in list(self._raised.items()):
-            if notice not in notices and test < number:
+            if notice not in notices and notice not in unknown and test < number:
                 del self._raised[notice]
                 changes.append(Transition(notice, None))
         return changes

@@ -250,9 +250,10 @@ class WatchedSession:
                 return
         words = f"failed: {'; '.join(self.last_reasons)}" if met else "passed"
         self._follower.verdict(self.key, not met, f"test {test.test} {words}")
-        changes = self.alarms.test_finished(test.test, met)
+        unknown = self._judge.unknown(test) if self.alarms.raised else frozenset()
+        changes = self.alarms.test_finished(test.test, met, unknown)
         if changes:
-            self._tell(changes, f"test {test.test} is below", test)
+            self._tell(changes, None, test)
         self._completed(test)
 
     def _disturbed(self, test: Collection, host: Spans) -> bool:
@@ -333,16 +334,19 @@ class WatchedSession:
         self.alarms.take_up(notices, self.collections.tests)
         self._tell(self.alarms.forget(self._judge.notices), "its threshold is off now")
 
-    def _tell(self, changes: Iterable[Transition], cleared: str, test: Collection | None = None) -> None:
+    def _tell(self, changes: Iterable[Transition], cleared: str | None, test: Collection | None = None) -> None:
+        """`cleared`: why alarms end; None where this test ends them, which says what it has of each."""
+        number = "" if test is None else f"test {test.test}: "
         for change in changes:
-            crossing = change.crossing
+            crossing, state = change.crossing, State.RAISED
             if crossing is None:
-                self._post(change.notice, State.CLEARED, cleared, test)
-                continue
-            number = "" if test is None else f"test {test.test}: "
+                if cleared is not None or test is None:
+                    self._post(change.notice, State.CLEARED, cleared or "", test)
+                    continue
+                crossing, state = self._judge.not_met(change.notice, test), State.CLEARED
             self._post(
                 change.notice,
-                State.RAISED,
+                state,
                 f"{number}{crossing.reason}",
                 test,
                 threshold_ns=crossing.limit_ns,

@@ -73,7 +73,7 @@ def encode(
         )
     ).encode("ascii")
     data = _structured(notice, enterprise_number, sequence_id)
-    text = one_line(notice.message)
+    text = one_line(notice.message).replace("µs", "us")  # in ASCII, so that it needs no mark
     octets = text.encode() if text.isascii() else _BOM + text.encode(errors="replace")
     before = header + b" " + data + b" "
     return before + _cut(octets, MAX_OCTETS - len(before))

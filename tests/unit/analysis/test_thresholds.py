@@ -155,7 +155,7 @@ def test_a_probe_raises_at_once_and_its_own_test_cannot_clear() -> None:
     raised = alarms.probes_seen(7, judge.probes(Seen(max_rtt_ns=100 * US)))
     assert [change.notice for change in raised] == ["rtt-exceeded"]
     assert raised[0].crossing is not None
-    assert raised[0].crossing.reason == "round-trip time 100 µs, rtt is 100 µs"
+    assert raised[0].crossing.reason == "round-trip time 100 µs, threshold rtt is 100 µs"
     # The test before it ends after it; and its own ends with it.
     assert alarms.test_finished(6, ()) == []
     assert alarms.test_finished(7, judge.test(Finished(7, times={"rtt": [100]}))) == []
@@ -185,6 +185,53 @@ def test_an_alarm_is_raised_once_and_cleared_once() -> None:
     cleared = alarms.test_finished(3, ())
     assert {change.notice: change.crossing for change in cleared} == {"probe-failure": None, "test-failure": None}
     assert alarms.test_finished(4, ()) == []
+
+
+def test_a_test_without_a_reply_ends_no_alarm_of_a_delay() -> None:
+    judge, alarms = Judge(replace(QUIET, rtt=Limit(100 * US), total_loss=1)), Alarms()
+    alarms.test_finished(1, judge.test(Finished(1, times={"rtt": [100]})))
+    outage = Finished(2, lost=5, burst=5)
+    assert judge.unknown(outage) == {"rtt-exceeded"}
+    raised = alarms.test_finished(2, judge.test(outage), judge.unknown(outage))
+    assert [change.notice for change in raised] == ["test-failure"]
+    assert alarms.raised == ("rtt-exceeded", "test-failure")
+    good = Finished(3, times={"rtt": [99]})
+    cleared = alarms.test_finished(3, judge.test(good), judge.unknown(good))
+    assert sorted(change.notice for change in cleared) == ["rtt-exceeded", "test-failure"]
+
+
+@pytest.mark.parametrize(
+    ("value_ns", "said"),
+    [
+        (100 * US, "100 µs"),
+        (100_500, "100.5 µs"),
+        (999_999, "999.999 µs"),
+        (50_000_000, "50 ms"),
+        (152_341_123, "152.341 ms"),
+        (2_500_000_000, "2.5 s"),
+    ],
+)
+def test_times_are_said_in_the_unit_that_suits_them(value_ns: int, said: str) -> None:
+    judge = Judge(replace(QUIET, rtt=Limit(value_ns)))
+    (met,) = judge.probes(Seen(max_rtt_ns=value_ns))
+    assert met.reason == f"round-trip time {said}, threshold rtt is {said}"
+
+
+def test_what_a_test_does_not_meet_is_said_as_what_it_meets() -> None:
+    judge = Judge(replace(QUIET, rtt=Limit(100 * US), std_dev_rtt=Limit(50 * US), successive_loss=3, total_loss=4))
+    test = Finished(2, times={"rtt": [80, 90]}, lost=2, burst=1)
+    assert judge.test(test) == ()
+    said = {name: judge.not_met(name, test) for name in sorted(judge.notices)}
+    assert {name: crossing.reason for name, crossing in said.items()} == {
+        "probe-failure": "1 probe lost in a row, successive-loss is 3",
+        "rtt-exceeded": "greatest round-trip time 90 µs, threshold rtt is 100 µs",
+        "std-dev-exceeded": "standard deviation of round-trip time 5 µs, threshold std-dev-rtt is 50 µs",
+        "test-failure": "2 probes lost in the test, total-loss is 4",
+    }
+    assert (said["rtt-exceeded"].limit_ns, said["rtt-exceeded"].value_ns) == (100 * US, 90 * US)
+    assert said["test-failure"].count == 2
+    negotiated = Judge(replace(QUIET, control_failure=True)).not_met("test-failure", test)
+    assert negotiated.reason == "it was negotiated"
 
 
 def test_an_alarm_for_want_of_negotiation_is_cleared_by_the_next_good_test() -> None:

@@ -63,15 +63,20 @@ async def test_a_threshold_that_is_met_is_told_with_figures_and_cleared_by_the_n
         await scene.ends(FakeCollection(1, rtt_ns=(100_000, 150_000)))
         assert scene.told() == [("rtt-exceeded", "raised")]
         notice = scene.last("rtt-exceeded")
-        assert notice.message == ("near probe to 127.0.0.1:862: test 1: greatest round-trip time 150 µs, rtt is 150 µs")
+        reason = "greatest round-trip time 150 µs, threshold rtt is 150 µs"
+        assert notice.message == f"near probe to 127.0.0.1:862: test 1: {reason}"
         assert (notice.threshold_ns, notice.value_ns, notice.trap) == (150_000, 150_000, True)
         assert notice.figures is not None
         assert notice.figures.rtt == (100_000, 150_000, 125_000, 25_000)
         results = scene.daemon.results(KEY)
         assert (results.verdict, results.alarms) == ("fail", ("rtt-exceeded",))
-        assert results.verdict_reasons == ("greatest round-trip time 150 µs, rtt is 150 µs",)
-        await scene.ends(FakeCollection(2))
+        assert results.verdict_reasons == (reason,)
+        await scene.ends(FakeCollection(2, rtt_ns=(90_000, 100_000)))
         assert scene.told() == [("rtt-exceeded", "raised"), ("rtt-exceeded", "cleared")]
+        notice = scene.last("rtt-exceeded")
+        reason = "greatest round-trip time 100 µs, threshold rtt is 150 µs"
+        assert notice.message == f"near probe to 127.0.0.1:862: test 2: {reason}"
+        assert (notice.threshold_ns, notice.value_ns) == (150_000, 100_000)
         results = scene.daemon.results(KEY)
         assert (results.verdict, results.alarms) == ("pass", ())
         assert (results.tests_run, results.tests_passed, results.tests_failed) == (2, 1, 1)
@@ -370,6 +375,30 @@ async def test_what_goes_wrong_with_one_session_costs_the_others_nothing(
         assert scene.daemon.results(("near", "b")).tests_passed == 1
         assert scene.daemon.health().own_faults["internal_errors"] == 1
         assert "ZeroDivisionError" in scene.last("own-fault").message
+
+
+async def test_each_failure_is_told_once_and_written_where_it_was_also_amid_other_faults(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        plane.faults[0] = OwnFault.MISSED_SLOTS
+        await scene.second()
+        assert scene.told("own-fault") == [("own-fault", "raised")]
+
+        def fail() -> list[object]:
+            raise LookupError("on purpose")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(scene.into(), "take_finished", fail)
+            for _ in range(2):
+                plane.news.append((plane.senders[0], News.TESTS))
+                await scene.second()
+        assert scene.daemon.health().own_faults["internal_errors"] == 2
+        assert scene.told("own-fault") == [("own-fault", "raised")] * 2
+        assert "LookupError: on purpose" in scene.last("own-fault").message
+        written = capfd.readouterr().err
+        assert written.count("LookupError: on purpose") == 1
+        assert "in fail" in written
 
 
 async def test_what_fails_where_nobody_looks_is_counted_and_told(

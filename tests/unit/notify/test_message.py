@@ -64,8 +64,13 @@ def test_every_name_is_a_msgid_and_every_parameter_a_name() -> None:
 
 def test_ascii_has_no_byte_order_mark_and_other_text_has() -> None:
     assert not parsed(octets_of())["text"].startswith(BOM)
-    text = parsed(octets_of(replace(NOTICE, message="5 µs")))["text"]
-    assert text == BOM + "5 µs".encode()
+    text = parsed(octets_of(replace(NOTICE, message="5 °C")))["text"]
+    assert text == BOM + "5 °C".encode()
+
+
+def test_microseconds_need_no_byte_order_mark() -> None:
+    octets = octets_of(replace(NOTICE, message="round-trip time 8.6 µs, threshold rtt is 5 µs"))
+    assert parsed(octets)["text"] == b"round-trip time 8.6 us, threshold rtt is 5 us"
 
 
 def test_three_characters_of_a_value_are_escaped() -> None:
