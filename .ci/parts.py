@@ -2,26 +2,33 @@
 
     parts.py lint | check | test
 
+Parts that do not need each other run side by side, in lanes. pytest mostly waits, for packets and for seconds to pass:
+what only computes fills these gaps in a lane that gets no processor time which a test wants (SCHED_IDLE), so that it
+delays no packet. What measures comes last, and alone.
+
 Quiet parts print only when they fail. What could not run here is named at the end, with the reason. The exit code is 1
 if any part failed. Only the standard library is used, because `make test` starts this before .venv exists.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test"
@@ -60,6 +67,17 @@ class Part:
     timeout_s: float = 900
     required: bool = False
     """Nothing after it makes sense if it fails."""
+    after: Sequence[str] = ()
+    """The parts of other lanes that have to end before, well or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Parts one after another, beside other lanes."""
+
+    parts: tuple[Part, ...]
+    idle: bool = False
+    """Take only the processor time that no other lane wants."""
 
 
 def environment() -> dict[str, str]:
@@ -73,6 +91,54 @@ def environment() -> dict[str, str]:
         "PYO3_PYTHON": str(BIN / "python"),
         "CARGO_TERM_COLOR": "never",
     }
+
+
+_saying = threading.Lock()
+_groups: set[int] = set()
+"""The process groups that run now."""
+_interrupted = threading.Event()
+
+
+def say(text: str) -> None:
+    """Print whole lines, which no other lane breaks."""
+    with _saying:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def interrupt() -> None:
+    """Pass Ctrl-C on to what runs and to what is just starting: each is a session of its own."""
+    _interrupted.set()
+    for group in tuple(_groups):
+        _end(group, signal.SIGINT)
+
+
+def _end(group: int, number: signal.Signals) -> None:
+    # The whole group goes, so that no server of a test outlives it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+@contextlib.contextmanager
+def _watched(group: int, timeout_s: float) -> Iterator[threading.Event]:
+    """End this process group after `timeout_s` or on Ctrl-C; says whether it was too late."""
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        _end(group, signal.SIGTERM)
+
+    alarm = threading.Timer(timeout_s, stop)
+    alarm.daemon = True
+    _groups.add(group)
+    if _interrupted.is_set():
+        _end(group, signal.SIGINT)
+    alarm.start()
+    try:
+        yield late
+    finally:
+        alarm.cancel()
+        _groups.discard(group)
 
 
 def execute(command: Sequence[str], log: Path, *, quiet: bool, timeout_s: float) -> tuple[bool, str]:
@@ -92,27 +158,22 @@ def execute(command: Sequence[str], log: Path, *, quiet: bool, timeout_s: float)
             errors="replace",
             start_new_session=True,
         ) as process,
+        _watched(process.pid, timeout_s) as late,
     ):
-        # The whole group goes, so that no server of a test outlives it.
-        previous = signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGTERM))
-        signal.alarm(int(timeout_s))
-        try:
-            for line in process.stdout or ():
-                lines.append(line)
-                file.write(line)
-                if not quiet:
-                    print(line, end="", flush=True)
-        except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGINT)
-            raise
-        finally:
-            late = signal.alarm(0) == 0
-            signal.signal(signal.SIGALRM, previous)
-    ok = process.returncode == 0
+        if os.sched_getscheduler(0) == os.SCHED_IDLE:
+            # The kernel may schedule each session as one group, whose weight is not that of its members (sched(7)).
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/autogroup").write_text("19")
+        for line in process.stdout or ():
+            lines.append(line)
+            file.write(line)
+            if not quiet:
+                say(line)
+        ok = process.wait() == 0
     if quiet and not ok:
-        print("".join(lines), end="", flush=True)
-    if late and not ok:
-        print(f"stopped after {timeout_s:g} s", flush=True)
+        say("".join((f"── {log.stem}: failed\n", *lines)))
+    if late.is_set() and not ok:
+        say(f"{log.stem}: stopped after {timeout_s:g} s\n")
     return ok, "".join(lines)
 
 
@@ -124,7 +185,10 @@ def perform(part: Part) -> Outcome:
     if callable(part.run):
         return part.run()
     log = LOGS / f"{part.name.replace(' ', '-')}.log"
-    ok, output = execute(part.run, log, quiet=part.quiet, timeout_s=part.timeout_s)
+    try:
+        ok, output = execute(part.run, log, quiet=part.quiet, timeout_s=part.timeout_s)
+    except OSError as error:
+        return Outcome(ok=False, note=f"could not be started: {error}")
     skipped = tuple(part.skipped_in(output)) if part.skipped_in else ()
     return Outcome(ok, skipped, part.note_in(output) if part.note_in else "")
 
@@ -152,7 +216,8 @@ def install_debian_packages() -> Outcome:
         return Outcome(ok=True)
     if os.geteuid() != 0:
         return Outcome(None, (f"Debian packages: not root: apt-get install {' '.join(lacking)}",))
-    prefix = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q")
+    # The lock is for .ci/prepare, which may have to install Python's venv meanwhile.
+    prefix = ("flock", "build/apt.lock", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q")
     log = LOGS / "Debian-packages.log"
     execute((*prefix, "update"), log, quiet=True, timeout_s=120)
     install = (*prefix, "install", "-y", "--no-install-recommends", *lacking)
@@ -212,7 +277,7 @@ def skipped_by_benchmarks(output: str) -> list[str]:
 
 
 def pytest(*paths: str) -> Part:
-    """The tests below these paths, two files at a time: most wait for packets and for seconds to pass."""
+    """The tests below these paths, two files at a time."""
 
     def run() -> Outcome:
         command = ("python", "-m", "pytest", f"--junitxml={JUNIT}")
@@ -221,22 +286,24 @@ def pytest(*paths: str) -> Part:
         skipped, note = tuple(skipped_by_pytest(output)), counted_by_pytest(output)
         failed = re.search(r"\b([0-9]+) failed\b", note)
         if not ok and failed and int(failed[1]) <= DISTURBED_MAX and "error" not in note:
-            print("── pytest, alone: what failed beside another test may have been disturbed by it", flush=True)
+            say("── pytest, alone: what failed beside another test may have been disturbed by it\n")
             alone = ("python", "-m", "pytest", "--last-failed", *paths)
             ok, output = execute(alone, LOGS / "pytest-alone.log", quiet=False, timeout_s=300)
             note += f"; once more alone: {counted_by_pytest(output)}"
         return Outcome(ok, skipped, note)
 
-    return Part("pytest", run)
+    return Part("pytest", run, after=("Debian packages",))
 
 
 CLIPPY = ((("cargo", "clippy", "--version"), "rustup component add clippy"),)
 RUSTFMT = ((("cargo", "fmt", "--version"), "rustup component add rustfmt"),)
 CXX = ((("c++", "--version"), "apt-get install g++"),)
+FUZZ_CLIPPY = ("cargo", "clippy", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features")
 STUBTEST = ("python", "-m", "mypy.stubtest", "twoway._native")
 
-LINT = (
-    Part("ruff check", ("ruff", "check", "."), quiet=True),
+
+LINT_PYTHON = (
+    Part("ruff check", ("ruff", "check", "."), quiet=True, after=("build",)),
     Part("ruff format", ("ruff", "format", "--check", "."), quiet=True),
     Part("mypy", ("mypy",), quiet=True),
     Part("import order", ("lint-imports",), quiet=True),
@@ -246,7 +313,13 @@ LINT = (
         (*STUBTEST, "--allowlist", ".mypy-stubtest-allowlist", "--ignore-unused-allowlist"),
         quiet=True,
     ),
-    Part("cargo fmt", ("cargo", "fmt", "--all", "--check"), quiet=True, needs=RUSTFMT),
+    Part("documents", ("python", "docs/generate.py", "--check"), quiet=True),
+)
+
+LINT_RUST = (
+    Part(
+        "cargo fmt", ("cargo", "fmt", "--all", "--check"), quiet=True, needs=RUSTFMT, after=("build", "Rust components")
+    ),
     Part(
         "cargo fmt of fuzz",
         ("cargo", "fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"),
@@ -262,64 +335,135 @@ LINT = (
     Part(
         # A workspace of its own: without this a change of the packet plane's interface is first seen by the fuzz run.
         "clippy of fuzz",
-        ("cargo", "clippy", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--locked", "--", "-D", "warnings"),
+        (*FUZZ_CLIPPY, "--locked", "--", "-D", "warnings"),
         quiet=True,
-        needs=(*CLIPPY, *CXX),
+        needs=CLIPPY,
     ),
-    Part("documents", ("python", "docs/generate.py", "--check"), quiet=True),
 )
 
-CARGO_TEST = Part(
+# The bindings' tests are Python's: their library cannot be linked into a program without Python's own.
+CARGO_TEST = ("cargo", "test", "--no-fail-fast", "--locked", "--workspace", "--exclude", "twoway-bindings")
+RUST_TESTS_BUILT = Part("Rust tests, built", (*CARGO_TEST, "--no-run"), quiet=True)
+RUST_TESTS = Part(
     "cargo test",
-    # The bindings' tests are Python's: their library cannot be linked into a program without Python's own.
-    ("cargo", "test", "--no-fail-fast", "--locked", "--workspace", "--exclude", "twoway-bindings"),
+    CARGO_TEST,
     quiet=True,
     skipped_in=skipped_by_cargo,
     note_in=counted_by_cargo,
+    after=("Rust tests, built", "pytest"),
 )
 
-TARGETS: dict[str, tuple[Part, ...]] = {
-    "lint": LINT,
-    "check": (CARGO_TEST, pytest("tests/unit", "tests/properties")),
+TARGETS: dict[str, tuple[Lane, ...]] = {
+    "lint": (Lane(LINT_PYTHON), Lane(LINT_RUST)),
+    "check": (
+        Lane((RUST_TESTS_BUILT,), idle=True),
+        Lane((pytest("tests/unit", "tests/properties"), RUST_TESTS)),
+    ),
     "test": (
-        Part("Debian packages", install_debian_packages),
-        Part("Rust components", add_rust_components),
-        Part("build", ("make", "build"), required=True),
-        *LINT,
-        CARGO_TEST,
-        pytest("tests"),
-        Part("demonstration", ("examples/demo.sh",), quiet=True, timeout_s=120),
-        Part("fuzz", ("fuzz/run", "3"), needs=CXX),
-        Part("short soak", ("python", "benchmarks/soak.py", "--seconds", "60")),
-        Part("benchmarks", ("python", "benchmarks/run.py", "--quick"), skipped_in=skipped_by_benchmarks),
+        Lane((Part("Debian packages", install_debian_packages), Part("Rust components", add_rust_components))),
+        Lane(
+            (
+                RUST_TESTS_BUILT,
+                *LINT_PYTHON,
+                *LINT_RUST,
+                Part("fuzz targets, built", ("fuzz/run", "build"), quiet=True, needs=CXX, after=("Debian packages",)),
+            ),
+            idle=True,
+        ),
+        Lane(
+            (
+                Part("build", ("make", "build"), required=True),
+                pytest("tests"),
+                # From here on all lanes but this have ended, or end with `fuzz targets, built`.
+                RUST_TESTS,
+                Part("demonstration", ("examples/demo.sh",), quiet=True, timeout_s=120),
+                Part("fuzz", ("fuzz/run", "3"), needs=CXX, after=("fuzz targets, built",)),
+                Part("short soak", ("python", "benchmarks/soak.py", "--seconds", "60")),
+                Part("benchmarks", ("python", "benchmarks/run.py", "--quick"), skipped_in=skipped_by_benchmarks),
+            )
+        ),
     ),
 }
 
 WORDS = {True: "ok", False: "FAILED", None: "skipped"}
 
 
+class Run:
+    """One run of the lanes of a target."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = lanes
+        self.parts = [part for lane in lanes for part in lane.parts]
+        self.ended: dict[str, tuple[Outcome, float]] = {}
+        """How each part ended, and after how many seconds."""
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def perform(self) -> None:
+        """Run all lanes to their ends, or until a required part fails."""
+        with ThreadPoolExecutor(len(self.lanes)) as pool:
+            followed = [pool.submit(self._follow, lane) for lane in self.lanes]
+            try:
+                for each in followed:
+                    each.result()
+            except KeyboardInterrupt:
+                self._stop()
+                interrupt()
+                raise
+
+    def _follow(self, lane: Lane) -> None:
+        if lane.idle:
+            # Of this thread, and what it starts inherits it. Where that is forbidden, it competes like the others.
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            for part in lane.parts:
+                if not self._awaited(part):
+                    return
+                say(f"── {part.name}\n")
+                began = time.monotonic()
+                outcome = perform(part)
+                with self._changed:
+                    self.ended[part.name] = (outcome, time.monotonic() - began)
+                    self._changed.notify_all()
+                if part.required and not outcome.ok:
+                    self._stop()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _awaited(self, part: Part) -> bool:
+        """Wait for what has to end before; whether it is still to run then. What is not run by this target is there."""
+        awaited = {each.name for each in self.parts}.intersection(part.after)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or awaited <= self.ended.keys())
+            return not self._stopped
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
 def main(target: str) -> int:
     """Run the parts of a target and say how they ended."""
     JUNIT.unlink(missing_ok=True)
-    results: list[tuple[Part, Outcome, float]] = []
-    for part in TARGETS[target]:
-        print(f"── {part.name}", flush=True)
-        began = time.monotonic()
-        outcome = perform(part)
-        results.append((part, outcome, time.monotonic() - began))
-        if part.required and not outcome.ok:
-            break
+    began = time.monotonic()
+    run = Run(TARGETS[target])
+    run.perform()
     print("\n" + "─" * 60)
-    for part, outcome, seconds in results:
+    performed = [part for part in run.parts if part.name in run.ended]
+    for part in performed:
+        outcome, seconds = run.ended[part.name]
         print(f"{part.name:<20} {WORDS[outcome.ok]:<8} {seconds:7.1f} s  {outcome.note}".rstrip())
-    total = sum(seconds for _, _, seconds in results)
-    left = [part.name for part in TARGETS[target][len(results) :]]
+    left = [part.name for part in run.parts if part.name not in run.ended]
     if left:
         print(f"not run: {', '.join(left)}")
-    for line in [line for _, outcome, _ in results for line in outcome.skipped]:
+    for line in [line for part in performed for line in run.ended[part.name][0].skipped]:
         print(f"skipped: {line}")
-    failed = [part.name for part, outcome, _ in results if outcome.ok is False]
-    print(f"make {target}: {'FAILED: ' + ', '.join(failed) if failed else 'ok'} in {total:.0f} s", flush=True)
+    failed = [part.name for part in performed if run.ended[part.name][0].ok is False]
+    took = time.monotonic() - began
+    print(f"make {target}: {'FAILED: ' + ', '.join(failed) if failed else 'ok'} in {took:.0f} s", flush=True)
     return 1 if failed else 0
 
 
