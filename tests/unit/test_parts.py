@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -120,6 +120,23 @@ def test_an_idle_lane_takes_only_what_the_others_leave(parts: ModuleType, capsys
     assert run_lanes(parts, behind, before) == 0
     policies = re.findall(r"^policy (\d+)$", capsys.readouterr().out, re.M)
     assert [int(each) for each in policies] == [os.SCHED_IDLE, os.sched_getscheduler(0)]
+
+
+@pytest.mark.parametrize("target", ["lint", "check", "test"])
+def test_every_target_comes_to_its_end(parts: ModuleType, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    performed = []
+
+    def perform(part: Any) -> object:  # noqa: ANN401  (of a module that is loaded here)
+        performed.append(part.name)
+        return parts.Outcome(ok=True)
+
+    monkeypatch.setattr(parts, "perform", perform)
+    assert parts.main(target) == 0
+    named = [part.name for lane in parts.TARGETS[target] for part in lane.parts]
+    assert sorted(performed) == sorted(named)
+    if target == "test":
+        assert performed[-2:] == ["short soak", "benchmarks"], "what measures is alone"
+        assert all(set(part.after) <= set(named) for lane in parts.TARGETS[target] for part in lane.parts)
 
 
 def test_no_lane_goes_on_when_a_part_that_all_need_fails(parts: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
