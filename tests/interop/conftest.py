@@ -1,4 +1,4 @@
-"""Recordings that several oracles decode, and a daemon that a real Prometheus scrapes, made once."""
+"""Recordings that several oracles decode, made once, and a daemon that a real Prometheus scrapes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,11 @@ COUNT = 5
 RULES = sorted((Path(__file__).resolve().parents[2] / "monitoring").glob("*.rules.yml"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     """A daemon with every role, scraped in text and natively by two real Prometheus that evaluate our rules.
 
-    They end with the tests of this folder: what they take of the processor would disturb those that measure.
+    They end with the tests of a file: what they take of the processor would disturb those that measure.
     """
     with scraped(tmp_path_factory.mktemp("scraped"), RULES) as found:
         yield found
