@@ -144,7 +144,7 @@ class ConnectionPlan:
 
     name: str
     target: str
-    """`host:port` of the Server, as `ControlClient.connect` takes it; that of the first session if it is light."""
+    """`host:port` of the Server, as `ControlClient.connect` takes it; empty if it is light."""
     control: ControlOptions | None
     """None: light."""
     test_start: str

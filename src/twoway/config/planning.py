@@ -292,7 +292,7 @@ class _Connection:
             return None
         return plan.ConnectionPlan(
             name=self.name,
-            target=sessions[0].target if server is None else str(server),
+            target="" if server is None else str(server),
             control=control,
             test_start=model.test_start,
             test_interval_ns=model.test_interval,

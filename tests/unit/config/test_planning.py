@@ -69,7 +69,7 @@ def test_a_light_session_with_nothing_said() -> None:
     )
     assert replace(connection, sessions=()) == plan.ConnectionPlan(
         name="c",
-        target="192.0.2.1",
+        target="",
         control=None,
         test_start="auto",
         test_interval_ns=1000 * MS,

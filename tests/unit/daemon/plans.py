@@ -96,13 +96,13 @@ def _session(
 
 
 def connection(
-    *sessions: SessionPlan, traps: frozenset[str] = frozenset(), test_start: str = "auto", target: str | None = None
+    *sessions: SessionPlan, traps: frozenset[str] = frozenset(), test_start: str = "auto", target: str = ""
 ) -> ConnectionPlan:
     """The connection of these sessions."""
     first = sessions[0]
     return ConnectionPlan(
         name=first.connection,
-        target=target or first.target,
+        target=target or ("" if first.managed is None else first.target),
         control=None if first.managed is None else ControlOptions(),
         test_start=test_start,
         test_interval_ns=first.test_interval_ns,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from twoway.config.check import check_text
 from twoway.config.plan import Limit, NoticePlan, Thresholds
 from twoway.config.reflection import Reflection
 from twoway.config.server import ServerOptions
 from twoway.daemon.reload import difference
 
 from .plans import connection, light, managed, plan
+
+if TYPE_CHECKING:
+    from twoway.config.plan import Plan
 
 OTHER = "another"
 
@@ -43,6 +49,29 @@ def test_what_decides_packets_starts_a_session_anew_and_leaves_its_neighbours_al
         assert [session.name for session in change.stop] == ["b"]
         assert change.start == (different,)
         assert change.adjust == ()
+
+
+def test_the_first_session_is_one_like_the_others() -> None:
+    def written(*sessions: str) -> Plan:
+        text = "client: {control-connection: {near: {control-type: light, test-session: {%s}}}}"
+        found = check_text(text % ", ".join(sessions), "f.yaml", Path("/etc/twoway")).plan
+        assert found is not None
+        return found
+
+    first, second = "a: {target: 192.0.2.1}", "b: {target: 192.0.2.2}"
+    old = written(first, second)
+    for new, stopped, started in (
+        (written(second, first), [], []),
+        (written(second), ["a"], []),
+        (written("a: {target: 192.0.2.9}", second), ["a"], ["a"]),
+        (written("c: {target: 192.0.2.3}", first, second), [], ["c"]),
+    ):
+        change = difference(old, new)
+        assert (change.stop, change.start) == ((), ())
+        (one,) = change.change
+        assert [session.name for session in one.stop] == stopped
+        assert [session.name for session in one.start] == started
+        assert one.adjust == ()
 
 
 def test_how_results_are_read_is_adjusted_in_place() -> None:
