@@ -96,7 +96,7 @@ def check_text(
     for problem in document.problems:
         findings.note(problem.path, problem.message, problem.line)
     configuration = validated(document.data, findings.note)
-    plan = planned(configuration, Surroundings(directory, credentials), findings.refuse)
+    plan = planned(configuration, Surroundings(directory, credentials), findings.refuse, findings.refused)
     if rehearsal is not None:
         _rehearse(plan, rehearsal, findings)
     doubts.doubt(configuration, plan, findings.warn)
@@ -118,9 +118,13 @@ class _Findings:
         self._refused: set[Place] = set()
         """What was refused, and everything around it."""
 
+    def refused(self, place: Place) -> bool:
+        """Whether this statement or one within it was refused."""
+        return place in self._refused
+
     def refuse(self, place: Place, message: str) -> None:
         """An error, unless this statement or one within it was refused before."""
-        if place not in self._refused:
+        if not self.refused(place):
             self.note(place, message)
 
     def note(self, place: Place, message: str, line: int | None = None) -> None:

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from twoway.config import defaults, keyfile, plan
+from twoway.config.collisions import refuse_collisions
 from twoway.config.endpoint import Endpoint, parse_endpoint
 from twoway.config.managed import SECURE_MODES, ControlOptions, SessionRequest
 from twoway.config.measurement import Measurement
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from twoway.config.model.client import Thresholds as ThresholdsModel
 
     Refuse = Callable[[Place, str], None]
+    Refused = Callable[[Place], bool]
 
 HISTORY_SIZE = 50
 """Probes remembered unless written otherwise, as Junos's."""
@@ -137,9 +139,11 @@ class Surroundings:
 class Planner:
     """Makes plans, and says of each part that cannot be made where and why."""
 
-    def __init__(self, surroundings: Surroundings, refuse: Refuse) -> None:
+    def __init__(self, surroundings: Surroundings, refuse: Refuse, refused: Refused) -> None:
         self.surroundings = surroundings
         self.refuse = refuse
+        self.refused = refused
+        """Whether a statement, or one within it, was refused: what follows from that is not said."""
         self._thresholds: dict[plan.Thresholds, plan.Thresholds] = {}
         self._traps: dict[frozenset[str], frozenset[str]] = {}
 
@@ -169,19 +173,19 @@ class Planner:
         return None
 
 
-def planned(configuration: Configuration, surroundings: Surroundings, refuse: Refuse) -> plan.Plan:
-    """The plan of what could be planned; `refuse` is told of everything else."""
+def planned(configuration: Configuration, surroundings: Surroundings, refuse: Refuse, refused: Refused) -> plan.Plan:
+    """The plan of what could be planned; `refuse` is told of everything else, `refused` knows what it was told."""
     from twoway.config.planning_routes import plan_routes
     from twoway.config.planning_server import plan_api, plan_notices, plan_server, plan_store
 
-    planner = Planner(surroundings, refuse)
+    planner = Planner(surroundings, refuse, refused)
     connections = []
     for name, connection in configuration.client.control_connection.items():
         made = _Connection(planner, name, connection).plan()
         if made is not None:
             connections.append(made)
-    _refuse_collisions(connections, planner)
     server, reflections = plan_server(planner, configuration.server)
+    refuse_collisions(connections, server, reflections, refuse)
     return plan.Plan(
         connections=tuple(connections),
         server=server,
@@ -190,35 +194,13 @@ def planned(configuration: Configuration, surroundings: Surroundings, refuse: Re
         store=plan_store(planner, configuration.store),
         api=plan_api(planner, configuration.api),
         workers=configuration.workers,
-        routes=None if configuration.routes is None else plan_routes(planner, configuration.routes, connections),
+        routes=(
+            None
+            if configuration.routes is None
+            else plan_routes(planner, configuration.routes, configuration.client, connections)
+        ),
         variables=dict(configuration.variables),
     )
-
-
-def _refuse_collisions(connections: list[plan.ConnectionPlan], planner: Planner) -> None:
-    """Two sessions cannot send from one port: the second could not be opened."""
-    taken: dict[tuple[object, ...], str] = {}
-    for connection in connections:
-        for session in connection.sessions:
-            port, bound = _bound(connection, session)
-            if not port:
-                continue
-            name = f"{connection.name}.{session.name}"
-            other = taken.setdefault((port, *bound), name)
-            if other != name:
-                planner.refuse((*session.place, "source-port"), f"{port} is that of {other} already")
-
-
-def _bound(connection: plan.ConnectionPlan, session: plan.SessionPlan) -> tuple[int, tuple[str | None, ...]]:
-    """The port a session asks for, and where it is to be."""
-    if session.light is not None:
-        light = session.light
-        return light.source_port, (light.source, light.interface, light.netns)
-    if session.managed is not None and connection.control is not None:
-        control = connection.control
-        source = session.managed.sender_address or control.source
-        return session.managed.sender_port, (source, control.interface, control.netns)
-    return 0, ()
 
 
 def bound_to(routing: RoutingInstance | None, planner: Planner, place: Place) -> tuple[str | None, str | None]:
@@ -276,6 +258,11 @@ class _Connection:
     def plan(self) -> plan.ConnectionPlan | None:
         """The plan, None if nothing can be made of it."""
         model = self.model
+        if self.planner.refused((*self.place, "control-type")):
+            # Whether it is managed or light nobody knows: only what is wrong with both can be said.
+            for name, session in model.test_session.items():
+                _Session(self, name, session).check_any()
+            return None
         server = None if self.light else self._server()
         control = None if self.light else self._control()
         if self.light:
@@ -372,7 +359,7 @@ class _Session:
         """A plan for each path, none if nothing can be made of it."""
         if not self.connection.light:
             self._check_managed()
-        history_size = self._history_size()
+        history_size = self.check_any()
         return self._ways(server).plans(
             lambda way: self._plan(control, server, way, history_size), light=self.connection.light
         )
@@ -421,8 +408,9 @@ class _Session:
             return target.address
         return "" if server is None else str(Endpoint(server.host, None, server.scope))
 
-    def _history_size(self) -> int:
-        """V5. A history that nobody has sized grows to hold a test."""
+    def check_any(self) -> int:
+        """V5, which holds whatever the control-type. The size of the history: one that nobody has sized grows to hold
+        a test."""
         written, place = self.model.history_size, self.place
         if written is None:
             written, place = self.connection.model.history_size, self.connection.place

@@ -29,8 +29,10 @@ from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from twoway.config.document import Path as Place
+    from twoway.config.model.client import Client
     from twoway.config.model.routes import Damping, Hook, Limits, NextHop, Route, Routes, RoutesInstance
     from twoway.config.plan import ConnectionPlan, SessionPlan
     from twoway.config.planning import Planner
@@ -72,10 +74,16 @@ RATIO_METRICS: Mapping[str, str] = {
 """The same where the statement's value is a share."""
 
 
-def plan_routes(planner: Planner, model: Routes, connections: Sequence[ConnectionPlan]) -> RoutesPlan:
-    """The tracked routes that could be planned."""
+def plan_routes(planner: Planner, model: Routes, client: Client, connections: Sequence[ConnectionPlan]) -> RoutesPlan:
+    """The tracked routes that could be planned, by tests of those connections of the client that could be."""
     tests = {session.key: session for connection in connections for session in connection.sessions}
-    routes = _Routes(planner, model, tests)
+    written = {
+        (name, test if path is None else f"{test}:{path}")
+        for name, connection in client.control_connection.items()
+        for test, session in connection.test_session.items()
+        for path in (session.path or (None,))
+    }
+    routes = _Routes(planner, model, tests, written - tests.keys())
     main = InstancePlan("")
     instances = [main]
     planned = routes.of(("routes",), main, model.route)
@@ -125,10 +133,18 @@ def _same_table(one: InstancePlan, other: InstancePlan) -> bool:
 class _Routes:
     """Routes on their way into the plan; judgements that are equal become one."""
 
-    def __init__(self, planner: Planner, model: Routes, tests: Mapping[TestKey, SessionPlan]) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        model: Routes,
+        tests: Mapping[TestKey, SessionPlan],
+        refused: AbstractSet[TestKey],
+    ) -> None:
         self._planner = planner
         self._model = model
         self._tests = tests
+        self._refused = refused
+        """Tests that there are, but something is wrong with them: that has been said."""
         self._tracks: dict[TrackPlan, TrackPlan] = {}
 
     def of(self, place: Place, instance: InstancePlan, routes: Mapping[str, Route]) -> list[RoutePlan]:
@@ -155,9 +171,11 @@ class _Routes:
         if len(model.next_hop) > MOST_NEXT_HOPS:
             refuse(where, f"{len(model.next_hop)} next hops are more than {MOST_NEXT_HOPS}")
         hops: dict[str, NextHopPlan] = {}
+        complete = True
         for text, hop in model.next_hop.items():
             made = self._next_hop((*where, text), text, hop, model, prefix)
             if made is None:
+                complete = False
                 continue
             if made.name in hops:
                 refuse((*where, text), f"is the next hop {made.name} already")
@@ -166,7 +184,7 @@ class _Routes:
         planned = tuple(hops.values())
         if not planned:
             return None
-        if not any(hop.track is not None for hop in planned):
+        if complete and not any(hop.track is not None for hop in planned):
             refuse(where, "no next hop names a test, so nothing decides about this route")
         self._check_together(where, planned, prefix)
         return RoutePlan(
@@ -227,6 +245,8 @@ class _Routes:
         found = []
         for name in written:
             keys = [key for key in _splits(name) if key in self._tests]
+            if not keys and any(key in self._refused for key in _splits(name)):
+                return None
             if len(keys) != 1:
                 self._planner.refuse(where, self._unknown(name) if not keys else f"{name} is the name of two tests")
                 return None

@@ -33,13 +33,6 @@ def plan_server(planner: Planner, model: Server) -> tuple[ServerOptions | None, 
     """The Server and the light Session-Reflectors."""
     managed = None if model.managed is None else _managed(planner, model.managed)
     light = None if model.light is None else _light(planner, model.light)
-    if model.managed is not None and model.light is not None:
-        first, last = model.managed.port_range
-        for port in model.light.port:
-            if first <= port <= last:
-                planner.refuse(
-                    ("server", "light", "port"), f"{port} is in the port-range of server.managed, {first}-{last}"
-                )
     return managed, () if light is None else (light,)
 
 
