@@ -140,11 +140,13 @@ def _toml(text: str, source: str) -> Document:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
-        line = re.match(r"line ([0-9]+)", place)
+        found = re.match(r"line ([0-9]+)", place)
         end = text.count("\n") + 1 if place.startswith("end of document") else None
-        raise _refused(source, int(line[1]) if line else end, f"not TOML: {_small(message)}") from None
-    except ValueError as error:  # a number or a date that Python cannot hold
-        raise _refused(source, None, f"not TOML: {error}") from None
+        raise _refused(source, int(found[1]) if found else end, f"not TOML: {_small(message)}") from None
+    except ValueError:  # a number that Python does not read, lest it take for ever
+        digits = re.search(r"[0-9_]{1000,}", text)
+        line = None if digits is None else text.count("\n", 0, digits.start()) + 1
+        raise _refused(source, line, "not TOML: so great a number") from None
     _check_depth(data, source)
     return Document(source, cast("dict[str, Data]", data), lines_of(text))
 
@@ -182,6 +184,8 @@ def _yaml(text: str, source: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = ", ".join(part for part in (error.context, error.problem) if part)
+        if "found character '\\t'" in said:
+            said = "a tab stands here, where only blanks may: indent with blanks"
         raise _refused(source, None if mark is None else mark.line + 1, f"not YAML: {_small(said)}") from None
     except (YAMLError, YAMLWarning, ValueError) as error:
         line = text.count("\n", 0, place) + 1 if isinstance(place := getattr(error, "position", None), int) else None

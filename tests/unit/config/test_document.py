@@ -106,6 +106,10 @@ def test_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(merged) == "f.yaml:2: b: aliases make this more than 1000 values"
 
 
+def test_a_number_that_nobody_can_read_has_its_line() -> None:
+    assert refusal(f"a = 1\nb = {'9' * 5000}\n", "f.toml") == "f.toml:2: not TOML: so great a number"
+
+
 def test_an_alias_to_itself_ends() -> None:
     assert refusal("a: &a [*a]\n") == "f.yaml:1: a: nested deeper than 32 levels"
     assert refusal("a: &a {b: *a}\n") == "f.yaml:1: a: nested deeper than 32 levels"

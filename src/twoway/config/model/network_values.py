@@ -107,7 +107,7 @@ class Host(Kind[str]):
     """A far end: a name or a numeric address, without a port."""
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "/" in value:
             raise self.refuse(value)
         endpoint = parse_endpoint(value)
         if endpoint.port is not None or value.strip().startswith("["):
@@ -120,9 +120,13 @@ class Host(Kind[str]):
         try:
             address = ipaddress.ip_address(endpoint.host)
         except ValueError:
-            if ":" in endpoint.host or len(endpoint.host) > 253:
+            # RFC 1035 section 2.3.4. What else a name may be, the resolver knows.
+            labels = endpoint.host.removesuffix(".").split(".")
+            if ":" in endpoint.host or len(endpoint.host) > 253 or not all(0 < len(label) <= 63 for label in labels):
                 raise self.refuse(value) from None
             return str(endpoint)
+        if getattr(address, "ipv4_mapped", None):
+            raise ConfigError("value", f"{shown(value)}: write the IPv4 address by itself")
         if address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255":
             raise ConfigError("value", f"{shown(value)} is not the address of one host")
         return str(endpoint)
@@ -132,7 +136,7 @@ class Host(Kind[str]):
         return "a host's name or address"
 
     def schema(self) -> JsonSchemaValue:
-        return {"type": "string", "pattern": r"^\s*[^\s\[-][^\s\[]*\s*$"}
+        return {"type": "string", "pattern": r"^\s*[^\s/\[-][^\s/\[]*\s*$"}
 
 
 @dataclass(frozen=True, slots=True)
