@@ -96,7 +96,7 @@ async def _serve(plan: Plan, path: str) -> int:
             daemon = await _opened(plan, path, manager, stack)
         except RolesError as error:
             return _say_all(error.reasons)
-        await signals.serve(daemon, manager)
+        await signals.serve(daemon, manager, lambda answer: _say_all((answer.message, *answer.affected)))
     return 0
 
 

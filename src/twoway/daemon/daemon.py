@@ -331,9 +331,9 @@ class Daemon:
     def _refuse(self, errors: Sequence[str]) -> RequestView:
         self._reload_errors = tuple(errors)
         count = len(self._reload_errors)
-        message = f"{self._configuration}: {count} error{'s' * (count != 1)}, nothing was changed: {errors[0]}"
-        self._bulletin.say("configuration-refused", message)
-        return RequestView(ok=False, message="\n".join(errors))
+        message = f"{self._configuration}: {count} error{'s' * (count != 1)}, nothing was changed"
+        self._bulletin.say("configuration-refused", f"{message}: {errors[0]}")
+        return RequestView(ok=False, message=message, affected=self._reload_errors)
 
     async def _apply(self, plan: Plan, change: Difference) -> None:
         gone = [self._connections.pop(old.name) for old in change.stop]

@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from twoway.analysis.views import RequestView
     from twoway.daemon.daemon import Daemon
 
 _STATUS_S = 10.0
@@ -98,11 +99,14 @@ class Signals:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told.put_nowait, number)
 
-    async def serve(self, daemon: Daemon, manager: ServiceManager) -> None:
-        """Everything is open: do what signals say, until one says to end."""
+    async def serve(self, daemon: Daemon, manager: ServiceManager, refused: Callable[[RequestView], object]) -> None:
+        """Everything is open: do what signals say, until one says to end. Who sent a SIGHUP gets no answer, so
+        `refused` is told of a reload that was."""
         manager.ready(status_of(daemon))
         while await self._told.get() is signal.SIGHUP:
             manager.reloading()
-            await daemon.reload()
+            answer = await daemon.reload()
+            if not answer.ok:
+                refused(answer)
             manager.ready(status_of(daemon))
         manager.stopping()

@@ -43,7 +43,11 @@ def test_it_runs_reloads_refuses_and_ends(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         service.hears("STOPPING=1")
         output, errors = service.process.communicate(timeout=PATIENCE_S)
-        assert (service.process.returncode, output, errors) == (0, "", "")
+        assert (service.process.returncode, output) == (0, "")
+        # Who sent the signal got no answer: it is where the daemon says what keeps it from starting.
+        refused, *lines = errors.splitlines()
+        assert refused == f"twoway run: {file}: 2 errors, nothing was changed"
+        assert [line.startswith(f"twoway run: {file}:") for line in lines] == [True, True]
     assert not (tmp_path / "api.sock").exists()
 
 

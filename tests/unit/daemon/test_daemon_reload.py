@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from twoway.analysis.views import RequestView
 from twoway.config.plan import Limit, Thresholds
 from twoway.daemon import connection as connection_module
 from twoway.daemon import daemon as daemon_module
@@ -53,7 +54,7 @@ async def test_a_file_with_errors_changes_nothing_and_says_so_until_it_has_none(
     async with running(plan(connection(light())), plane) as scene:
         scene.next = ("twoway.yaml:3: a: is wrong", "twoway.yaml:9: b: is wrong, too")
         answer = await scene.daemon.reload()
-        assert (answer.ok, answer.message) == (False, "\n".join(scene.next))
+        assert answer == RequestView(False, "twoway.yaml: 2 errors, nothing was changed", scene.next)
         assert not plane.senders[0].aborted
         health = scene.daemon.health()
         assert (health.reload_ok, health.reload_errors) == (False, scene.next)
@@ -193,9 +194,9 @@ async def test_a_fault_of_ours_in_a_reload_costs_the_reload_and_the_old_configur
         with monkeypatch.context() as patch:
             breaks(patch, scene)
             answer = await scene.daemon.reload()
-        assert answer.message == "internal error: BrokenError: on purpose: please report this"
+        assert answer.affected == ("internal error: BrokenError: on purpose: please report this",)
         health = scene.daemon.health()
-        assert (health.reload_ok, health.reload_errors) == (False, (answer.message,))
+        assert (health.reload_ok, health.reload_errors) == (False, answer.affected)
         assert health.own_faults["internal_errors"] >= 1
         assert scene.daemon.plan is old
         assert scene.daemon.keys() == list(before)
@@ -218,7 +219,7 @@ async def test_what_cannot_be_read_at_all_is_refused(plane: FakePlane) -> None:
         scene.daemon._read_plan = broken  # type: ignore[assignment]  # noqa: SLF001  (as above)
         answer = await scene.daemon.reload()
         assert not answer.ok
-        assert "BrokenError" in answer.message
+        assert "BrokenError" in answer.affected[0]
         assert scene.daemon.health().own_faults["internal_errors"] == 1
 
 

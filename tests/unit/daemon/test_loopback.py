@@ -205,10 +205,10 @@ async def test_a_reload_that_cannot_open_a_role_changes_nothing() -> None:
             listening = daemon._roles.server  # noqa: SLF001  (whether it is the same)
             answer = await daemon.reload()
             assert not answer.ok
-            assert answer.message.startswith("bind 192.0.2.1:862")
+            assert answer.affected[0].startswith("bind 192.0.2.1:862")
             assert daemon._roles.server is listening  # noqa: SLF001  (as above)
             assert daemon.keys() == [KEY]
-            assert daemon.health().reload_errors == (answer.message,)
+            assert daemon.health().reload_errors == answer.affected
             await eventually(lambda: daemon.results(KEY).tests_passed >= 1)
 
 
@@ -227,7 +227,7 @@ async def test_a_reload_that_needs_the_addresses_of_what_runs_gives_them_back_if
             await eventually(lambda: daemon.results(KEY).tests_passed >= 1)
             answer = await daemon.reload()
             assert not answer.ok
-            assert answer.message.startswith(f"bind {where(taken)}")
+            assert answer.affected[0].startswith(f"bind {where(taken)}")
             assert list(daemon.reflector_counters()) == [target]
             passed = daemon.results(KEY).tests_passed
             await eventually(lambda: daemon.results(KEY).tests_passed >= passed + 2)

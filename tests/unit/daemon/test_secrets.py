@@ -145,5 +145,5 @@ async def test_a_file_that_cannot_be_read_any_more_changes_nothing(tmp_path: Pat
         (tmp_path / "server").chmod(0o644)
         answer = await daemon.reload()
         assert not answer.ok
-        assert "mode 0644 lets others read it" in answer.message
+        assert "mode 0644 lets others read it" in answer.affected[0]
         await more_tests_pass(daemon, "far", "probe")
