@@ -43,6 +43,8 @@ def doubt(configuration: Configuration, plan: Plan, warn: Callable[[Place, str],
     trapped: Place | None = None
     for name, connection in configuration.client.control_connection.items():
         place: Place = ("client", "control-connection", name)
+        if connection.control_type == "light" and "control-connection-closed" in connection.traps:
+            warn((*place, "traps"), "control-connection-closed is never sent: light has no control connection to close")
         if connection.traps:
             trapped = trapped or (*place, "traps")
         if connection.persistent_results and connection.written("persistent_results") and configuration.store is None:

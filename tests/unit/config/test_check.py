@@ -89,6 +89,14 @@ def test_probes_one_by_one_want_a_store_that_keeps_them() -> None:
     assert str(checked(forgetful).warnings[0]).endswith("no probe is kept: store.retention.history is 0")
 
 
+def test_light_has_no_control_connection_to_close() -> None:
+    text = (LIGHT % ("", "\nnotifications: {snmp: [{address: 192.0.2.9}]}")).replace(
+        "control-type: light", "control-type: light, traps: [test-iteration-done, control-connection-closed]"
+    )
+    (warning,) = checked(text).warnings
+    assert str(warning).startswith("f.yaml:1: client.control-connection.a.traps: control-connection-closed is never")
+
+
 def test_a_good_configuration_is_not_spoken_of() -> None:
     found = checked(LIGHT % ("", ""))
     assert (found.errors, found.warnings) == ((), ())

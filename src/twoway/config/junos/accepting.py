@@ -72,6 +72,8 @@ def accepted(path: Path, value: Data) -> Data:
         kind = next(one.kind for one in statements_of(model) if one.name == "address")
     if isinstance(value, dict) or kind is None:
         return value
+    if path[-1] == "local-link" and "/" in str(value):
+        raise NotUsedError("an interface of the router: name the one of this host")
     try:
         return cast("Data", kind.write(kind.read(value)))
     except ConfigError as error:

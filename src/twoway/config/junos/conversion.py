@@ -11,6 +11,7 @@ Both hierarchies are known: `services monitoring twamp` (Junos OS Evolved) and `
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 from twoway.config.junos.accepting import UNKNOWN, accepted, by_rule, named, number
@@ -216,6 +217,8 @@ class _Conversion:
                 yield from twamp_session((*path, "test-session", named(session)), tuple(rest))
             case ("traps", trap):
                 yield (*path, "traps"), [trap]
+            case ("source-routing", *_):
+                raise NotUsedError("it belongs to each test-session")
             case _:
                 yield by_rule(path, words, CONNECTION)
 
@@ -272,6 +275,8 @@ class _Conversion:
                 if not light:
                     self._withdraw((*inside, "destination-port"), "a managed test-session negotiates its port")
                 self._mend_routing((*inside, "source-routing"), session, light=light)
+                if "data-fill-with-zeros" not in session and self._is_classic((*inside, "data-size")):
+                    session["data-fill"] = "random"
                 count = session.get("probe-count", 1)
                 for place, holder in ((inside, session), (path, connection)):
                     size = holder.get("history-size")
@@ -281,6 +286,10 @@ class _Conversion:
                 thresholds = cast("dict[str, Data]", session.get("thresholds", {}))
                 for threshold in list(thresholds):
                     _shorten(thresholds, threshold, "limit-value")
+
+    def _is_classic(self, path: Path) -> bool:
+        """Whether one of our statements came from Junos OS, where padding is random unless it says otherwise."""
+        return any(("rpm", "twamp") in pairwise(statement.words[:3]) for statement in self._from.get(path, ()))
 
     def _mend_routing(self, path: Path, session: dict[str, Data], *, light: bool) -> None:
         """Segments of one kind each way, and a way back only where probes can ask for it."""
@@ -373,10 +382,14 @@ def _server(path: Path, words: _Words, rules: dict[str, Rule], *, evo: bool) -> 
             yield path, {}
         case ("client-list", "address", network):
             yield (*path, "client-list", "junos"), [network]
+        case ("client-list", *rest, "routing-instance", "default" | "master") if rest:
+            yield from _server(path, ("client-list", *rest), rules, evo=evo)
         case ("client-list", name, "address", network):
             yield (*path, "client-list", named(name)), [network]
-        case ("client-list", *_):
+        case ("client-list", *rest) if "routing-instance" in rest:
             raise NotUsedError("clients of a routing-instance of their own: give them a Server of theirs")
+        case ("client-list", *rest) if "prefix-list" in rest:
+            raise NotUsedError("write its networks into client-list")
         case ("stateful-sequence",) if path[-1] == "light":
             yield (*path, "stateful-sequence"), {}
         case ("stateful-sequence", "cache-size", size) if path[-1] == "light":

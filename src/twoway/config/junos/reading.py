@@ -30,6 +30,12 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _TAGS = ("inactive:", "active:", "protect:", "replace:", "delete:")
+_AROUND = re.compile(
+    r"^[ \t]*(?:[\w.-]+@[\w.:-]+[>#%].*|\{(?:master|backup|primary|secondary|line)[^{}\n]*\}"
+    r"(?:\[edit[^\]\n]*\])?|\[edit[^\]\n]*\]|---\(more[^\n]*\)---)[ \t\r]*$",
+    re.MULTILINE,
+)
+"""Lines that a terminal shows around a configuration: prompts, and who is master."""
 MAX_DEPTH = 64
 """Deepest nesting of braces."""
 
@@ -38,12 +44,15 @@ def read_statements(text: str, source: str) -> tuple[Statement, ...]:
     """All statements of a configuration in their order. Raises `ConfigurationError`."""
     if len(text) > MAX_OCTETS:
         raise _refused(source, 1, f"larger than {MAX_OCTETS >> 20} MiB")
+    text = _AROUND.sub("", text)
     tokens = list(_tokens(text, source))
     first = next((token.text for token in tokens if token.kind == "word"), "")
     if first in COMMANDS:
         return followed(_lines(tokens, source))
     if first.startswith("<"):
         raise _refused(source, 1, "this is XML: save the configuration without `| display xml`")
+    if text.lstrip().startswith("{"):
+        raise _refused(source, 1, "this is JSON: save the configuration without `| display json`")
     return tuple(_BraceReader(source).statements(tokens))
 
 

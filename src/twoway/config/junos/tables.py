@@ -81,6 +81,7 @@ NO_EQUIVALENT = {
     "probe-server": "an RPM probe server answers nothing but RPM's own probes",
     "bgp": "RPM towards BGP neighbours: give each a test-session",
     "probe-limit": "there is no limit to set",
+    "apply-macro": "a macro means nothing by itself",
     "traceoptions": "events are in `twoway show events`, in syslog and in the journal",
 }
 """Statement -> why it is not used."""
@@ -101,6 +102,8 @@ RPM_NO_EQUIVALENT = {
 }
 """The same for an RPM test that is measured by STAMP, as a route is bound to it."""
 ELSEWHERE = {
+    "logical-systems": "there are no logical systems: import what is in it by itself",
+    "routing-instances": "write routing-instance in the control-connection, or in the server",
     "interfaces": _SERVICES,
     "security": "twoway changes no firewall",
     "firewall": "twoway changes no firewall",
