@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,8 +196,15 @@ def test_both_validators_take_the_sample() -> None:
 
 
 def session(**statements: object) -> dict[str, object]:
+    """A session, light if it has a target of its own."""
     written = {name.replace("_", "-"): value for name, value in statements.items()}
-    return {"client": {"control-connection": {"c": {"test-session": {"s": written}}}}}
+    kind = {"control-type": "light"} if "target" in written else {"target": "192.0.2.1"}
+    return connection({"s": written}, **kind)
+
+
+def connection(sessions: object, **statements: object) -> dict[str, object]:
+    written = {name.replace("_", "-"): value for name, value in statements.items()}
+    return {"client": {"control-connection": {"c": {**written, "test-session": sessions}}}}
 
 
 def route(next_hops: dict[str, object], **statements: object) -> dict[str, object]:
@@ -208,12 +216,12 @@ def route(next_hops: dict[str, object], **statements: object) -> dict[str, objec
     [
         {},
         {"client": None},
-        {"server": {"light": None, "managed": None}},
+        {"server": {"light": None}},
         {"server": {"light": {"stateful-sequence": True}}},
         {"server": {"light": {"stateful-sequence": "off"}}},
         {"server": {"light": {"stateful-sequence": {"cache-size": 1000}, "port": [862]}}},
         {"server": {"managed": {"client-list": {"a": ["::/0"], "b": {"address": "192.0.2.0/24"}}}}},
-        {"server": {"managed": {"max-connection-duration": "24h", "server-inactivity-timeout": 0}}},
+        {"server": {"managed": {"client-list": {"a": "::/0"}, "server-inactivity-timeout": 0}}},
         {"api": {"mode": "0660", "listen": "[::1]:80", "token-file": {"credential": "token"}}},
         {"store": {"path": "x", "max-size": "2GiB", "retention": {"hours": 0}}},
         {"notifications": {"snmp": [{"address": "nms"}], "syslog": [{"transport": "local"}]}},
@@ -223,10 +231,12 @@ def route(next_hops: dict[str, object], **statements: object) -> dict[str, objec
             target={"address": "fe80::1", "local-link": "eth0"}, thresholds={"rtt": 5000, "max-rtt": {"average": "on"}}
         ),
         session(dscp_code_points=101110),
-        session(dscp_code_points="AF41", offload_type="pfe-timestamp", key_id=7),
+        session(target="192.0.2.1", dscp_code_points="AF41", offload_type="pfe-timestamp", key_id=7),
         session(thresholds={"rtt": "5 ms", "successive-loss": 0, "control-failure": "off"}),
-        session(source_routing={"forward": {"srmpls-nodes": [17, 17]}, "return": {"srv6-nodes": "2001:db8::1"}}),
-        session(path={"a": None, "b": {"forward": {"interface": "eth0"}, "micro-session-id": 1}}),
+        session(
+            target="a", source_routing={"forward": {"srmpls-nodes": [17]}, "return": {"srv6-nodes": "2001:db8::1"}}
+        ),
+        session(target="a", path={"a": None, "b": {"forward": {"interface": "eth0"}, "micro-session-id": 1}}),
         route({"192.0.2.1": {"test": "a/b"}, "eth0": None, "fe80::1%eth0": {}, "discard": {"preference": 2}}),
         route({"192.0.2.1": {"track": {"limits": {"loss": "10%", "late": 3, "rtt": "5ms"}, "damping": "on"}}}),
         {"routes": {"hook": {"command": ["/bin/true", "x"]}, "routing-instance": {"b": {"table": 100}}}},
@@ -253,8 +263,8 @@ def test_both_validators_take_what_is_right(data: object) -> None:
         {"server": {"light": {"stateful-sequence": 5}}},
         {"server": {"light": {"port": [862, 862]}}},
         {"server": {"light": {"port": 80}}},
-        {"server": {"managed": {"max-connection-duration": 24}}},
-        {"server": {"managed": {"port-range": "many"}}},
+        {"server": {"managed": {"client-list": {"a": "::/0"}, "max-connection-duration": 24}}},
+        {"server": {"managed": {"client-list": {"a": "::/0"}, "port-range": "many"}}},
         {"api": {"mode": 660}},
         {"api": {"token-file": {"credential": "../x"}}},
         {"api": {"token-file": {"credentials": "x"}}},
@@ -275,8 +285,8 @@ def test_both_validators_take_what_is_right(data: object) -> None:
         session(source_routing={"forward": {"srmpls-nodes": [15]}}),
         session(source_routing={"forward": {"srmpls-nodes": 2**20}}),
         session(source_routing={"forward": {"srv6-nodes": [17]}}),
-        session(path={"a:b": {}}),
-        session(path={"a": {"micro-session-id": 65536}}),
+        session(target="a", path={"a:b": {}}),
+        session(target="a", path={"a": {"micro-session-id": 65536}}),
         route({"192.0.2.1/24": {}}),
         route({"192.0.2.1": {"preference": 0}}),
         route({"192.0.2.1": {"test": "a"}}),
@@ -292,6 +302,36 @@ def test_both_validators_take_what_is_right(data: object) -> None:
 )
 def test_neither_validator_takes_what_is_wrong(data: object) -> None:
     assert accepts(data) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        connection({"s": {"destination-port": 862}}, target="192.0.2.1"),
+        connection({"s": {"protocol": "stamp"}}, target="192.0.2.1"),
+        connection({"s": {"ssid": 5}}, target="192.0.2.1"),
+        connection({"s": None}),
+        connection({}, target="192.0.2.1"),
+        connection(None, target="192.0.2.1"),
+        {"client": {"control-connection": {"c": None}}},
+        {"client": {"control-connection": {"c": {"target": "192.0.2.1"}}}},
+        connection({"s": {}}, control_type="light"),
+        connection({"s": None}, control_type="light"),
+        connection({"s": {"target": "192.0.2.1"}}, control_type="light", target="192.0.2.1"),
+        connection({"s": {"target": "192.0.2.1"}}, control_type="light", destination_port=862),
+        connection({"s": {"target": "192.0.2.1"}}, control_type="light", tcp_keepcnt=3),
+        {"server": {"managed": None}},
+        {"server": {"managed": {"client-list": {}}}},
+        {"store": None},
+        {"api": {"listen": "[::1]:80"}},
+        {"notifications": {"snmp": [{"address": "nms", "user": "noc"}]}},
+        {"notifications": {"snmp": [{"address": "nms", "version": "v3"}]}},
+        {"notifications": {"snmp": [{"address": "nms", "version": "v3", "user": "a", "community-file": "x"}]}},
+    ],
+)
+def test_the_schema_knows_what_belongs_to_what(data: object) -> None:
+    assert not SCHEMA.is_valid(data)
+    assert check_text(json.dumps(data), "f.yaml", Path("/etc/twoway")).errors
 
 
 def test_ranges_of_times_with_a_unit_are_the_models_alone() -> None:
