@@ -72,7 +72,7 @@ class Daemon:
 
         Nothing is opened before `open`.
         """
-        self.plan = plan
+        self.plan = self._begun = plan
         self._configuration = configuration
         self._read_plan = read_plan
         self._store: Store = store or NoStore()
@@ -290,7 +290,7 @@ class Daemon:
 
     async def _change(self, plan: Plan) -> RequestView:
         """Go on under another plan, or under the one there is."""
-        change = await self._reader.run(difference, self.plan, plan)
+        change = await self._reader.run(difference, self.plan, plan, self._begun)
         try:
             self._teller.reconfigure(plan.notices)
         except ConfigError as error:

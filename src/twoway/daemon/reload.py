@@ -64,9 +64,10 @@ class Difference:
         adjusted = [s for c in self.change for s in c.adjust]
         parts = [f"{len(rows)} {what}" for rows, what in _counted(started, stopped, adjusted) if rows]
         words = f"test-sessions: {', '.join(parts)}" if parts else "no test-session differs"
-        reflectors = len(self.start_reflections) + len(self.stop_reflections)
+        changed = ((self.start_reflections, "started"), (self.stop_reflections, "stopped"))
+        reflectors = [f"{len(rows)} {what}" for rows, what in changed if rows]
         if reflectors:
-            words += f"; {len(self.start_reflections)} reflectors started, {len(self.stop_reflections)} stopped"
+            words += f"; light reflectors: {', '.join(reflectors)}"
         if self.server:
             words += "; the server differs"
         if self.routes:
@@ -108,8 +109,9 @@ def _same_connection(old: ConnectionPlan, new: ConnectionPlan) -> bool:
     return replace(old, sessions=(), traps=frozenset()) == replace(new, sessions=(), traps=frozenset())
 
 
-def difference(old: Plan, new: Plan) -> Difference:
-    """What has to be done to get from one plan to the other."""
+def difference(old: Plan, new: Plan, begun: Plan | None = None) -> Difference:
+    """What has to be done to get from one plan to the other. `begun`: the plan that the daemon began with, by which
+    the parts are that wait for the next start; the old one unless given."""
     before = {connection.name: connection for connection in old.connections}
     after = {connection.name: connection for connection in new.connections}
     stays = {name for name in before if name in after and _same_connection(before[name], after[name])}
@@ -125,7 +127,7 @@ def difference(old: Plan, new: Plan) -> Difference:
         routes=old.routes != new.routes,
         receivers=old.notices != new.notices,
         token=old.api.token != new.api.token,
-        next_start=tuple(part for part in NEXT_START if _fixed(old, part) != _fixed(new, part)),
+        next_start=tuple(part for part in NEXT_START if _fixed(begun or old, part) != _fixed(new, part)),
     )
 
 

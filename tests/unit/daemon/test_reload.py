@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twoway.config.check import check_text
-from twoway.config.plan import Limit, NoticePlan, Thresholds
+from twoway.config.plan import Limit, NoticePlan, StorePlan, Thresholds
 from twoway.config.reflection import Reflection
 from twoway.config.server import ServerOptions
 from twoway.daemon.reload import difference
@@ -130,3 +130,10 @@ def test_what_waits_for_the_next_start_is_named() -> None:
     assert change.describe() == (
         "no test-session differs; receivers of notices differ; taken over at the next start: workers"
     )
+
+
+def test_what_waits_for_the_next_start_waits_until_then() -> None:
+    begun = plan(connection(light()))
+    waiting = replace(begun, store=StorePlan(Path("/elsewhere.db")))
+    assert difference(waiting, replace(waiting, notices=NoticePlan(rate_limit=1)), begun).next_start == ("store",)
+    assert difference(waiting, begun, begun).next_start == ()
