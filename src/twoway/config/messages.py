@@ -137,10 +137,11 @@ def _unknown(path: Path) -> str:
         return f"no such statement here: {INSTEAD[name]}"
     model = _model_at(path[:-1])
     known = [] if model is None else [statement.name for statement in statements_of(model)]
-    near = get_close_matches(name.lower().replace("_", "-"), known, n=1)
+    meant = name.lower().replace("_", "-")
+    homes = list(dict.fromkeys(_homes(meant, Configuration, "")))
+    near = [meant] if meant in known else [] if homes else get_close_matches(meant, known, n=1)
     if near:
         return f"no such statement here: did you mean {near[0]}?"
-    homes = list(dict.fromkeys(_homes(name, Configuration, "")))
     if homes:
         return f"no such statement here: it belongs to {' or '.join(homes[:3])}"
     return "no such statement here"
