@@ -74,9 +74,12 @@ def _need(condition: object, what: str) -> None:
 
 def free_port() -> int:
     """A TCP and UDP port that nobody has now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    while True:
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
+            stream.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):  # ten thousand test-sessions of somebody else have many of them
+                datagram.bind(stream.getsockname())
+                return int(stream.getsockname()[1])
 
 
 @dataclass

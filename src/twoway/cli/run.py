@@ -37,6 +37,10 @@ examples:
 """
 _FLUSH_S = 5.0
 """How long notices may take to be told when the daemon ends."""
+_SWITCH_S = 0.001
+"""How long a thread that computes (it reads a configuration, or packs probes for the store) keeps the event loop
+waiting each time the loop has let go of the interpreter, as it does at many system calls. Python's own is five times
+as long."""
 
 
 class _Arguments(argparse.Namespace):
@@ -59,6 +63,7 @@ def run(arguments: list[str]) -> int:
     if isinstance(plan, tuple):
         return _say_all(plan)
     _raise_limits()
+    sys.setswitchinterval(_SWITCH_S)
     return asyncio.run(_serve(plan, parsed.configuration))
 
 

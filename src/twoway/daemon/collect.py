@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twoway.drivers.session_plane import PackedInterval, PlaneSession
 
 _AT_ONCE = 500
-"""Sessions of which a second is noted before somebody looks at the clock: some 2 ms."""
+"""Sessions of which a second is noted, or put into the store, before somebody looks at the clock: some 2 ms."""
 _SAVES = 100
 """Sessions saved in one second at most."""
 _FAULT_NAMES: Mapping[OwnFault, str] = {fault: str(fault.name).lower() for fault in OwnFault}
@@ -69,7 +69,7 @@ class Collector:
         self._shared.gone.clear()
         news, intervals = await self._thread.run(self._take)
         await self._keep_all(intervals, start_ns, end_ns)
-        self._keep_rows()
+        await self._keep_rows()
         host_disturbed = self._faults.host.overlap(start_ns, end_ns)
         for sender, what in news:
             await self._shared.pacing.step()
@@ -137,19 +137,27 @@ class Collector:
                         faults[name] += 1
         return seen
 
-    def _keep_rows(self) -> None:
+    async def _keep_rows(self) -> None:
         """Every probe of the sessions that want that goes to the store."""
-        kept, self._shared.last_rows = self._shared.last_rows, []
         short = 0
-        for _, session in self._shared.running.values():
-            rows = session.take_rows()
-            if rows is not None:
-                kept.append((session.key, rows))
-                short += session.missed_rows() > 0
-        for key, rows in kept:
-            self._store.put_history(key, rows, self._shared.clocks.wall_ns())
+        for _, session in list(self._shared.running.values()):
+            if session.plan.raw:
+                await self._shared.pacing.step()
+                rows = session.take_rows()
+                if rows is not None:
+                    # Behind those of Session-Senders that have ended until now, one of which may have been this one's.
+                    self._shared.last_rows.append((session.key, rows))
+                    short += session.missed_rows() > 0
+                if len(self._shared.last_rows) >= _AT_ONCE:
+                    self._keep_last_rows()
+        self._keep_last_rows()
         if short:
             self._faults.of_sessions({"samples_dropped": short})
+
+    def _keep_last_rows(self) -> None:
+        kept, self._shared.last_rows = self._shared.last_rows, []
+        if kept:
+            self._store.put_history(kept, self._shared.clocks.wall_ns())
 
     def _look_at_ended(self) -> None:
         """What a Session-Sender had seen until it was ended may have completed tests, which were judged then."""
@@ -213,7 +221,7 @@ class Collector:
             _, end_ns = self._faults.look()
             self._keep(self._shared.last_words, end_ns)
             self._shared.last_words = []
-        self._keep_rows()
+        self._keep_last_rows()
         self._look_at_ended()
         for connection in self._connections.values():
             for session in connection.sessions.values():

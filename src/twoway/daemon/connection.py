@@ -33,7 +33,7 @@ from twoway.drivers.resolve import numeric_family
 from twoway.errors import PlaneError, TwowayError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 
     from twoway.config.plan import ConnectionPlan, SessionKey, SessionPlan
     from twoway.daemon.bulletin import Bulletin
@@ -54,6 +54,8 @@ _OPENING_NS = NANOS // 20
 """For all paths of a test-session to be opened before the first one begins."""
 _AT_ONCE = 20
 """Sessions that are opened before somebody looks at the clock: some 1 ms."""
+_ENDED_AT_ONCE = 20
+"""Sessions that are ended before somebody looks at the clock: some 1 ms."""
 _LONGEST_TURN_NS = 60 * NANOS
 """A path waits no longer than this for the next test of the others."""
 
@@ -115,7 +117,7 @@ class Shared:
     last_words: list[tuple[SessionKey, bytes]] = field(default_factory=list)
     """What sessions that have ended saw since the last second was taken, packed."""
     last_rows: list[tuple[SessionKey, SampleBatch]] = field(default_factory=list)
-    """The last probes of those of them that keep every one."""
+    """Probes of sessions that keep every one, as they came, which the store has not been given."""
     ended: dict[WatchedSession, Connection] = field(default_factory=dict)
     """Those of them of which a test was judged at their end."""
     starts: Starts = field(default_factory=Starts)
@@ -130,23 +132,45 @@ class Shared:
 
     def end(self, session: WatchedSession) -> None:
         """The session has no Session-Sender from now on; nothing that it saw is lost."""
-        sender = session.sender
-        if sender is None:
+        self.end_all((session,))
+
+    def end_all(self, sessions: Iterable[WatchedSession]) -> None:
+        """As `end`, for some: the workers, which answer between packets, are asked once for all of them."""
+        senders = {session: sender for session in sessions if (sender := session.sender) is not None}
+        if not senders:
             return
-        sender.abort()
-        for _, octets, bits in self.plane.take_intervals([sender], late_ns=LATE_NS):
-            self.last_words.append((session.key, octets))
-            if bits & DISTURBING:
-                now_ns = self.clocks.wall_ns()
-                session.pollute(now_ns - NOTICED_NS, now_ns)
-        session.end()
-        rows = session.take_rows()
-        if rows is not None:
-            self.last_rows.append((session.key, rows))
-        connection, _ = self.gone[sender.number] = self.running.pop(sender.number)
-        if session.take_tests(self.host):
-            self.ended[session] = connection
-        self.plane.forget(sender)
+        for sender in senders.values():
+            sender.abort()
+        asked = list(senders.values())
+        seen = {number: (octets, bits) for number, octets, bits in self.plane.take_intervals(asked, late_ns=LATE_NS)}
+        everything = dict(self.plane.summaries(asked))
+        for session, sender in senders.items():
+            if sender.number in seen:
+                octets, bits = seen[sender.number]
+                self.last_words.append((session.key, octets))
+                if bits & DISTURBING:
+                    now_ns = self.clocks.wall_ns()
+                    session.pollute(now_ns - NOTICED_NS, now_ns)
+            session.end(everything.get(sender.number))
+            rows = session.take_rows()
+            if rows is not None:
+                self.last_rows.append((session.key, rows))
+            connection, _ = self.gone[sender.number] = self.running.pop(sender.number)
+            if session.take_tests(self.host):
+                self.ended[session] = connection
+            self.plane.forget(sender)
+
+    async def ended_in_turns(self, sessions: Mapping[str, WatchedSession]) -> AsyncIterator[WatchedSession]:
+        """All of these, none of which has a Session-Sender any more; those that a reload takes away meanwhile are left
+        out."""
+        all_of_them = list(sessions.items())
+        for first in range(0, len(all_of_them), _ENDED_AT_ONCE):
+            await self.pacing.step()
+            some = all_of_them[first : first + _ENDED_AT_ONCE]
+            there = [session for name, session in some if sessions.get(name) is session]
+            self.end_all(there)
+            for session in there:
+                yield session
 
     def session(self, plan: SessionPlan) -> WatchedSession:
         """A session that has not begun, with what survived of it."""

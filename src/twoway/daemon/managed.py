@@ -100,9 +100,7 @@ class Link:
             self.task.cancel()  # it waits or connects: there is nobody to tell
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
-        for session in list(self.sessions.values()):
-            await self._shared.pacing.step()
-            self._shared.end(session)
+        async for session in self._shared.ended_in_turns(self.sessions):
             session.recovered(reason)
             session.be("stopped", reason)
 
@@ -184,8 +182,7 @@ class Link:
         except BaseException:
             self._negotiated.clear()
             client.close()
-            for session in self.sessions.values():
-                self._shared.end(session)
+            self._shared.end_all(self.sessions.values())
             raise
         self._client = client
         return client
@@ -267,8 +264,7 @@ class Link:
     async def _pause(self, error: TwowayError) -> None:
         """Until the next attempt: a test-interval, for what is refused ever longer ones."""
         reason = str(error)
-        for session in self.sessions.values():
-            self._shared.end(session)
+        async for session in self._shared.ended_in_turns(self.sessions):
             session.not_negotiated(reason)
             if isinstance(error, SessionRefusedError):
                 session.failed(reason)

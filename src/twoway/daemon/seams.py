@@ -24,8 +24,8 @@ class Store(Protocol):
     def put_collections(self, key: SessionKey, packed: bytes, /) -> object:
         """The state of a session that survives a restart; the last one counts."""
 
-    def put_history(self, key: SessionKey, rows: SampleBatch, at_ns: int, /) -> object:
-        """Probes of a session that wants every one kept."""
+    def put_history(self, rows: Sequence[tuple[SessionKey, SampleBatch]], at_ns: int, /) -> object:
+        """Probes of sessions that want every one kept, as they came."""
 
     def put_notice(self, notice: Notice, /) -> object: ...
     async def collections(self) -> Mapping[SessionKey, bytes]:
@@ -81,7 +81,7 @@ class NoStore:
     def put_collections(self, _key: SessionKey, _packed: bytes, /) -> None:
         """Nothing is kept."""
 
-    def put_history(self, _key: SessionKey, _rows: SampleBatch, _at_ns: int, /) -> None:
+    def put_history(self, _rows: Sequence[tuple[SessionKey, SampleBatch]], _at_ns: int, /) -> None:
         """Nothing is kept."""
 
     def put_notice(self, _notice: Notice, /) -> None:

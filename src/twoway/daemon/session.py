@@ -19,7 +19,7 @@ from twoway.config import defaults
 from twoway.config.defaults import NANOS
 from twoway.daemon import probes
 from twoway.daemon.own_faults import LATE_NS, Spans
-from twoway.drivers.session_plane import collections
+from twoway.drivers.session_plane import collections, unpack_summary
 from twoway.errors import WireError
 
 if TYPE_CHECKING:
@@ -183,16 +183,17 @@ class WatchedSession:
         self._follower.begins(self.key, sender)
         self.be("testing")
 
-    def end(self) -> PlaneSession | None:
-        """It has no Session-Sender any more; the one it had, whose summary is carried on."""
+    def end(self, everything: bytes | None) -> None:
+        """It has no Session-Sender any more; what the one it had saw, packed, is carried on (None: it never began)."""
         sender, self.sender = self.sender, None
-        if sender is not None:
-            sender.collect()
-            self._follower.ends(self.key)
-            self.collections.interrupt()
-            summary = sender.summary()
+        if sender is None:
+            return
+        sender.collect()
+        self._follower.ends(self.key)
+        self.collections.interrupt()
+        if everything is not None:
+            summary = unpack_summary(everything)
             self._carried = summary if self._carried is None else self._carried.merge(summary)
-        return sender
 
     def be(self, status: str, reason: str | None = None) -> None:
         """Note what it does, and why if that is not testing."""

@@ -31,7 +31,8 @@ def write(connection: sqlite3.Connection, session: int, item: History) -> int | 
     statement = """INSERT INTO numbered (session, next) VALUES (?, ?)
         ON CONFLICT (session) DO UPDATE SET next = next + excluded.next RETURNING next"""
     (following,) = connection.execute(statement, (session, item.probes)).fetchone()
-    row = (session, item.start_ns, item.end_ns, item.probes, item.data(), following - item.probes)
+    start_ns, end_ns, data = item.packed()
+    row = (session, start_ns, end_ns, item.probes, data, following - item.probes)
     (number,) = connection.execute(f"{_INSERT} RETURNING id", row).fetchone()
     return int(number) if item.probes < LARGE else None
 

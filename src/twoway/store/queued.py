@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from twoway.store.probes import pack
+from twoway.store.probes import pack, span_ns
 
 if TYPE_CHECKING:
     import sqlite3
@@ -50,21 +50,22 @@ class History:
     """Per-probe rows of one test-session, which the writer packs: that takes too long for who puts them."""
 
     key: SessionKey
-    start_ns: int
-    end_ns: int
+    at_ns: int
     rows: Batch | None
     probes: int
-    _data: bytes = b""
+    _packed: tuple[int, int, bytes] = (0, 0, b"")
 
     @property
     def octets(self) -> int:
         return _PROBE * self.probes + _OVERHEAD
 
-    def data(self) -> bytes:
-        """The rows packed; from the first call on nothing else is held."""
+    def packed(self) -> tuple[int, int, bytes]:
+        """When the first and the last probe left (`at_ns` where none did), and the rows packed; from the first call on
+        nothing else is held."""
         if self.rows is not None:
-            self._data, self.rows = pack(self.rows), None
-        return self._data
+            start_ns, end_ns = span_ns(self.rows) or (self.at_ns, self.at_ns)
+            self._packed, self.rows = (start_ns, end_ns, pack(self.rows)), None
+        return self._packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +113,22 @@ class Queue:
         self.refused: dict[str, int] = {"seconds": 0, "history": 0, "events": 0}
         """What was not taken, because too much waited."""
 
-    def put(self, item: Item) -> bool:
-        """Put it at the end; False if there is no room, or nobody takes any more."""
-        octets = item.octets
+    def put(self, *items: Item) -> bool:
+        """Put these at the end; False if there is no room for one of them, or nobody takes any more."""
+        sized = [(item, item.octets) for item in items]
         with self._changed:
-            if self._closing or (self._octets + octets > self._max_octets and not isinstance(item, Call)):
-                if not isinstance(item, Call):
-                    self.refused[KINDS[type(item)]] += 1
-                return False
-            self._items.append((item, octets))
-            self._octets += octets
-            self._changed.notify()
+            taken = [self._put(item, octets) for item, octets in sized]
+            if any(taken):
+                self._changed.notify()
+        return all(taken)
+
+    def _put(self, item: Item, octets: int) -> bool:
+        if self._closing or (self._octets + octets > self._max_octets and not isinstance(item, Call)):
+            if not isinstance(item, Call):
+                self.refused[KINDS[type(item)]] += 1
+            return False
+        self._items.append((item, octets))
+        self._octets += octets
         return True
 
     def put_collections(self, key: SessionKey, packed: bytes) -> None:

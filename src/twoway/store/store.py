@@ -19,7 +19,7 @@ from twoway.store.tiers import MAX_SECOND
 from twoway.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from twoway.analysis.samples import Batch
     from twoway.config.plan import SessionKey, StorePlan
@@ -95,14 +95,16 @@ class Store:
         """Keep the state of a test-session's collections, in place of what was kept before."""
         self._queue.put_collections(key, packed)
 
-    def put_history(self, key: SessionKey, batch: Batch, at_ns: int) -> bool:
-        """Keep the rows of a batch, for a test-session that wants every probe kept. False if there was no room.
+    def put_history(self, rows: Iterable[tuple[SessionKey, Batch]], at_ns: int) -> bool:
+        """Keep the rows of these batches, of test-sessions that want every probe kept. False if there was no room for
+        all of them.
 
         `at_ns`: when that is, by the wall clock, should none of the probes have left.
         """
-        if not len(batch) or not self._plan.history_age_s:
+        if not self._plan.history_age_s:
             return True
-        return self._queue.put(queued.History(key, *(probes.span_ns(batch) or (at_ns, at_ns)), batch, len(batch)))
+        # All in one: were the queue locked for each of a thousand, the event loop would meet the writer there.
+        return self._queue.put(*(queued.History(key, at_ns, batch, len(batch)) for key, batch in rows if len(batch)))
 
     def put_notice(self, notice: Notice) -> bool:
         """Keep what happened, and if it is a condition that it goes on, or no longer. False if there was no room."""

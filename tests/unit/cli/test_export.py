@@ -121,8 +121,8 @@ def test_single_probes_are_exported_each_once_from_the_daemon_and_from_its_file(
         now_ns = time.time_ns()
         for second in range(5):
             at_ns = now_ns - (10 - second) * 10**9
-            store.put_history(KEY, batch(*((at_ns + probe, 0, 10 * second + probe) for probe in range(10))), 0)
-        store.put_history(KEY, batch((now_ns - 2 * 3600 * 10**9, 0, 99)), 0)  # too long ago
+            store.put_history([(KEY, batch(*((at_ns + probe, 0, 10 * second + probe) for probe in range(10))))], 0)
+        store.put_history([(KEY, batch((now_ns - 2 * 3600 * 10**9, 0, 99)))], 0)  # too long ago
         await store.close()
 
     asyncio.run(fill())

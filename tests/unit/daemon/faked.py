@@ -226,6 +226,10 @@ class Merging(Span):
     def merge(self, other: Merging) -> Merging:
         return Merging({"sent": self.counter("sent") + other.counter("sent")})
 
+    @staticmethod
+    def unpack(octets: bytes) -> Merging:
+        return Merging({"sent": int(octets)})
+
 
 class FakePlane:
     """Hands out the news that a test puts in."""
@@ -288,6 +292,9 @@ class FakePlane:
         return [
             (sender.number, b"second of %d" % sender.number, self.faults.get(sender.number, 0)) for sender in chosen
         ]
+
+    def summaries(self, senders: Sequence[FakeSender]) -> list[tuple[int, bytes]]:
+        return [(sender.number, str(sender.sent).encode()) for sender in senders]
 
     def close(self) -> None:
         self.closed = True

@@ -14,7 +14,7 @@ from twoway.daemon.seams import NoStore
 from twoway.drivers.session_plane import News
 
 from ..drivers.serving import eventually
-from .faked import FakeCollection, FakeCollections, FakePlane
+from .faked import FakeCollection, FakeCollections, FakePlane, Merging
 from .test_own_faults import MadeClocks
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class MadeStore(NoStore):
         self.kept: dict[SessionKey, bytes] = {}
         self.raised: dict[Condition, None] = {}
         self.probes: list[tuple[SessionKey, object]] = []
+        self.puts_of_probes = 0
 
     def put_second(self, second: int, packed: Sequence[tuple[SessionKey, bytes]], /) -> None:
         self.seconds.append((second, packed))
@@ -44,8 +45,9 @@ class MadeStore(NoStore):
     async def collections(self) -> Mapping[SessionKey, bytes]:
         return self.kept
 
-    def put_history(self, key: SessionKey, rows: object, _at_ns: int, /) -> None:
-        self.probes.append((key, rows))
+    def put_history(self, rows: Sequence[tuple[SessionKey, object]], _at_ns: int, /) -> None:
+        self.probes += rows
+        self.puts_of_probes += 1
 
     def put_notice(self, notice: Notice, /) -> None:
         if notice.state is State.RAISED:
@@ -105,6 +107,7 @@ def plane_of(monkeypatch: pytest.MonkeyPatch) -> FakePlane:
     fake = FakePlane()
     monkeypatch.setattr(daemon_module, "SessionPlane", lambda **_: fake)
     monkeypatch.setattr(session_module, "collections", FakeCollections)
+    monkeypatch.setattr(session_module, "unpack_summary", Merging.unpack)
     monkeypatch.setattr(daemon_module, "_SECOND_S", 3600.0)
     monkeypatch.setattr(connection_module, "_RETRY_S", 0.01)
     return fake

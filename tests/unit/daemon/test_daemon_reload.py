@@ -146,7 +146,9 @@ def at_an_end(patch: pytest.MonkeyPatch, scene: Scene) -> None:
 
 def at_a_change(patch: pytest.MonkeyPatch, _: Scene) -> None:
     end = WatchedSession.end
-    patch.setattr(WatchedSession, "end", lambda self: (broken if self.plan.name == "changed" else end)(self))
+    patch.setattr(
+        WatchedSession, "end", lambda self, seen: (broken if self.plan.name == "changed" else end)(self, seen)
+    )
 
 
 def at_an_adjustment(patch: pytest.MonkeyPatch, _: Scene) -> None:

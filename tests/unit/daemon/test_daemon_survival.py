@@ -132,6 +132,52 @@ async def test_every_probe_of_those_who_want_that_goes_to_the_store(plane: FakeP
         assert scene.store.probes[1:] == [(("near", "other"), ["first of 1"]), (raw.key, ["last"])]
 
 
+async def test_probes_go_to_the_store_at_once_and_as_they_came(plane: FakePlane) -> None:
+    sessions = [light(f"s{number}", raw=True) for number in range(3)]
+    async with running(plan(connection(*sessions)), plane) as scene:
+        for number in range(3):
+            scene.into(number).fresh = [f"of {number}"]
+        assert (await scene.daemon.stop(None)).ok
+        assert (await scene.daemon.start(None, None)).ok
+        for number in range(3):
+            scene.into(number).fresh = [f"later of {number}"]
+        await scene.second()
+        assert scene.store.puts_of_probes == 1
+        rows = [rows for _, rows in scene.store.probes]
+        assert rows == [[f"{when}of {number}"] for when in ("", "later ") for number in range(3)]
+
+
+async def test_the_packet_plane_is_asked_once_for_all_that_end_together(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(connection(*(light(f"s{number}") for number in range(3)))), plane) as scene:
+        shared = scene.daemon._shared  # noqa: SLF001  (a control connection that is lost does this)
+        assert shared is not None
+        sessions = [session for _, session in shared.running.values()]
+        for sender in plane.senders:
+            sender.sent = 7
+        asked: list[list[FakeSender]] = []
+        intervals, summaries = plane.take_intervals, plane.summaries
+
+        def intervals_asked(senders: Sequence[FakeSender], *, late_ns: int) -> list[tuple[int, bytes, int]]:
+            asked.append(list(senders))
+            return intervals(senders, late_ns=late_ns)
+
+        def summaries_asked(senders: Sequence[FakeSender]) -> list[tuple[int, bytes]]:
+            asked.append(list(senders))
+            return summaries(senders)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(plane, "take_intervals", intervals_asked)
+            patch.setattr(plane, "summaries", summaries_asked)
+            shared.end_all(sessions)
+            shared.end_all(sessions)  # they have ended
+        assert asked == [plane.senders, plane.senders]
+        assert not shared.running
+        assert [octets for _, octets in shared.last_words] == [b"second of 0", b"second of 1", b"second of 2"]
+        assert [scene.daemon.summary(session.key).counter("sent") for session in sessions] == [7, 7, 7]
+
+
 async def test_probes_that_nobody_could_take_in_time_are_counted(plane: FakePlane) -> None:
     async with running(plan(connection(light("one", raw=True), light("two", raw=True))), plane) as scene:
 

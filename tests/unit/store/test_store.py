@@ -152,9 +152,9 @@ async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
     first = batch((NOON_S * NANOS, 0, 500), (NOON_S * NANOS + 5, 4, None))
     second = batch(((NOON_S + 1) * NANOS, 0, 700))
     async with opened(tmp_path / "store.db") as kept:
-        assert kept.put_history(KEY, second, 0)
-        assert kept.put_history(KEY, first, 0)
-        assert kept.put_history(KEY, batch(), 0)
+        assert kept.put_history([(KEY, second)], 0)
+        assert kept.put_history([(KEY, first)], 0)
+        assert kept.put_history([(KEY, batch())], 0)
         await kept.flush()
         batches = await kept.history(KEY, 0, (NOON_S + 2) * NANOS)
         assert [list(samples.rows(rows)) for rows in batches] == [list(samples.rows(b)) for b in (second, first)]
@@ -163,7 +163,7 @@ async def test_probes_are_kept_for_those_that_want_them(tmp_path: Path) -> None:
         await kept.clear("history", KEY)
         assert await kept.history(KEY, 0, (NOON_S + 2) * NANOS) == []
         # None of these left: they are of the moment at which that was noticed.
-        assert kept.put_history(KEY, batch((probes.Probes.MISSING, 8, None)), NOON_S * NANOS)
+        assert kept.put_history([(KEY, batch((probes.Probes.MISSING, 8, None)))], NOON_S * NANOS)
         await kept.flush()
         assert len(await kept.history(KEY, NOON_S * NANOS, NOON_S * NANOS + 1)) == 1
         assert await kept.history(KEY, NOON_S * NANOS + 1, NOON_S * NANOS + 2) == []
@@ -175,7 +175,7 @@ async def test_seconds_of_probes_are_joined_and_none_is_lost(tmp_path: Path) -> 
     async with opened(path) as kept:
         for number in range(count):
             for key in (KEY, OTHER):
-                kept.put_history(key, batch(((NOON_S + number) * NANOS, 0, number)), 0)
+                kept.put_history([(key, batch(((NOON_S + number) * NANOS, 0, number)))], 0)
         await kept.flush()
         await until(lambda: rows(path, "history") == 2 * (3 + 5), "three large rows of each, and what is left")
         for key in (KEY, OTHER):
@@ -212,8 +212,8 @@ async def test_who_reads_probes_page_by_page_gets_each_once_while_more_come_and_
         for second in range(seconds):
             # The wall clock goes back now and then: the order in which they came is that of their numbers.
             at_ns = (NOON_S + second - 50 * (second % 3)) * NANOS
-            kept.put_history(KEY, batch(*((at_ns + probe, 0, 10 * second + probe) for probe in range(10))), 0)
-            kept.put_history(OTHER, batch((at_ns, 0, 1)), 0)
+            kept.put_history([(KEY, batch(*((at_ns + probe, 0, 10 * second + probe) for probe in range(10))))], 0)
+            kept.put_history([(OTHER, batch((at_ns, 0, 1)))], 0)
             if second % 5 == 0:
                 await kept.flush()
                 page = await kept.page(KEY, first, 0, 1 << 62, limit)
@@ -231,7 +231,7 @@ async def test_who_reads_probes_page_by_page_gets_each_once_while_more_come_and_
         # What is deleted gives no number away.
         await kept.clear("history", KEY)
     async with opened(path) as kept:
-        kept.put_history(KEY, batch((NOON_S * NANOS, 0, 5)), 0)
+        kept.put_history([(KEY, batch((NOON_S * NANOS, 0, 5)))], 0)
         await kept.flush()
         assert await paged(kept, limit) == ([10 * seconds], [5], 10 * seconds + 1)
 
@@ -240,11 +240,11 @@ async def test_rows_that_cannot_be_read_shift_no_number(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     async with opened(path) as kept:
         for second in range(MANY - 1):
-            kept.put_history(KEY, batch(*(((NOON_S + second) * NANOS + probe, 0, second) for probe in (0, 1))), 0)
+            kept.put_history([(KEY, batch(*(((NOON_S + second) * NANOS + probe, 0, second) for probe in (0, 1))))], 0)
         await kept.flush()
         with contextlib.closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE history SET data = x'00' WHERE first = 20")
-        kept.put_history(KEY, batch(((NOON_S + MANY) * NANOS, 0, 7)), 0)
+        kept.put_history([(KEY, batch(((NOON_S + MANY) * NANOS, 0, 7)))], 0)
         await kept.flush()
         await until(lambda: rows(path, "history") == 2, "what is before it and what is after it is joined")
         assert kept.state()["lost_unreadable"] == 1
@@ -267,7 +267,7 @@ async def test_probes_of_an_older_file_are_numbered(tmp_path: Path) -> None:
             connection.execute(statement, (session, *span_ns, len(old), probes.pack(old)))
     async with opened(path) as kept:
         assert await paged(kept, 4) == (list(range(6)), [0, 1, 1, 2, 2, 2], 6)
-        kept.put_history(KEY, batch((NOON_S * NANOS, 0, 9)), 0)
+        kept.put_history([(KEY, batch((NOON_S * NANOS, 0, 9)))], 0)
         await kept.flush()
         assert await paged(kept, 4, 6) == ([6], [9], 7)
 
@@ -276,12 +276,12 @@ async def test_who_reads_probes_while_they_are_joined_gets_each_once(tmp_path: P
     path = tmp_path / "store.db"
     async with opened(path) as kept:
         for number in range(MANY - 1):
-            kept.put_history(KEY, batch(((NOON_S + number) * NANOS, 0, number)), 0)
+            kept.put_history([(KEY, batch(((NOON_S + number) * NANOS, 0, number)))], 0)
         await kept.flush()
         with contextlib.closing(Reader(schema.connect_read_only(path), SUMMARIES)) as reader:
             reading = reader.history(KEY)
             seen = [next(reading) for _ in range(10)]
-            kept.put_history(KEY, batch(((NOON_S + MANY) * NANOS, 0, MANY)), 0)
+            kept.put_history([(KEY, batch(((NOON_S + MANY) * NANOS, 0, MANY)))], 0)
             await kept.flush()
             await until(lambda: rows(path, "history") == 1, "all are one row")
             seen += reading
