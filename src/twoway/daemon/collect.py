@@ -59,6 +59,7 @@ class Collector:
         self._store = store
         self._completed = completed
         self._thread = Aside("collect")
+        self._news: list[tuple[PlaneSession, News]] = []
         self._unsaved: deque[WatchedSession] = deque()
         self._cut_ns: dict[WatchedSession, int] = {}
 
@@ -95,7 +96,11 @@ class Collector:
     def _take(self) -> tuple[list[tuple[PlaneSession, News]], list[PackedInterval]]:
         """In a thread: it takes some tens of milliseconds where there are thousands of sessions."""
         plane = self._shared.plane
-        return plane.collect(), plane.take_intervals(None, late_ns=LATE_NS)
+        # News are told once: they wait for the next second if this one fails.
+        self._news += plane.collect()
+        intervals = plane.take_intervals(None, late_ns=LATE_NS)
+        news, self._news = self._news, []
+        return news, intervals
 
     async def _keep_all(self, intervals: list[PackedInterval], start_ns: int, end_ns: int) -> None:
         """What each session saw goes to the store."""

@@ -362,6 +362,21 @@ async def test_one_second_that_fails_is_counted_and_the_next_one_comes(
         assert "ValueError: no sense" in scene.last("own-fault").message
 
 
+async def test_a_test_that_ended_in_a_second_that_fails_is_judged_in_the_next(
+    plane: FakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        scene.into().finished.append(FakeCollection(1))
+        plane.news.append((plane.senders[0], News.TESTS))
+        with monkeypatch.context() as broken:
+            broken.setattr(plane, "take_intervals", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await scene.second()
+        assert scene.daemon.results(KEY).tests_run == 0
+        await scene.second()
+        assert scene.daemon.results(KEY).tests_passed == 1
+
+
 async def test_what_goes_wrong_with_one_session_costs_the_others_nothing(
     plane: FakePlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
