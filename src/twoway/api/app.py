@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from twoway.analysis.notices import NOTICES
 from twoway.analysis.views import ControlView, HealthView, RequestView, ResultsView, RouteView, TestView
 from twoway.api import answers, selection
 from twoway.api.guard import PROBLEM, Problem, failure, problem_document
@@ -265,10 +266,11 @@ def _add_server(app: FastAPI, asked: Asked) -> None:
         views = selection.connections_of(watched.server_connections(), query.control_connection)
         return _list(pace, "connections", ControlView, views)
 
-    @app.get("/v1/server/test-info", tags=["server"], **_answering(answers.TestInfo))
+    @app.get("/v1/server/test-info", tags=["server"], **_answering(answers.TestInfo, 404))
     async def server_test_info(query: Annotated[SessionQuery, Query()]) -> Response:
         """Test-sessions of the Server."""
         connection, session = query.control_connection, query.test_session
+        selection.connections_of(watched.server_connections(), connection)
         views = watched.server_tests()
         found = (v for v in views if connection in (None, v.connection) and session in (None, v.name))
         return _list(pace, "sessions", TestView, found)
@@ -281,9 +283,11 @@ def _add_daemon(app: FastAPI, asked: Asked) -> None:
         found = await asked.capabilities()
         return _json(answers.Capabilities([answers.Feature(name, *seen) for name, seen in found.items()]))
 
-    @app.get("/v1/events", tags=["daemon"], **_answering(answers.Events))
+    @app.get("/v1/events", tags=["daemon"], **_answering(answers.Events, 404))
     async def events(query: Annotated[EventsQuery, Query()]) -> Response:
         """Notices: what was raised and cleared, and what happened."""
+        if query.name is not None and query.name not in NOTICES:  # nothing of it would look like good news
+            raise Problem(404, f"there is no notice {query.name!r}: `twoway show notices` has them all")
         since_ns = None if query.since is None else time_ns(query.since)
         filtered = query.name is not None or query.control_connection is not None
         found = [

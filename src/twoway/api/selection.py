@@ -152,7 +152,7 @@ async def page(watched: Watched, query: SessionsQuery, pace: Pace) -> Sessions:
     rows = [row async for batch in pace.batches(shown) for row in batch]
     return Sessions(
         total=len(views),
-        failing=sum(view.verdict == "fail" for view in views),
+        failing=sum(view.verdict == "fail" or view.status == "failed" for view in views),
         alarms=sum(len(view.alarms) for view in views),
         rows=rows,
     )

@@ -90,6 +90,8 @@ def _time(value_ns: float | None) -> str:
 
 
 def _result(row: Row) -> Text:
+    if row.glance.status == "failed":  # it could not be started: no test will say so
+        return Text("FAILED", "bold red")
     verdict = row.glance.verdict
     style = {"pass": "green", "fail": "bold red"}.get(verdict, "dim")
     return Text({"unknown": "-"}.get(verdict, verdict.upper()), style)

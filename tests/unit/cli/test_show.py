@@ -141,6 +141,8 @@ def test_a_window_of_the_store(capsys: pytest.CaptureFixture[str]) -> None:
 def test_notices_need_no_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = shown(capsys, "notices", "--api", str(tmp_path / "nobody"))
     assert [line.split()[0] for line in text.splitlines()[1:]] == list(NOTICES)
+    assert [each["name"] for each in document(capsys, "notices")["notices"]] == list(NOTICES)
+    assert document(capsys, "notices")["notices"][0]["severity"] == "warning"
 
 
 @pytest.mark.usefixtures("served")
@@ -156,6 +158,8 @@ def test_notices_need_no_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         ("client probe-results --control-connection x", "no control-connection 'x': there are core-fra, core-par"),
         ("client test-info control-connection core-fra test-session x", "no test-session 'x': there are voice, bulk"),
         ("client history-results since yesterday", "'yesterday' is no time as 2026-01-02.03:04:05"),
+        ("events name rtt-exceded", "there is no notice 'rtt-exceded': `twoway show notices` has them all"),
+        ("server test-info control-connection 99", "no control-connection '99'"),
         ("events limit 0", "'0' is not a number from 1 to 100000"),
         ("client window control-connection core-par test-session voice since 1h", "the store has nothing of core-par"),
         ("events --api http://", "'http://' is neither a path nor http://HOST:PORT"),

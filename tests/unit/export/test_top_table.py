@@ -101,6 +101,11 @@ def test_what_is_not_known_yet_is_a_dash() -> None:
     assert drawn(table(page(**unknown), "name", 200), 200)[2].split()[3:10] == ["-"] * 7
 
 
+def test_what_could_not_be_started_has_failed_though_no_test_says_so() -> None:
+    lines = drawn(table(page(status="failed", verdict="unknown"), "name", 200), 200)
+    assert "FAILED" in lines[2]
+
+
 def test_the_screen_says_what_is_seen_and_which_keys_there_are() -> None:
     above, *rows, below = drawn(screen(page(), "loss", 120, State(offset=8, reverse=True, filter="core"), ""), 120)
     assert above == "4 test-sessions, 1 failing, 1 alarm"
