@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from twoway.analysis.metrics import METRICS
+
 from .uplinks import FAR_PREFIX, SITE_PREFIX, Flow, RoutingDaemon, Uplinks, document, packets_sent
 
 FAR, SITE = FAR_PREFIX[4], SITE_PREFIX[4]
@@ -111,6 +113,53 @@ def test_it_moves_at_a_loss_of_five_percent_where_that_is_too_much(tmp_path: Pat
             for end, namespace in (("edge", net.edge), ("far", net.far))
         )
         moves_and_comes_back(Running(net, edge, far), tmp_path, {"forward": {"loss": 0.05}})
+
+
+TOLD: dict[str, tuple[dict[str, object], dict[str, dict[str, float]]]] = {
+    "a DSCP that is bleached there": ({"remarked-forward": 10}, {"forward": {"dscp": 0}}),
+    "a DSCP that is bleached back": ({"remarked-backward": 10}, {"backward": {"dscp": 0}}),
+    "loss there, as both ends count": ({"direct-loss-forward": "10%"}, {"forward": {"loss": 0.3}}),
+    "loss back, as both ends count": ({"direct-loss-backward": "10%"}, {"backward": {"loss": 0.3}}),
+}
+
+
+def test_a_flow_moves_by_what_tlvs_tell(tmp_path: Path) -> None:
+    """Each limit by itself moves the route of its own, and only that: four prefixes, one path that degrades."""
+    prefixes = {what: f"198.51.{number}.0/24" for number, what in enumerate(TOLD)}
+    with ExitStack() as stack:
+        net = stack.enter_context(Uplinks("a", "b"))
+        hops = {
+            net.isp_address(name): {"test": f"up-{name}/quality", "preference": preference}
+            for preference, name in enumerate(net.names, 1)
+        }
+        routes = {
+            "track": {"window": "1s", "up-delay": "500ms"},
+            "route": {
+                prefixes[what]: {"next-hop": hops, "track": {"limits": limits}} for what, (limits, _) in TOLD.items()
+            },
+        }
+        asked: dict[str, Any] = {"dscp_code_points": "ef", "data_size": 60, "tlvs": ["cos=af41", "direct-measurement"]}
+        near = document(net, "edge", routes, **asked)
+        far = document(net, "far", {})
+        far.pop("routes")
+        far.pop("client")
+        far["server"]["light"]["tlvs"] = {"permit-dscp": ["af41"]}
+        stack.enter_context(RoutingDaemon(net.far, tmp_path, far, name="far"))
+        edge = stack.enter_context(RoutingDaemon(net.edge, tmp_path, near, name="edge"))
+
+        def use(name: str, *moved: str) -> bool:
+            used = {what: edge.kernel(prefix) for what, prefix in prefixes.items()}
+            return all(used[what] == [net.isp_address(name if what in moved else "a")] for what in used)
+
+        edge.awaits(lambda: use("a"), "all use a")
+        for what, (limits, condition) in TOLD.items():
+            net.wires["a"].degrade(**condition)
+            edge.awaits(lambda what=what: use("b", what), f"{what}: its route uses b")  # type: ignore[misc]
+            (limit,) = limits
+            (label,) = {metric.label for metric in METRICS if metric.condition == limit}
+            assert f"{label} " in edge.route(prefixes[what])["reason"]
+            net.wires["a"].mend()
+            edge.awaits(lambda: use("a"), f"{what}: mended")
 
 
 def test_random_loss_below_the_limit_moves_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ checksum or the cutting of a large segment, is left to the next one, and TCP goe
 discovery pass unharmed: the wire is bad, not cut.
 
 Conditions come as lines of JSON on standard input, one object each: direction -> condition. A condition is `loss` (a
-share, drawn for each packet from a seeded generator), `delay_s`, or nothing. Each is answered by `ok`.
+share, drawn for each packet from a seeded generator), `delay_s`, `dscp` (with which IPv4 packets go on), or nothing.
+Each is answered by `ok`.
 
 Run as a program: `python -m netns.wire DEVICE DEVICE`. It writes the line "ready" when frames flow, and runs until its
 input ends or it is told to end.
@@ -44,6 +45,7 @@ class Condition:
 
     loss: float = 0.0
     delay_s: float = 0.0
+    dscp: int | None = None
 
 
 def is_traffic(frame: bytes) -> bool:
@@ -57,6 +59,21 @@ def is_traffic(frame: bytes) -> bool:
     if ethertype != _IPV6 or len(frame) < at + 41:
         return False
     return not (frame[at + 6] == _ICMPV6 and frame[at + 40] in _NEIGHBOURS)
+
+
+def remarked(frame: bytes, dscp: int) -> bytes:
+    """The same with another DSCP, if it is an IPv4 packet; the checksum of its header is mended (RFC 1624)."""
+    at = _ETHERTYPE_AT + 2
+    if struct.unpack_from("!H", frame, _ETHERTYPE_AT)[0] != _IPV4:
+        return frame
+    changed = bytearray(frame)
+    before, checksum = struct.unpack_from("!H", frame, at)[0], struct.unpack_from("!H", frame, at + 10)[0]
+    changed[at + 1] = dscp << 2 | changed[at + 1] & 3
+    total = (~checksum & 0xFFFF) + (~before & 0xFFFF) + struct.unpack_from("!H", changed, at)[0]
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    struct.pack_into("!H", changed, at + 10, ~total & 0xFFFF)
+    return bytes(changed)
 
 
 class Wire:
@@ -106,6 +123,8 @@ class Wire:
             if not is_traffic(frame) or condition == Condition():
                 self._send(1 - number, frame)
             elif draw.random() >= condition.loss:
+                if condition.dscp is not None:
+                    frame = remarked(frame, condition.dscp)
                 due = time.monotonic() + condition.delay_s
                 heapq.heappush(self._waiting, (due, self._order, 1 - number, frame))
                 self._order += 1

@@ -45,7 +45,7 @@ mod waiting;
 use twoway_wire::{RawTimestamp, WallNanos};
 
 pub use delays::RESIDENCE_TOLERANCE_NS;
-pub use extensions::{FollowUp, FollowedUp, ReplyClass, ReplyTlvs};
+pub use extensions::{FollowUp, FollowedUp, ReplyClass, ReplyTlvs, Told};
 pub use reply::{Direction, LedgerSpec, NotSent, ReflectorMode, Reply, ReplyVerdict};
 
 use self::attribution::{Arrival, Attribution, Books, Loss};
@@ -221,7 +221,10 @@ impl Ledger {
         }
         self.current.add(if in_time { Counter::Received } else { Counter::Late }, 1);
         self.note_header(reply);
-        self.far_end.note(&reply.tlvs, reply.t4.0, &mut self.current);
+        let told = self.far_end.note(&reply.tlvs, reply.t4.0, &mut self.current);
+        if told != Told::default() {
+            sink.told(reply.sender_sequence, &told);
+        }
         if reply.tlvs.further > 0 {
             self.further.expect(sequence, self.spec.replies_asked, reply.tlvs.further);
         }

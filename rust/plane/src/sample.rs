@@ -3,6 +3,8 @@
 //! The fields are the columns of `SampleBatch` in the Python stub; the codes of `status`, `flags` and the timestamp
 //! sources are listed by name for `catalogue()`, so that Python never repeats a number.
 
+use crate::ledger::Told;
+
 /// A nanosecond column's value where the truth cannot be known.
 pub const MISSING: i64 = i64::MIN;
 /// The value of a 32-bit column where the truth cannot be known (TTL, DSCP/ECN, reflector sequence of a lost packet).
@@ -214,6 +216,11 @@ impl Sample {
 pub trait SampleSink {
     /// Take one row.
     fn sample(&mut self, sample: &Sample);
+
+    /// Take what the TLVs of the first reply to packet `sequence` say of the path: told before the row, which may wait.
+    fn told(&mut self, sequence: u32, told: &Told) {
+        let _ = (sequence, told);
+    }
 }
 
 impl SampleSink for Vec<Sample> {

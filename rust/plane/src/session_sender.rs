@@ -28,7 +28,7 @@ use twoway_wire::{
 use self::extensions::{AccessProgress, ReadTlvs, ReplyFacts, TlvPlan};
 pub use self::padding::Padding;
 use self::stamps::STAMP_SKEW;
-use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply, ReplyVerdict};
+use crate::ledger::{Ledger, LedgerSpec, NotSent, Reply, ReplyVerdict, Told};
 use crate::sample::{NoSamples, Sample, SampleSink, TimestampSource};
 use crate::schedule::{Group, Random, Schedule, Spacing};
 use crate::sender::handle::Shared;
@@ -630,6 +630,12 @@ impl SampleSink for Sink {
                 self.rows.reserve_exact(1);
             }
             self.rows.push(*sample);
+        }
+    }
+
+    fn told(&mut self, sequence: u32, told: &Told) {
+        if let Some(watch) = &mut self.watch {
+            watch.told(sequence, told);
         }
     }
 }

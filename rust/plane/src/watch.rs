@@ -19,6 +19,9 @@
 //! everything anew: a disturbed span so leaves the window with too few facts, and decides nothing. A delay one way is not
 //! a fact unless both clocks are synchronised.
 //!
+//! **What TLVs tell** is a fact of its own, known with the reply and as undisturbed as its probe. Counters of Direct Measurement
+//! are compared from one reply to the next, so a span that a drop of our own lies in is left out with both its ends.
+//!
 //! **Who sends may change.** A test-session outlives its Session-Senders: what one saw goes on with the next
 //! ([`Watch::succeed`]), but for the packets that were under way. A window whose limits are asked for again keeps its facts.
 //!
@@ -31,6 +34,7 @@ mod window;
 
 use std::collections::VecDeque;
 
+use crate::ledger::Told;
 use crate::sample::{MISSING, Sample, SampleFlag, SampleStatus, UNKNOWN};
 use crate::variation::RtpJitter;
 
@@ -46,6 +50,15 @@ struct Awaited {
     disturbed: bool,
 }
 
+/// Which counters of Direct Measurement can be compared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    /// Whether the reply before that told of some is one that the next can be compared with.
+    known: bool,
+    /// Replies to packets before this one may have been dropped here.
+    dropped_before: Option<u32>,
+}
+
 /// The limits of one test-session.
 #[derive(Clone, Debug)]
 pub struct Watch {
@@ -57,17 +70,21 @@ pub struct Watch {
     awaited: VecDeque<Awaited>,
     /// Number of the first packet that is awaited.
     first: u32,
-    /// Number of the first packet that was seen to leave; None before it.
+    /// Number of the first packet that was seen to leave, or one of [`LONG_AGO`]; None before it.
     begun: Option<u32>,
     /// The last reply: its number, the scale of the clock and its delays.
     last: Option<(u32, u8, [Option<i64>; 3])>,
     jitter: [RtpJitter; 3],
+    counters: Counters,
     local_synchronized: bool,
     stateful: bool,
     changed: bool,
     /// When the findings were last shown.
     shown_ns: i64,
 }
+
+/// Packets that left so many packets ago are decided: numbers of 32 bits can be compared for ever with one that trails by this.
+const LONG_AGO: u32 = 1 << 30;
 
 /// Values are shown as often as this, though nothing changes.
 const SHOWN_NS: i64 = 1_000_000_000;
@@ -90,6 +107,7 @@ impl Watch {
             begun: None,
             last: None,
             jitter: [RtpJitter::default(); 3],
+            counters: Counters::default(),
             local_synchronized: false,
             stateful: false,
             changed: false,
@@ -111,7 +129,11 @@ impl Watch {
     pub fn sent(&mut self, sequence: u32, now_ns: i64, lateness_ns: i64) {
         self.at(now_ns);
         self.begin(now_ns);
-        self.begun.get_or_insert(sequence);
+        let trailing = |number: u32| {
+            if sequence.wrapping_sub(number) > LONG_AGO { sequence.wrapping_sub(LONG_AGO) } else { number }
+        };
+        self.begun = Some(trailing(self.begun.unwrap_or(sequence)));
+        self.counters.dropped_before = self.counters.dropped_before.map(trailing);
         if self.awaited.is_empty() {
             self.first = sequence;
         }
@@ -139,6 +161,7 @@ impl Watch {
         self.awaited = std::mem::take(&mut before.awaited);
         (self.first, self.begun, self.last, self.jitter) = (before.first, before.begun, before.last, before.jitter);
         self.stateful = before.stateful;
+        self.counters = before.counters;
         self.succeed(before);
     }
 
@@ -148,6 +171,8 @@ impl Watch {
         for packet in &mut self.awaited {
             packet.disturbed = true;
         }
+        self.counters.known = false;
+        self.counters.dropped_before = self.begun.map(|_| self.first.wrapping_add(self.awaited.len() as u32));
         self.judge();
     }
 
@@ -186,6 +211,28 @@ impl Watch {
                 self.note(&Fact::Lost(None), false);
             }
             SampleStatus::NotSent | SampleStatus::Pending | SampleStatus::FurtherReply => {}
+        }
+    }
+
+    /// The TLVs of the first reply to a packet say this.
+    pub fn told(&mut self, sequence: u32, told: &Told) {
+        let before = |number: u32| (sequence.wrapping_sub(number) as i32) < 0;
+        if self.begun.is_none_or(before) {
+            return;
+        }
+        let at = sequence.wrapping_sub(self.first) as usize;
+        let disturbed = self.awaited.get(at).is_some_and(|packet| packet.disturbed);
+        let mut told = *told;
+        if told.direct[0].is_some() || told.direct[1].is_some() {
+            // The first that tells is what the next is compared with: what it is compared with itself lies too far back.
+            let comparable = self.counters.known;
+            self.counters.known = !self.counters.dropped_before.is_some_and(before);
+            if !comparable || !self.counters.known {
+                told.direct = [None; 2];
+            }
+        }
+        if !disturbed {
+            self.note(&Fact::Told(told), false);
         }
     }
 

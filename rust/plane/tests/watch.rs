@@ -1,6 +1,7 @@
 //! Limits over windows of facts: against a naive oracle that looks at all facts again each time, and by example.
 
 use proptest::prelude::*;
+use twoway_plane::ledger::Told;
 use twoway_plane::sample::{Sample, SampleFlag, SampleStatus};
 use twoway_plane::watch::{Finding, Limit, Metric, State, Watch};
 
@@ -38,9 +39,15 @@ fn go_on(watch: &mut Watch, first: u32, count: u32, rtt_ns: i64) -> i64 {
         watch.expire(now);
         watch.sent(sequence, now, 0);
         watch.at(now + 2 * MS);
+        watch.told(sequence, &told(false, 0));
         watch.row(&received(sequence, rtt_ns));
     }
     now + 2 * MS
+}
+
+/// TLVs of a reply, of both ways the same: remarked or not, and so many of one packet lost.
+fn told(remarked: bool, lost: i64) -> Told {
+    Told { remarked: [Some(remarked); 2], direct: [Some((lost, 1)); 2] }
 }
 
 #[test]
@@ -276,6 +283,84 @@ fn what_left_before_anybody_looked_says_nothing() {
     assert!(watch.memory_bytes() > 0);
 }
 
+#[test]
+fn what_no_reply_tells_is_not_known() {
+    let limits = vec![limit(Metric::RemarkedForward, 3.0), limit(Metric::DirectLossBackwardRatio, 0.1)];
+    let mut watch = watch(100 * MS, limits);
+    for sequence in 0..40 {
+        let now = i64::from(sequence) * GAP;
+        watch.expire(now);
+        watch.sent(sequence, now, 0);
+        watch.at(now + 2 * MS);
+        let refused = Told { remarked: [None, Some(true)], direct: [Some((1, 1)), None] };
+        watch.told(sequence, &refused);
+        watch.row(&received(sequence, 5 * MS));
+    }
+    assert!(watch.findings()[0].iter().all(|finding| finding.value.is_none()), "{:?}", watch.findings());
+}
+
+#[test]
+fn counters_are_not_compared_across_what_this_host_dropped() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::DirectLossBackwardRatio, 0.1)]);
+    let end = go_on(&mut watch, 0, 20, 5 * MS);
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Good, value: Some(0.0) });
+    watch.sent(20, end, 0);
+    watch.restart();
+    // Replies to packets that were under way, and the first one after them, are compared with what came before the drop.
+    for sequence in 20..40 {
+        let now = end + i64::from(sequence - 20) * GAP;
+        if sequence > 20 {
+            watch.expire(now);
+            watch.sent(sequence, now, 0);
+        }
+        watch.at(now + 2 * MS);
+        watch.told(sequence, &told(false, if sequence < 22 { 9 } else { 0 }));
+        watch.row(&received(sequence, 5 * MS));
+    }
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Good, value: Some(0.0) });
+}
+
+#[test]
+fn a_reply_that_overtook_another_is_no_loss_for_long() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::DirectLossBackwardRatio, 0.5)]);
+    go_on(&mut watch, 0, 20, 5 * MS);
+    for (sequence, lost) in [(20, 1), (21, -1)] {
+        watch.sent(sequence, i64::from(sequence) * GAP, 0);
+        watch.at(i64::from(sequence) * GAP + 2 * MS);
+        watch.told(sequence, &told(false, lost));
+        watch.row(&received(sequence, 5 * MS));
+    }
+    assert_eq!(watch.findings()[0][0], Finding { state: State::Good, value: Some(0.0) });
+    let end = go_on(&mut watch, 22, 8, 5 * MS);
+    // The window has let the first of both go.
+    watch.at(end + 20 * MS);
+    go_on(&mut watch, 32, 1, 5 * MS);
+    assert_eq!(watch.findings()[0][0].value, Some(0.0));
+}
+
+#[test]
+fn a_session_is_looked_at_however_long_it_lasts() {
+    let mut watch = watch(100 * MS, vec![limit(Metric::LossRatio, 0.1), limit(Metric::DirectLossForwardRatio, 0.1)]);
+    let mut now = go_on(&mut watch, 0, 20, 5 * MS);
+    watch.restart();
+    // A packet each millisecond makes so many in a month.
+    for long in 1..6u32 {
+        let first = long << 30;
+        for sequence in first..first + 20 {
+            now += GAP;
+            watch.expire(now);
+            watch.sent(sequence, now, 0);
+            watch.at(now + 2 * MS);
+            watch.told(sequence, &told(false, 0));
+            watch.row(&received(sequence, 5 * MS));
+        }
+        now += TIMEOUT;
+        watch.expire(now);
+        let good = Finding { state: State::Good, value: Some(0.0) };
+        assert_eq!(watch.findings()[0], [good, good], "after {first} packets");
+    }
+}
+
 /// The way that a time is about: the round trip, there, back; none for what is no time of a way.
 fn way_of(metric: Metric) -> Option<usize> {
     use Metric as M;
@@ -315,6 +400,29 @@ fn rows(metric: Metric, sequence: u32) -> Vec<Sample> {
     vec![row]
 }
 
+/// Whether only TLVs say it.
+fn by_tlvs(metric: Metric) -> bool {
+    use Metric as M;
+    matches!(metric, M::RemarkedForward | M::RemarkedBackward | M::DirectLossForwardRatio | M::DirectLossBackwardRatio)
+}
+
+/// What TLVs say while a metric is bad.
+fn tlvs(metric: Metric) -> Option<Told> {
+    use Metric as M;
+    let way = |forward: bool| [forward, !forward];
+    let remarked = |forward| Told { remarked: way(forward).map(Some), ..told(false, 0) };
+    let lost = |forward| Told { direct: way(forward).map(|lost| Some((lost.into(), 2))), ..told(false, 0) };
+    match metric {
+        M::RemarkedForward => Some(remarked(true)),
+        M::RemarkedBackward => Some(remarked(false)),
+        M::DirectLossForwardRatio => Some(lost(true)),
+        M::DirectLossBackwardRatio => Some(lost(false)),
+        // No reply, nothing told.
+        M::LossRatio | M::Lost | M::LostForward | M::LostBackward | M::LossForwardRatio | M::LossBackwardRatio => None,
+        _ => Some(told(false, 0)),
+    }
+}
+
 /// Every metric, the mean and the greatest, is met when it is bad, and met no more when its window is clear of it; what
 /// is about another way is not touched.
 #[test]
@@ -347,6 +455,9 @@ fn each_metric_is_about_what_its_name_says() {
             watch.expire(now);
             watch.sent(sequence, now, 0);
             watch.at(now + 2 * MS);
+            if let Some(told) = tlvs(*bad) {
+                watch.told(sequence, &told);
+            }
             for row in rows(*bad, sequence) {
                 watch.row(&row);
             }
@@ -357,6 +468,7 @@ fn each_metric_is_about_what_its_name_says() {
         for limit in &met {
             let (one, other) = (way_of(*bad), way_of(limit.metric));
             assert!(one.is_none() || one == other, "{bad:?} made {limit:?} bad");
+            assert!(!by_tlvs(limit.metric) || limit.metric == *bad, "{bad:?} made {limit:?} bad");
         }
         go_on(&mut watch, 55, 70, 4 * MS);
         assert_eq!(stand(&watch, State::Good), all, "after {bad:?}");

@@ -64,6 +64,10 @@ METRICS: Mapping[str, str] = {
     "jitter": "jitter_round_trip_ns",
     "jitter_forward": "jitter_forward_ns",
     "jitter_backward": "jitter_backward_ns",
+    "remarked_forward": "remarked_forward",
+    "remarked_backward": "remarked_backward",
+    "direct_loss_forward": "direct_loss_forward_ratio",
+    "direct_loss_backward": "direct_loss_backward_ratio",
 }
 """Statement of `limits` -> the metric it is about."""
 RATIO_METRICS: Mapping[str, str] = {
@@ -72,6 +76,13 @@ RATIO_METRICS: Mapping[str, str] = {
     "reordered": "reordered_ratio",
 }
 """The same where the statement's value is a share."""
+TOLD_BY: Mapping[str, tuple[str, str]] = {
+    "remarked_forward": ("class-of-service", "cos=DSCP"),
+    "remarked_backward": ("class-of-service", "cos=DSCP"),
+    "direct_loss_forward": ("direct-measurement", "direct-measurement"),
+    "direct_loss_backward": ("direct-measurement", "direct-measurement"),
+}
+"""Statement of `limits` -> the TLV that alone can tell, by its registered name and as a test-session asks for it."""
 
 
 def plan_routes(planner: Planner, model: Routes, client: Client, connections: Sequence[ConnectionPlan]) -> RoutesPlan:
@@ -300,6 +311,7 @@ class _Routes:
             if not one.limit_value:
                 continue
             recover = one.limit_value if one.recover is None else one.recover
+            self._check_told((*place, statement.replace("_", "-")), statement, tests)
             where = (*place, statement.replace("_", "-"), "recover")
             if isinstance(one, AmountLimit) and isinstance(one.limit_value, float):
                 metric = RATIO_METRICS[statement]
@@ -319,6 +331,13 @@ class _Routes:
                     f"holds {probes} probes of {'/'.join(test)}, more than {MOST_WINDOW_PROBES}",
                 )
         return WindowPlan(window_ns, tuple(limits))
+
+    def _check_told(self, place: Place, statement: str, tests: Iterable[TestKey]) -> None:
+        """A limit about which no test says anything would leave its next hop as it is for ever."""
+        told_by, asked = TOLD_BY.get(statement, (None, ""))
+        for test in tests if told_by else ():
+            if told_by not in self._tests[test].tlvs:
+                self._planner.refuse(place, f"{'/'.join(test)} does not ask for it: its tlvs are to have {asked}")
 
     def _damping(self, place: Place, model: Damping) -> DampingPlan:
         if model.reuse >= model.suppress:

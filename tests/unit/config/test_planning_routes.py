@@ -190,6 +190,53 @@ def test_a_window_that_holds_too_many_probes() -> None:
     assert [error.message for error in found.errors] == ["holds 3600000 probes of a/t, more than 100000"]
 
 
+TOLD = """
+routes:
+  track: {window: 2s, limits: {%s}}
+  route: {10.0.0.0/8: {next-hop: {192.0.2.1: {test: a/t}}}}
+"""
+ASKED = CLIENT.replace(
+    "probe-interval: 20ms", "probe-interval: 20ms, data-size: 50, tlvs: [cos=ef, direct-measurement]", 1
+)
+
+
+def test_what_tlvs_tell_can_decide() -> None:
+    limits = "remarked-forward: 5, remarked-backward: {limit-value: 9, recover: 2}, "
+    limits += "direct-loss-forward: 10%, direct-loss-backward: {limit-value: 20%, recover: 5%}"
+    found = check_text(ASKED + TOLD % limits, "f.yaml", Path("/"))
+    assert found.plan is not None, [str(error) for error in found.errors]
+    assert found.plan.routes is not None
+    (track,) = found.plan.routes.tracks()
+    assert track.window == WindowPlan(
+        2 * S,
+        (
+            LimitPlan("remarked_forward", 5, 5),
+            LimitPlan("remarked_backward", 9, 2),
+            LimitPlan("direct_loss_forward_ratio", 0.1, 0.1),
+            LimitPlan("direct_loss_backward_ratio", 0.2, 0.05),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked"),
+    [
+        ("remarked-forward: 5", "cos=DSCP"),
+        ("remarked-backward: 5", "cos=DSCP"),
+        ("direct-loss-forward: 5%", "direct-measurement"),
+        ("direct-loss-backward: 5%", "direct-measurement"),
+    ],
+)
+def test_what_the_test_does_not_ask_for_decides_nothing(limit: str, asked: str) -> None:
+    found = check_text(CLIENT + TOLD % limit, "f.yaml", Path("/"))
+    (error,) = found.errors
+    assert error.message == f"a/t does not ask for it: its tlvs are to have {asked}"
+    assert str(error).startswith(f"f.yaml:13: routes.track.limits.{limit.partition(':')[0]}: ")
+    for other in ("cos=ef", "direct-measurement"):
+        text = CLIENT.replace("probe-interval: 20ms", f"data-size: 50, tlvs: [{other}]", 1)
+        assert bool(check_text(text + TOLD % limit, "f.yaml", Path("/")).errors) is (asked[:3] != other[:3])
+
+
 def test_a_test_that_goes_by_two_names() -> None:
     session = "{target: 192.0.2.9}}}"
     names = ("a: {control-type: light, test-session: {b/c: ", "a/b: {control-type: light, test-session: {c: ")

@@ -79,12 +79,9 @@ def test_names_and_codes_are_the_packet_planes() -> None:
 def test_every_metric_that_a_test_of_the_daemon_can_have_can_decide() -> None:
     other = {metric.condition for metric in ALL if metric.name not in {*METRICS.values(), *RATIO_METRICS.values()}}
     subjects = {metric.condition for metric in ALL if metric.name in {*METRICS.values(), *RATIO_METRICS.values()}}
-    extensions = {"direct-loss-forward", "direct-loss-backward", "remarked-forward", "remarked-backward"}
-    extensions |= {"location-changes", "further-loss"}
+    undecided = {"location-changes", "further-loss"}
     our_own = {"send-lateness", "not-sent", "socket-drops"}
-    assert other - subjects - {None} == extensions | our_own, (
-        "TLVs that the daemon's tests do not carry, and faults of ours"
-    )
+    assert other - subjects - {None} == undecided | our_own, "what does not say that a path is bad, and faults of ours"
 
 
 async def test_a_limit_is_told_when_it_is_known_met_and_met_no_more(plane: SessionPlane, alerts: Alerts) -> None:

@@ -76,6 +76,16 @@ pub struct ReplyTlvs {
     pub headers_refused: u8,
 }
 
+/// What the TLVs of one reply say of the path, for who acts on it at once. The ways are forward and backward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Whether the packet, and its reply, came with another DSCP than they were sent with (Class of Service).
+    pub remarked: [Option<bool>; 2],
+    /// What was sent and did not arrive since the reply before that told, and what was sent (Direct Measurement). Less
+    /// than none where a reply overtook another.
+    pub direct: [Option<(i64, i64)>; 2],
+}
+
 /// What is kept of one session's TLVs from reply to reply.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FarEnd {
@@ -96,8 +106,9 @@ struct Direct {
 const DIRECT_MAX: u32 = 1 << 31;
 
 impl FarEnd {
-    /// Notes what the TLVs of a first reply say, at wall time `at_ns`.
-    pub(super) fn note(&mut self, tlvs: &ReplyTlvs, at_ns: i64, summary: &mut Summary) {
+    /// Notes what the TLVs of a first reply say, at wall time `at_ns`. Returns what of it is about the path.
+    pub(super) fn note(&mut self, tlvs: &ReplyTlvs, at_ns: i64, summary: &mut Summary) -> Told {
+        let mut told = Told::default();
         self.replies = self.replies.wrapping_add(1);
         for (counter, n) in [
             (Counter::TlvUnrecognized, tlvs.unrecognized.into()),
@@ -121,15 +132,19 @@ impl FarEnd {
             summary.note_timestamp_information(at_ns, timestamps);
         }
         if let Some(class) = tlvs.class {
-            let remarked_back =
-                !class.refused && class.returned_dscp.is_some_and(|returned| returned != class.wanted_dscp);
-            summary.add(Counter::RemarkedForward, (class.received_dscp != class.sent_dscp).into());
-            summary.add(Counter::RemarkedBackward, remarked_back.into());
+            let back = class.returned_dscp.filter(|_| !class.refused).map(|returned| returned != class.wanted_dscp);
+            told.remarked = [Some(class.received_dscp != class.sent_dscp), back];
+            for (counter, remarked) in
+                [Counter::RemarkedForward, Counter::RemarkedBackward].into_iter().zip(told.remarked)
+            {
+                summary.add(counter, u64::from(remarked == Some(true)));
+            }
             summary.add(Counter::DscpRefused, class.refused.into());
         }
-        if let Some(told) = tlvs.direct {
-            self.measure(told, summary);
+        if let Some(direct) = tlvs.direct {
+            told.direct = self.measure(direct, summary);
         }
+        told
     }
 
     /// A reply that is not the first one, but a packet that the far end sent nevertheless.
@@ -139,31 +154,34 @@ impl FarEnd {
 
     /// RFC 8972 section 4.5: what both ends counted since the last reply that told. A reply that was overtaken tells nothing
     /// new, and is in the next difference.
-    fn measure(&mut self, told: DirectMeasurement, summary: &mut Summary) {
+    fn measure(&mut self, told: DirectMeasurement, summary: &mut Summary) -> [Option<(i64, i64)>; 2] {
         let now = Direct { told, replies: self.replies };
         let Some(before) = self.direct else {
             self.direct = Some(now);
-            return;
+            return [None; 2];
         };
         let since = |now: u32, before: u32| now.wrapping_sub(before);
         let reflected = since(told.reflector_sent, before.told.reflector_sent);
         let sent = since(told.sender_sent, before.told.sender_sent);
         let received = since(told.reflector_received, before.told.reflector_received);
         if sent > DIRECT_MAX {
-            return;
+            return [None; 2];
         }
         self.direct = Some(now);
         if reflected > DIRECT_MAX || received > DIRECT_MAX {
             // The far end has begun anew: from here on its counters can be compared again.
-            return;
+            return [None; 2];
         }
+        let returned = since(now.replies, before.replies);
         for (counter, n) in [
             (Counter::DirectSent, sent),
             (Counter::DirectReceived, received),
             (Counter::DirectReflected, reflected),
-            (Counter::DirectReturned, since(now.replies, before.replies)),
+            (Counter::DirectReturned, returned),
         ] {
             summary.add(counter, n.into());
         }
+        [(sent, received), (reflected, returned)]
+            .map(|(left, arrived)| Some((i64::from(left) - i64::from(arrived), i64::from(left))))
     }
 }

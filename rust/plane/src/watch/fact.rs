@@ -1,6 +1,7 @@
 //! What becomes known of a probe, as limits see it.
 
 use super::limit::Metric;
+use crate::ledger::Told;
 
 /// What is known of one probe, as limits see it.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,8 @@ pub(super) enum Fact {
     Lost(Option<Way>),
     /// Another reply.
     Duplicate,
+    /// What the TLVs of a reply say.
+    Told(Told),
 }
 
 /// What a reply in time says of round trip, way there and way back.

@@ -55,6 +55,14 @@ named! {
         JitterForward = "jitter_forward_ns",
         /// The same of the way back.
         JitterBackward = "jitter_backward_ns",
+        /// Probes that reached the Session-Reflector with another DSCP than they were sent with, as replies say.
+        RemarkedForward = "remarked_forward",
+        /// Replies that came with another DSCP than they were sent with.
+        RemarkedBackward = "remarked_backward",
+        /// Loss on the way there, by the counters of both ends.
+        DirectLossForwardRatio = "direct_loss_forward_ratio",
+        /// Loss on the way back, likewise.
+        DirectLossBackwardRatio = "direct_loss_backward_ratio",
     }
 }
 

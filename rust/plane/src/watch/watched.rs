@@ -64,6 +64,10 @@ impl Watched {
             | (M::LateRatio | M::Late, Fact::Late)
             | (M::DuplicatesRatio | M::Duplicates, Fact::Duplicate) => Some((1, 0)),
             (M::Reordered, Fact::Received(reply)) => reply.reordered.then_some((1, 0)),
+            (M::RemarkedForward, Fact::Told(told)) => told.remarked[0].map(|remarked| (remarked.into(), 1)),
+            (M::RemarkedBackward, Fact::Told(told)) => told.remarked[1].map(|remarked| (remarked.into(), 1)),
+            (M::DirectLossForwardRatio, Fact::Told(told)) => told.direct[0],
+            (M::DirectLossBackwardRatio, Fact::Told(told)) => told.direct[1],
             (_, Fact::Received(reply)) => reply.time(metric).map(|ns| (ns, 1)),
             _ => None,
         }
@@ -122,6 +126,9 @@ impl Watched {
             M::Lost | M::LostForward | M::LostBackward | M::Late | M::Duplicates | M::Reordered => {
                 Some(self.part as f64)
             }
+            // Nobody knows unless replies tell.
+            M::RemarkedForward | M::RemarkedBackward => (self.whole > 0).then_some(self.part as f64),
+            M::DirectLossForwardRatio | M::DirectLossBackwardRatio => mean().map(|ratio| ratio.max(0.0)),
             M::JitterRoundTrip | M::JitterForward | M::JitterBackward => {
                 self.entries.back().map(|last| last.part as f64)
             }

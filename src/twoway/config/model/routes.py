@@ -149,6 +149,14 @@ class Limits(Statements):
     """The same of the delay to the Session-Reflector."""
     jitter_backward: _Current = _limit(CurrentLimit, "5ms")
     """The same of the delay from the Session-Reflector."""
+    remarked_forward: _Count = _limit(CountLimit, 5)
+    """Probes that came with another DSCP than they were sent with; for tests with the TLV cos, as the next."""
+    remarked_backward: _Count = _limit(CountLimit, 5)
+    """Replies that came with another DSCP than they were sent with."""
+    direct_loss_forward: _Ratio = _limit(RatioLimit, "10%")
+    """Loss on the way there by the counters of both ends; for tests with the TLV direct-measurement, as the next."""
+    direct_loss_backward: _Ratio = _limit(RatioLimit, "10%")
+    """Loss on the way back by the counters of both ends."""
 
 
 class Damping(Statements):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from twoway.analysis.metrics import BY_NAME, Unit
+from twoway.analysis.metrics import BY_NAME, Section, Unit
 from twoway.config.units import duration_text
 from twoway.routes.policy.judgement import Vote
 
@@ -37,9 +37,18 @@ def vote_of(window: WindowPlan, findings: Sequence[Finding]) -> Vote:
     if bad:
         return Vote(good=False, reason=", ".join(bad))
     if any(finding.good is None for finding in findings):
-        return Vote(good=None, reason=f"less than {duration_text(window.window_ns)} of measurement to judge by")
+        return Vote(good=None, reason=_not_known(window, findings))
     good = ", ".join(described(window, limit, finding) for limit, finding in zip(window.limits, findings, strict=True))
     return Vote(good=True, reason=good)
+
+
+def _not_known(window: WindowPlan, findings: Sequence[Finding]) -> str:
+    silent = [BY_NAME[limit.metric] for limit, one in zip(window.limits, findings, strict=True) if one.good is None]
+    if len(silent) < len(findings):
+        # The window is full, since others can be judged.
+        return f"{', '.join(metric.label for metric in silent)} not known over {duration_text(window.window_ns)}"
+    words = f"less than {duration_text(window.window_ns)} of measurement to judge by"
+    return f"{words}, or no reply tells" if any(metric.section is Section.TLVS for metric in silent) else words
 
 
 def described(window: WindowPlan, limit: LimitPlan, finding: Finding) -> str:

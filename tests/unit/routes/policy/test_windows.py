@@ -26,9 +26,14 @@ def test_all_that_are_met_are_named() -> None:
 
 
 def test_what_is_not_known_leaves_it_open() -> None:
-    vote = vote_of(WINDOW, [Finding(good=True, value=0.0), Finding(None, None), Finding(good=True, value=0)])
+    vote = vote_of(WINDOW, [Finding(None, None)] * 3)
     assert vote.good is None
     assert vote.reason == "less than 10s of measurement to judge by"
+    vote = vote_of(WINDOW, [Finding(good=True, value=0.0), Finding(None, None), Finding(good=True, value=0)])
+    assert vote.good is None
+    assert vote.reason == "round trip not known over 10s"
+    told = WindowPlan(10 * S, (LimitPlan("remarked_forward", 5, 5),))
+    assert vote_of(told, [Finding(None, None)]).reason == "less than 10s of measurement to judge by, or no reply tells"
 
 
 def test_it_is_good_if_all_are() -> None:
