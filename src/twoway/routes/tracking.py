@@ -2,7 +2,9 @@
 
 Theory of operation. `policy` decides and `kernel` carries out; here they are connected, and time is kept: a timer of
 the event loop stands for the next delay or penalty that ends. Whatever is heard is looked at once at the end of the
-loop's turn, however much of it there was, so that a test that ends for a hundred routes is one batch.
+loop's turn, however much of it there was, so that a test that ends for a hundred routes is one batch. A test that ends
+for ten thousand is many: so many routes as the kernel is asked about at once are decided, and then others have their
+turn, the kernel's first routes among them.
 
 A decision is posted as a notice with its reason, and so kept in the store; what the kernel makes of it is told apart.
 Of many decisions only the first are told at once and the others bit by bit, as the kernel is to have them first.
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _MANY = 16
 """Routes that a message names before it only counts."""
+_DECIDED_AT_ONCE = 256
+"""Routes that are decided at each turn of the event loop, some 4 ms: as many as the kernel is asked about."""
 _TOLD_AT_ONCE = 25
 """Routes of which something is told at each turn of the event loop: a tenth of those that the kernel is asked about."""
 
@@ -224,16 +228,15 @@ class Tracking:
             self._soon.cancel()
             self._soon = None
         now = self.now()
-        turned, decisions = self._policy.advance(now)
+        turned, decisions, unmoved = self._policy.advance(now, _DECIDED_AT_ONCE)
         for decision in decisions:
             self._want(decision.key)
         self._tell_turned(turned, now)
         self._tell_decisions(decisions)
-        decided = {decision.key for decision in decisions}
-        for judgement in turned:
-            keys = (route.plan.key for route in self._policy.routes_of(judgement))
-            self._untold.extend((key, None, judgement.reason) for key in keys if key not in decided)
+        self._untold.extend((key, None, why) for key, why in unmoved)
         self._tell_soon()
+        if self._policy.pending:
+            self._soon = asyncio.get_running_loop().call_soon(self._advance)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -315,7 +318,7 @@ class Tracking:
     def _tell_turned(self, turned: Sequence[Judgement], now: Moment) -> None:
         for judgement in turned:
             routes = self._policy.routes_of(judgement)
-            hops = list(dict.fromkeys(hop.name for route in routes for hop in route.hops_of(judgement)))[:_MANY]
+            hops = self._policy.hops_of(judgement)[:_MANY]
             about = f"next hop {', '.join(hops)} of {_counted(routes)}"
             self._say("next-hop-changed", None, State.ONCE, f"{about} is {judgement.word}: {judgement.reason}", hops)
             penalty = judgement.penalty

@@ -489,3 +489,30 @@ async def test_the_command_hears_of_what_the_kernel_has(scene_of: Callable[..., 
     ]
     counted = scene.tracking.view()
     assert (counted.hook_runs, counted.hook_failures, counted.hook_dropped) == (3, 0, 0)
+
+
+async def test_ten_thousand_decisions_are_made_in_turns(scene_of: Callable[..., Scene]) -> None:
+    """At no turn of the event loop are more decided than the kernel is asked about, and others have theirs between."""
+    count = 10_000
+    prefixes = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(count)]
+    scene = scene_of(routes(*(route(prefix, hop(UP_A, track(A))) for prefix in prefixes)))
+    await scene.tracking.open()
+    wanted = scene.installer.wanted
+    scene.tracking.hear_verdict(A, True, "test 1 passed")
+    turns: list[int] = []
+    while not turns or turns[-1] < count:
+        await asyncio.sleep(0)
+        turns.append(sum(hops == (UP_A,) for hops in wanted.values()))
+        assert len(turns) <= count
+    steps = [after - before for before, after in zip([0, *turns], turns, strict=False)]
+    assert max(steps) <= tracking_module._DECIDED_AT_ONCE  # noqa: SLF001  (what is shown)
+    assert len([step for step in steps if step]) >= count // tracking_module._DECIDED_AT_ONCE  # noqa: SLF001  (likewise)
+    assert list(wanted) == [("", prefix) for prefix in prefixes]
+    assert scene.tracking.view().changes == count
+    # The end in the middle of another: what is told is what was decided.
+    scene.told()
+    scene.tracking.hear_verdict(A, False, "test 2 failed")
+    await asyncio.sleep(0)
+    await scene.tracking.close()
+    out = [message for _, _, message in scene.told() if f": {UP_A} -> nothing: " in message]
+    assert len(out) == sum(hops == () for hops in wanted.values()) == tracking_module._DECIDED_AT_ONCE  # noqa: SLF001  (likewise)

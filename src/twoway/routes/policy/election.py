@@ -86,11 +86,6 @@ class TrackedRoute:
         backup = all(one is not None and one.plan.inverted for one in self.judgements)
         return not self.in_use and known and not backup
 
-    def hops_of(self, judgement: Judgement) -> list[NextHopPlan]:
-        """The next hops that it decides about."""
-        judged = zip(self.plan.next_hops, self.judgements, strict=True)
-        return [hop for hop, one in judged if one is judgement]
-
     def names(self, hops: Hops) -> tuple[str, ...]:
         """Next hops by name, in the order of the configuration."""
         return tuple(hop.name for place, hop in enumerate(self.plan.next_hops) if place in hops)

@@ -3,13 +3,15 @@
 Theory of operation. A test's result goes to the judgements that it has a vote in, and only where one of those changes
 do routes have to be looked at: those that have a next hop judged by it. `due_ns` says when delays or penalties come to
 their end; `advance` is called then, and after anything was heard. It returns decisions; to carry them out is not its
-business, and it goes on as if they were.
+business, and it goes on as if they were. A test may decide about ten thousand routes: so many as are asked for are
+looked at, and the others when it is called again, each by what is known then.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from twoway.routes.policy.election import TrackedRoute
@@ -33,6 +35,8 @@ class Advance(NamedTuple):
     turned: list[Judgement]
     """Judgements that changed."""
     decisions: list[Decision]
+    unmoved: list[tuple[RouteKey, str]]
+    """Routes that a judgement is about and that stay as they are, and why it changed."""
 
 
 class Policy:
@@ -44,7 +48,10 @@ class Policy:
         self._voices: dict[Source, list[tuple[Judgement, int]]] = {}
         """Where a test has a vote, and which."""
         self._routes_of: dict[Judgement, list[TrackedRoute]] = {}
+        self._hops_of: dict[Judgement, dict[str, None]] = {}
         self._touched: dict[Judgement, None] = {}
+        self._concerned: dict[TrackedRoute, str] = {}
+        """Routes that are still to be looked at, and why the judgement changed."""
         self._due: list[tuple[int, int, Judgement]] = []
         self._scheduled: dict[Judgement, int] = {}
         """The one entry of `_due` that counts for a judgement."""
@@ -60,6 +67,8 @@ class Policy:
         """Build everything from a plan; what is in `judgements` and `routes` goes on."""
         self.judgements = {track: judgements.get(track) or Judgement(track) for track in plan.tracks()}
         self.routes = {}
+        concerned = {route.plan.key: why for route, why in self._concerned.items()}
+        hops_of: dict[Judgement, dict[str, None]] = defaultdict(dict)
         voices: dict[Source, list[tuple[Judgement, int]]] = defaultdict(list)
         routes_of: dict[Judgement, list[TrackedRoute]] = defaultdict(list)
         for judgement in self.judgements.values():
@@ -72,9 +81,13 @@ class Policy:
             old = routes.get(wanted.key)
             if old is not None:
                 _resume(route, old)
+            for hop, one in zip(wanted.next_hops, judged, strict=True):
+                if one is not None:
+                    hops_of[one].setdefault(hop.name)
             for judgement in dict.fromkeys(one for one in judged if one is not None):
                 routes_of[judgement].append(route)
-        self._voices, self._routes_of = dict(voices), dict(routes_of)
+        self._voices, self._routes_of, self._hops_of = dict(voices), dict(routes_of), dict(hops_of)
+        self._concerned = {self.routes[key]: why for key, why in concerned.items() if key in self.routes}
 
     # What is heard.
 
@@ -84,25 +97,40 @@ class Policy:
             judgement.hear(number, vote.good, vote.reason, now)
             self._touched[judgement] = None
 
-    def advance(self, now: Moment) -> Advance:
-        """What changes now."""
+    def advance(self, now: Moment, most: int | None = None) -> Advance:
+        """What changes now; at most so many routes are looked at, and the others when it is called again."""
         touched, self._touched = self._touched, {}
         while self._due and self._due[0][0] <= now.monotonic_ns:
             due_ns, _, judgement = heapq.heappop(self._due)
             if self._scheduled.get(judgement) == due_ns:
                 touched[judgement] = None
         turned = []
-        concerned: dict[TrackedRoute, None] = {}
         for judgement in touched:
             if self.judgements.get(judgement.plan) is not judgement:
                 self._scheduled.pop(judgement, None)
                 continue  # a reload has ended it
             if judgement.advance(now):
                 turned.append(judgement)
-                concerned.update(dict.fromkeys(self._routes_of.get(judgement, ())))
+                for route in self._routes_of.get(judgement, ()):
+                    self._concerned.setdefault(route, judgement.reason)
             self._schedule(judgement)
-        decisions = (route.decide(now) for route in concerned)
-        return Advance(turned, [decision for decision in decisions if decision is not None])
+        return self._decided(turned, now, most)
+
+    def _decided(self, turned: list[Judgement], now: Moment, most: int | None) -> Advance:
+        found = Advance(turned, [], [])
+        for route in list(islice(self._concerned, most)):
+            why = self._concerned.pop(route)
+            decision = route.decide(now)
+            if decision is not None:
+                found.decisions.append(decision)
+            else:
+                found.unmoved.append((route.plan.key, why))
+        return found
+
+    @property
+    def pending(self) -> bool:
+        """Whether routes are still to be looked at: `advance` is to be called again."""
+        return bool(self._concerned)
 
     def _schedule(self, judgement: Judgement) -> None:
         due_ns = judgement.due_ns()
@@ -182,6 +210,10 @@ class Policy:
     def routes_of(self, judgement: Judgement) -> list[TrackedRoute]:
         """The routes that it decides about."""
         return self._routes_of.get(judgement, [])
+
+    def hops_of(self, judgement: Judgement) -> list[str]:
+        """The next hops that it decides about, by name, each once."""
+        return list(self._hops_of.get(judgement, ()))
 
     def windows_heard(self, test: TestKey) -> tuple[WindowPlan | None, ...]:
         """By what a test is judged; None: by what its tests come to."""

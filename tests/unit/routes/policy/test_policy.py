@@ -30,11 +30,11 @@ def test_only_routes_that_a_test_decides_about_are_looked_at() -> None:
     other = route("10.1.0.0/16", hop(UPLINK_B, track(B)))
     policy = Policy(routes(one, other))
     policy.hear(A, None, GOOD, at(0))
-    turned, decisions = policy.advance(at(0))
+    turned, decisions, _ = policy.advance(at(0))
     assert [decision.key for decision in decisions] == [one.key]
     assert len(turned) == 1
     policy.hear(("nobody", "knows"), None, BAD, at(1))
-    assert policy.advance(at(1)) == ([], [])
+    assert policy.advance(at(1)) == ([], [], [])
 
 
 def test_routes_judged_alike_share_a_judgement() -> None:
@@ -196,4 +196,37 @@ def test_a_next_hop_that_is_no_longer_configured_goes() -> None:
     policy.advance(at(1))
     assert in_use(policy) == ()
     policy.hear(A, None, NONE, at(2))
-    assert policy.advance(at(2)) == ([], [])
+    assert policy.advance(at(2)) == ([], [], [])
+
+
+def test_many_routes_are_decided_in_turns_each_by_what_is_known_then() -> None:
+    many = [route(f"10.{n}.0.0/16", hop(UPLINK_A, track(A))) for n in range(100)]
+    policy = Policy(routes(*many))
+    policy.hear(A, None, GOOD, at(0))
+    first = policy.advance(at(0), 30)
+    assert len(first.turned) == 1
+    assert [decision.key for decision in first.decisions] == [one.key for one in many[:30]]
+    assert policy.pending
+    # It turns back in the middle: those that had not moved yet never do.
+    policy.hear(A, None, BAD, at(1))
+    moved, unmoved = [], []
+    while policy.pending or not moved:
+        advanced = policy.advance(at(1), 30)
+        assert len(advanced.decisions) + len(advanced.unmoved) <= 30
+        moved += advanced.decisions
+        unmoved += advanced.unmoved
+    assert {decision.key for decision in moved} == {one.key for one in many[:30]}
+    assert {key for key, _ in unmoved} == {one.key for one in many[30:]}
+    assert all(not tracked.in_use for tracked in policy.routes.values())
+
+
+def test_a_reload_in_the_middle_leaves_no_route_out() -> None:
+    many = [route(f"10.{n}.0.0/16", hop(UPLINK_A, track(A))) for n in range(100)]
+    policy = Policy(routes(*many))
+    policy.hear(A, None, GOOD, at(0))
+    policy.advance(at(0), 30)
+    changed = policy.change(routes(*many[50:]), at(1))
+    assert {decision.key for decision in changed} == {one.key for one in many[50:]}
+    rest = policy.advance(at(1))
+    assert {key for key, _ in rest.unmoved} == {one.key for one in many[50:]}
+    assert not policy.pending
