@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ports import free_port
 from twoway.analysis.notices import Figures, Notice, State
+from twoway.config.check import check
 from twoway.config.plan import NoticePlan, TrapPlan
+from twoway.daemon.daemon import Daemon
+from twoway.drivers.rehearsal import NativeRehearsal
 from twoway.notify import link
 from twoway.notify.engine_identity import EngineClock
 from twoway.notify.notifications import NOTIFICATIONS, Syntax, values_of
@@ -20,6 +24,8 @@ from .receiving import Snmptrapd, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from twoway.config.plan import Plan
 
 AT_NS = 1_772_366_400_123_456_789
 FIGURES = Figures(
@@ -230,3 +236,77 @@ async def test_a_sender_that_restarts_is_believed_because_its_boots_grow(trapd: 
         lambda: any(last in name for name, _ in trapd.notifications()[-1]), lambda: str(trapd.notifications()[before:])
     )
     assert len(trapd.notifications()) == before + 2
+
+
+RELOADED = """
+client:
+  control-connection:
+    near:
+      control-type: light
+      test-session:
+        voice:
+          {target: 127.0.0.1, destination-port: %d, probe-count: 5, probe-interval: 20ms, timeout: 50ms,
+           thresholds: {total-loss: 1}, traps: [test-completion]}
+notifications:
+  snmp:
+    - {address: "127.0.0.1:%d", version: v3, user: %s, auth-protocol: sha256, auth-key-file: authentication,
+       priv-protocol: aes, priv-key-file: privacy, inform: %s, engine-id: "%s"}
+"""
+
+
+@pytest.mark.parametrize("inform", ["off", "on"])
+async def test_a_secret_that_a_reload_reads_anew_is_used_from_then_on(tmp_path: Path, inform: str) -> None:
+    """snmptrapd changes its users' secrets, which only a restart of it does; the daemon is told by a reload."""
+    engine_id = engine_id_of("gate")
+    words = 'SHA-256 "%s" AES "%s"'
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    users = {
+        name: Snmptrapd(
+            tmp_path / name,
+            "\n".join([f"createUser{of} gate {words % secrets}" for of in (f" -e 0x{engine_id}", "")])
+            + "\nauthUser log gate priv\n",
+        )
+        for name, secrets in (("old", ("first-words", "first-secret")), ("new", ("second-words", "second-secret")))
+    }
+    users["new"].port = users["old"].port
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    configuration = folder / "twoway.yaml"
+    configuration.write_text(RELOADED % (free_port(), users["old"].port, "gate", inform, engine_id))
+
+    def change(*secrets: str) -> None:
+        for name, text in zip(("authentication", "privacy"), secrets, strict=True):
+            (folder / name).write_text(text + "\n")
+            (folder / name).chmod(0o600)
+
+    def plan() -> Plan:
+        checked = check(str(configuration), NativeRehearsal())
+        assert checked.plan is not None, checked.errors
+        return checked.plan
+
+    change("first-words", "first-secret")
+    first = plan()
+    notifier = Notifier(first.notices, lambda _: None)
+    await notifier.start()
+    daemon = Daemon(first, read_plan=plan, teller=notifier)
+    await daemon.open()
+
+    async def arrive(at: Snmptrapd) -> None:
+        before = len(at.notifications())
+        await until(lambda: len(at.notifications()) >= before + 2, lambda: str(notifier.state()))
+
+    try:
+        with users["old"].running():
+            await arrive(users["old"])
+        with users["new"].running():
+            # Tests go on and are told of; nothing of it can be read before the daemon has the new secrets.
+            tests = daemon.results(("near", "voice")).tests_failed
+            await until(lambda: daemon.results(("near", "voice")).tests_failed >= tests + 3, lambda: "tests go on")
+            assert users["new"].notifications() == []
+            change("second-words", "second-secret")
+            assert (await daemon.reload()).message == "no test-session differs; receivers of notices differ"
+            await arrive(users["new"])
+    finally:
+        await daemon.close()
+        await notifier.close(0)
