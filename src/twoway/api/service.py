@@ -75,7 +75,7 @@ class ManagementApi:
         try:
             from twoway.api.app import Asked, application, metrics_application
         except ImportError as error:
-            reason = f"{error.name} is not installed: pip install 'twoway[daemon]'"
+            reason = f"{error.name} is not installed: `pip install 'twoway[daemon]'`"
             raise ConfigError("api", reason) from None
         asked = Asked(self._watched, self.counters, self._kept, self._capabilities)
         self._apps = application(asked), metrics_application(asked)

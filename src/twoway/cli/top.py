@@ -175,13 +175,13 @@ def run(arguments: list[str]) -> int:
     options = top_parser().parse_args(arguments, _Arguments())
     api = Api.of(options.api, options.token_file)
     look = Look(options.sort, options.reverse, options.filter or "", 0, _SNAPSHOT_ROWS)
-    page = _ask(api, look)  # before anything is drawn: who cannot ask gets one line
     try:
         from rich.console import Console
     except ImportError:
-        raise OutputError("the table", "rich is not installed: pip install 'twoway[daemon]'") from None
+        raise OutputError("the table", "rich is not installed: `pip install 'twoway[daemon]'`") from None
     from twoway.export import top_table
 
+    page = _ask(api, look)  # before anything is drawn: who cannot ask gets one line
     console = Console(highlight=False)
     if not (console.is_terminal and sys.stdin.isatty()):
         if console.is_terminal:

@@ -83,7 +83,7 @@ def write_parquet(columns: Sequence[str], rows: Iterable[Sequence[Cell]], path: 
     try:
         import duckdb
     except ImportError:
-        raise OutputError(str(path), "Parquet needs DuckDB: pip install 'twoway[analytics]'") from None
+        raise OutputError(str(path), "Parquet needs DuckDB: `pip install 'twoway[analytics]'`") from None
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "rows.csv"
         with plain.open("w", encoding="utf-8", newline="") as out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,6 +91,17 @@ def test_what_is_wrong_is_one_line(capsys: pytest.CaptureFixture[str], words: st
     output, errors = capsys.readouterr()
     assert (output, errors.count("\n")) == ("", 1)
     assert said in errors
+
+
+def test_without_its_package_it_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "rich"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "twoway.export.top_table", raising=False)
+    assert main(["top"]) == 2
+    remedy = "twoway top: write the table: rich is not installed: `pip install 'twoway[daemon]'`\n"
+    assert capsys.readouterr() == ("", remedy)
 
 
 def test_in_a_terminal_it_lives_until_it_is_left(environment: Mapping[str, str]) -> None:
