@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twoway.cli.arguments import Parser
+from twoway.cli.arguments import Parser, abandon_output
 from twoway.errors import EXIT_ERROR
 
 if TYPE_CHECKING:
@@ -82,6 +82,15 @@ def _say_all(lines: Sequence[str]) -> int:
     return EXIT_ERROR
 
 
+def _say_running(path: str, plan: Plan) -> None:
+    """One line for who started it by hand, and for the journal; what happens from now on, notices say."""
+    line = f"{path} runs; `twoway show health --api {plan.api.socket}` says how it is"
+    try:
+        print(line, flush=True)
+    except OSError:  # whoever read it has gone, which is no reason not to measure
+        abandon_output()
+
+
 def _raise_limits() -> None:
     """Each test-session is a socket: as many descriptors as the system lets us have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -101,6 +110,7 @@ async def _serve(plan: Plan, path: str) -> int:
             daemon = await _opened(plan, path, manager, stack)
         except RolesError as error:
             return _say_all(error.reasons)
+        _say_running(path, plan)
         await signals.serve(daemon, manager, lambda answer: _say_all((answer.message, *answer.affected)))
     return 0
 
