@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from twoway.analysis.notices import NOTICES, Severity
 from twoway.cli.parsers import parsers
 from twoway.config.keyfile import parse_keys
 
@@ -101,6 +102,13 @@ def test_every_decision_is_listed() -> None:
         number, _, words = title.partition(": ")
         assert record.name.startswith(f"{number}-")
         assert f"[{number}]({record.name}) | {words} |" in index
+
+
+def test_what_to_do_is_said_of_each_notice_that_is_a_warning_or_worse() -> None:
+    _, _, remedies = (ROOT / "docs" / "operations.md").read_text().partition("| Notice |")
+    firsts = [row.split("|")[1] for row in remedies.splitlines() if row.startswith("|")]
+    said = {notice for first in firsts for notice in re.findall(r"`([a-z-]+)`", first)}
+    assert said == {kind.name for kind in NOTICES.values() if kind.severity <= Severity.WARNING}
 
 
 def test_the_example_key_file_can_be_read() -> None:
