@@ -236,8 +236,9 @@ def _verdict(view: GlanceView) -> Iterator[Sample]:
 
 
 def _tests(view: GlanceView) -> Iterator[Sample]:
-    yield ("pass",), view.tests_passed
-    yield ("fail",), view.tests_failed
+    passed, failed, _ = view.tests_forgotten
+    yield ("pass",), passed + view.tests_passed
+    yield ("fail",), failed + view.tests_failed
 
 
 def _alarms(view: GlanceView) -> Iterator[Sample]:
@@ -481,7 +482,7 @@ GLANCE: tuple[GlanceFamily, ...] = (
     GlanceFamily("twoway_test_passed", _G, "Whether the last test passed.", read=_verdict),
     GlanceFamily("twoway_tests", _C, "Tests that were completed and judged.", ("verdict",), read=_tests),
     GlanceFamily("twoway_tests_disturbed", _C, "Tests that this host disturbed, which raised and cleared nothing.",
-        read=lambda view: _only(view.tests_disturbed)),
+        read=lambda view: _only(view.tests_forgotten[2] + view.tests_disturbed)),
     GlanceFamily("twoway_last_test_loss_ratio", _G, "Probes of the last test that were lost or late.",
         read=lambda view: _only(view.loss_ratio)),
     GlanceFamily("twoway_last_test_delay_seconds", _G, "Mean round-trip time of the last test.",

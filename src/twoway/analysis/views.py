@@ -209,6 +209,8 @@ class GlanceView:
     """As in `ResultsView`."""
     tlvs: Sequence[str] = ()
     """As in `ResultsView`."""
+    tests_forgotten: tuple[int, int, int] = (0, 0, 0)
+    """Passed, failed and disturbed, before results were cleared: a counter for Prometheus has them, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class WatchedSession:
         "target_address",
         "tests_disturbed",
         "tests_failed",
+        "tests_forgotten",
         "tests_passed",
         "unnegotiated",
     )
@@ -112,6 +113,7 @@ class WatchedSession:
         """Why it is not testing."""
         self.since_ns = clocks.wall_ns()
         self.tests_passed = self.tests_failed = self.tests_disturbed = 0
+        self.tests_forgotten = (0, 0, 0)
         self.unnegotiated = 0
         """Tests that could not be negotiated: they are among the failed ones."""
         self.last_verdict = "unknown"
@@ -439,6 +441,9 @@ class WatchedSession:
         """Forget `results` or `history`."""
         self.collections.clear(what)
         if what == "results":
+            tests = (self.tests_passed, self.tests_failed, self.tests_disturbed)
+            passed, failed, disturbed = (old + new for old, new in zip(self.tests_forgotten, tests, strict=True))
+            self.tests_forgotten = (passed, failed, disturbed)
             self.tests_passed = self.tests_failed = self.tests_disturbed = self.unnegotiated = 0
             self.last_verdict, self.last_reasons = "unknown", ()
 

@@ -190,6 +190,7 @@ def glance_view(session: WatchedSession) -> GlanceView:
         clock=clock_of(session),
         path=None if session.plan.lane is None else session.plan.lane.path,
         tlvs=session.plan.tlvs,
+        tests_forgotten=session.tests_forgotten,
     )
 
 

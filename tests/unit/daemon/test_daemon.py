@@ -16,6 +16,7 @@ from twoway.daemon.daemon import Daemon
 from twoway.drivers.resolve import Address
 from twoway.drivers.session_plane import News, OwnFault
 from twoway.errors import PlaneError, ResolveError
+from twoway.export.prometheus import Exposition, expose
 
 from ..drivers.serving import eventually
 from .faked import FakeCollection, FakePlane, FakeProbes
@@ -360,6 +361,26 @@ async def test_one_second_that_fails_is_counted_and_the_next_one_comes(
         await eventually(lambda: bool(scene.store.seconds))
         assert scene.daemon.health().own_faults["internal_errors"] == 1
         assert "ValueError: no sense" in scene.last("own-fault").message
+
+
+async def test_results_that_are_cleared_set_no_counter_of_prometheus_back(plane: FakePlane) -> None:
+    async with running(plan(connection(light(thresholds=Thresholds(own_faults=True)))), plane) as scene:
+
+        def counted() -> list[str]:
+            text = b"".join(expose(scene.daemon, Exposition.TEXT, scene.daemon.health())).decode()
+            return [line.rpartition(",")[2] for line in text.splitlines() if line.startswith("twoway_tests_total{")]
+
+        plane.faults[0] = OwnFault.MISSED_SLOTS
+        await scene.ends(FakeCollection(1))
+        await scene.ends(FakeCollection(2, counts={"lost": 1, "bursts": 1}))
+        assert counted() == ['verdict="pass"} 1', 'verdict="fail"} 1']
+        disturbed = scene.daemon.glance(KEY).tests_disturbed
+        await scene.daemon.clear("results", None)
+        assert counted() == ['verdict="pass"} 1', 'verdict="fail"} 1']
+        assert scene.daemon.glance(KEY).tests_run == 0
+        assert scene.daemon.glance(KEY).tests_forgotten == (1, 1, disturbed)
+        await scene.ends(FakeCollection(3))
+        assert counted() == ['verdict="pass"} 2', 'verdict="fail"} 1']
 
 
 async def test_a_test_that_ended_in_a_second_that_fails_is_judged_in_the_next(
