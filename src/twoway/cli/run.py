@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twoway.daemon.daemon import Daemon
     from twoway.daemon.kept import DaemonStore
     from twoway.daemon.service import ServiceManager
+    from twoway.store.store import Store
 
 _DESCRIPTION = """\
 Run the daemon: the client's control-connections and test-sessions, the server, light reflectors,
@@ -180,5 +181,15 @@ async def _store(plan: Plan, posted: Callable[[Notice], None], stack: contextlib
 
     store = Store(plan.store, PackedSummaries(), posted)
     await store.open()
-    stack.push_async_callback(store.close)
+    stack.push_async_callback(_close, store)
     return DaemonStore(store)
+
+
+async def _close(store: Store) -> None:
+    """Write what waits; what could not be written is said, as nobody can ask any more."""
+    await store.close()
+    state = store.state()
+    left = int(state["lost_at_close"]) + int(state["queue_items"])
+    if left:
+        why = state["reason"] or "it took too long"
+        sys.stderr.write(f"twoway run: store {state['path']}: {left} entries could not be written at the end: {why}\n")

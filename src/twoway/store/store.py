@@ -71,7 +71,9 @@ class Store:
             raise
 
     async def close(self, timeout_s: float = 10.0) -> None:
-        """Write what waits, and let go of the file. What cannot be written in one more attempt is counted as lost."""
+        """Write what waits, and let go of the file. What cannot be written in one more attempt is counted as lost; a
+        writer that has got nowhere for `timeout_s` is waited for no longer (what it has not written stays in
+        `queue_items`)."""
         if self._closed:
             return
         self._closed = True
@@ -79,7 +81,9 @@ class Store:
         await asyncio.get_running_loop().run_in_executor(self._asking, self._close_reader)
         self._asking.shutdown()
         self._queue.close()
-        await asyncio.to_thread(self._writer.join, timeout_s)
+        waiting = len(self._queue)
+        while not await asyncio.to_thread(self._writer.join, timeout_s) and len(self._queue) < waiting:
+            waiting = len(self._queue)
 
     # Putting.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -17,7 +18,8 @@ import pytest
 
 from twoway.analysis.notices import Notice, State
 from twoway.errors import StoreError
-from twoway.store import Store, schema
+from twoway.store import Store, queued, schema
+from twoway.store.writer import Writer
 
 from .counted import KEY, NANOS, NOON_S, Told, packed, store
 
@@ -330,3 +332,16 @@ async def test_octets_flipped_anywhere_stop_nothing(tmp_path: Path, seed: int) -
     # The file may have been found damaged once the second was in it: then it is in what was set aside.
     assert window.summary is not None or kept.state()["set_aside"] == 1
     await kept.close()
+
+
+async def test_the_end_waits_as_long_as_the_writer_gets_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = store(tmp_path / "store.db")
+    await kept.open()
+    waiting = itertools.chain((5, 3), itertools.repeat(3))
+    joined: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(queued.Queue, "__len__", lambda _: next(waiting))
+        patch.setattr(Writer, "join", lambda _, timeout_s: bool(joined.append(timeout_s)))
+        await kept.close(0.5)
+    assert joined == [0.5, 0.5]
+    assert kept._writer.join(BOUND_S)  # noqa: SLF001  (that nothing of this test is left)
