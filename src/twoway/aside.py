@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
@@ -53,3 +53,16 @@ class Aside:
             self._room.release()
             raise
         return await answer
+
+
+async def before(event: asyncio.Event | None, work: Coroutine[None, None, _Answer]) -> _Answer | None:
+    """What `work` comes to, None if the event is set before; then nobody waits for it any more."""
+    if event is None:
+        return await work
+    working, waiting = asyncio.create_task(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        waiting.cancel()

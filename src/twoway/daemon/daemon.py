@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twoway.analysis.notices import Notice, State
 from twoway.analysis.views import HealthView, RequestView
-from twoway.aside import Aside
+from twoway.aside import Aside, before
 from twoway.config.plan import Plan
 from twoway.daemon import probes, showing
 from twoway.daemon.bulletin import REMEMBERED, Bulletin
@@ -274,14 +274,17 @@ class Daemon:
 
     # Reload.
 
-    async def reload(self) -> RequestView:
-        """Read the configuration again and go on under it, or refuse it whole."""
+    async def reload(self, unless: asyncio.Event | None = None) -> RequestView:
+        """Read the configuration again and go on under it, or refuse it whole. Reading, which may hang, is given up
+        once `unless` is set; a change that has begun is not."""
         if self._read_plan is None:
             return RequestView(ok=False, message="there is no configuration file to read again")
         async with self._reading:
             try:
                 # What is slow to be read holds up no other request.
-                read = await self._reader.run(self._read_plan)
+                read = await before(unless, self._reader.run(self._read_plan))
+                if read is None:
+                    return RequestView(ok=False, message="the daemon ends")
                 async with self._changing:
                     return self._refuse(read) if not isinstance(read, Plan) else await self._change(read)
             except Exception as error:  # noqa: BLE001  (whatever was wrong with a reload, measuring goes on)

@@ -91,22 +91,32 @@ class Pulse:
 
 
 class Signals:
-    """SIGHUP reloads; SIGTERM and SIGINT end. Taken on the running loop from the moment this is made."""
+    """SIGHUP reloads; SIGTERM and SIGINT end. Taken on the running loop from the moment this is made.
+
+    However many SIGHUP come during a reload, one more follows it; and the end waits behind none of them.
+    """
 
     def __init__(self) -> None:
-        self._told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._told = asyncio.Event()
+        self._ending = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told.put_nowait, number)
+        loop.add_signal_handler(signal.SIGHUP, self._told.set)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+
+    def _end(self) -> None:
+        self._ending.set()
+        self._told.set()
 
     async def serve(self, daemon: Daemon, manager: ServiceManager, refused: Callable[[RequestView], object]) -> None:
         """Everything is open: do what signals say, until one says to end. Who sent a SIGHUP gets no answer, so
         `refused` is told of a reload that was."""
         manager.ready(status_of(daemon))
-        while await self._told.get() is signal.SIGHUP:
+        while await self._told.wait() and not self._ending.is_set():
+            self._told.clear()
             manager.reloading()
-            answer = await daemon.reload()
-            if not answer.ok:
+            answer = await daemon.reload(unless=self._ending)
+            if not answer.ok and not self._ending.is_set():
                 refused(answer)
             manager.ready(status_of(daemon))
         manager.stopping()
