@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import stat
 import sys
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from twoway.cli.arguments import Parser
 from twoway.errors import EXIT_ERROR, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DESCRIPTION = """\
 Print a hardened systemd unit for `twoway run`, with the privileges that a configuration needs and no
@@ -52,7 +57,15 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return EXIT_ERROR
     executable = options.executable or shutil.which(sys.argv[0]) or str(EXECUTABLE)
-    made = unit(configuration, PurePath(Path(options.configuration).absolute()), PurePath(Path(executable).absolute()))
+    path = Path(options.configuration).absolute()
+    made = unit(configuration, PurePath(path), PurePath(Path(executable).absolute()))
+    unreadable = _unreadable(path, grouped=configuration.api.group is not None)
     sys.stdout.write(made.text)
-    sys.stderr.write("".join(f"twoway unit: warning: {line}\n" for line in made.warnings))
+    sys.stderr.write("".join(f"twoway unit: warning: {line}\n" for line in (*made.warnings, *unreadable)))
     return 0
+
+
+def _unreadable(path: Path, *, grouped: bool) -> Iterator[str]:
+    """The service's user is none that there is now: it reads what all may read, or its supplementary group."""
+    if not path.stat().st_mode & (stat.S_IROTH | (stat.S_IRGRP if grouped else 0)):
+        yield f"the configuration: {path}: the service's user cannot read it: `chmod a+r {path}`; secrets are not in it"

@@ -178,6 +178,17 @@ def test_the_command_prints_it_and_says_what_will_not_work(tmp_path: Path, capsy
     assert "twoway unit: warning: client.control-connection.edge.test-session.probe.key-file: " in err
 
 
+def test_a_configuration_that_the_services_user_cannot_read_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "twoway.yaml"
+    path.write_text(LIGHT % "")
+    for mode, said in ((0o640, True), (0o644, False)):
+        path.chmod(mode)
+        assert main(["unit", str(path)]) == 0
+        assert (f"`chmod a+r {path}`" in capsys.readouterr().err) is said
+
+
 def test_a_configuration_with_errors_has_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "twoway.yaml"
     path.write_text("client: {nonsense: 1}\nworkers: 0\n")
