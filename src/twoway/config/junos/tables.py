@@ -82,7 +82,7 @@ NO_EQUIVALENT = {
     "bgp": "RPM towards BGP neighbours: give each a test-session",
     "probe-limit": "there is no limit to set",
     "apply-macro": "a macro means nothing by itself",
-    "traceoptions": "events are in `twoway show events`, in syslog and in the journal",
+    "traceoptions": "events are in `twoway show events`, and with notifications: syslog in syslog or the journal",
 }
 """Statement -> why it is not used."""
 RPM_OF_CONNECTION = ("test-interval", "routing-instance")

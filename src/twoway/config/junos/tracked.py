@@ -42,7 +42,7 @@ _NO_EQUIVALENT = {
     "no-preempt": "a backup goes when its tests are good again: `twoway request routes hold` keeps it",
     "interface": "interfaces are not brought up or down: a hook may do it",
     "direct-next-hop": "the kernel looks for a next hop on its links in any case: see onlink",
-    "traceoptions": "events are in `twoway show events`, in syslog and in the journal",
+    "traceoptions": "events are in `twoway show events`, and with notifications: syslog in syslog or the journal",
 }
 _MOST_PREFERENCE = 255
 """Of our next hops."""
