@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +43,14 @@ use crate::watch::{Asked, Finding};
 /// How long a question to a worker may wait. A worker looks at its commands after each batch, so only a machine that
 /// stands still takes longer.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// Why a worker did not answer.
+const fn why_unanswered(error: RecvTimeoutError) -> &'static str {
+    match error {
+        RecvTimeoutError::Timeout => "no answer within 10 s: this host is overloaded, or the packet plane is closed",
+        RecvTimeoutError::Disconnected => "the packet plane is closed",
+    }
+}
 
 /// A Session-Sender and the socket that it needs.
 #[derive(Clone, Debug)]
@@ -225,8 +233,8 @@ impl Plane {
                 answer
             })
             .collect();
-        let closed = |_| PlaneError::refused("read summaries", "all sessions", "the packet plane is closed");
-        answers.into_iter().map(|answer| answer.recv_timeout(ANSWER).map_err(closed)).collect()
+        let unanswered = |error| PlaneError::refused("read summaries", "all sessions", why_unanswered(error));
+        answers.into_iter().map(|answer| answer.recv_timeout(ANSWER).map_err(unanswered)).collect()
     }
 
     /// Ends all threads and with them all sessions.
@@ -358,7 +366,7 @@ impl Sender {
         self.thread.tell(question(self.id, reply));
         answer
             .recv_timeout(ANSWER)
-            .map_err(|_| PlaneError::refused("read summary", self.local, "the packet plane is closed"))
+            .map_err(|error| PlaneError::refused("read summary", self.local, why_unanswered(error)))
     }
 }
 
