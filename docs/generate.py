@@ -146,6 +146,24 @@ def _metrics() -> str:
     return "\n\n".join(blocks)
 
 
+def _views() -> str:
+    """What the daemon shows of a test-session: each field with the string below it."""
+    from twoway.analysis import views  # here: the strings are read by what needs FastAPI
+    from twoway.api.openapi import field_meanings
+
+    blocks = []
+    for heading, view in (
+        ("Of a test-session", views.ResultsView),
+        ("Of a collection", views.CollectionView),
+        ("Of `measurements`", views.MeasurementView),
+        ("Of a probe", views.ProbeView),
+    ):
+        meanings = field_meanings()[view.__name__]
+        rows = [(f"`{name}`", " ".join(meanings[name].split())) for name in view.__dataclass_fields__]
+        blocks.append(f"### {heading}\n\n{_table(('Name', 'Meaning'), rows)}")
+    return "\n\n".join(blocks)
+
+
 def _conditions() -> str:
     defaults = {m.condition: m.statistic for m in METRICS if m.condition and m.kind is Kind.DISTRIBUTION}
     rows = ((f"`{name}`", f"`{defaults[name]}`" if name in defaults else "") for name in SUBJECTS)
@@ -344,6 +362,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "privileges": _privileges,
     "remedies": _remedies,
     "metrics": _metrics,
+    "views": _views,
     "conditions": _conditions,
     "result-run": partial(_fields, fields.RUN),
     "result-ends": partial(_fields, fields.ENDS),

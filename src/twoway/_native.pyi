@@ -383,7 +383,8 @@ class HistoryBatch:
     @property
     def rtt_ns(self) -> Column: ...
     @property
-    def egress_ns(self) -> Column: ...
+    def egress_ns(self) -> Column:
+        """To the Session-Reflector, where both clocks can carry it; so is `ingress_ns`."""
     @property
     def ingress_ns(self) -> Column: ...
     @property
@@ -399,6 +400,9 @@ class HistoryBatch:
     def t1_source(self) -> Column: ...
     @property
     def t4_source(self) -> Column: ...
+    @property
+    def disturbed(self) -> Column:
+        """1 if this host disturbed it: it left late, its moment passed, or the clock stepped."""
 
 @final
 class Collection:
@@ -425,33 +429,37 @@ class Collection:
     def counters(self) -> dict[str, int]: ...
     def distribution(self, name: str, /) -> Distribution:
         """A name of `catalogue()["collection_distributions"]`: rtt, rtt_jitter, egress, … Jitter is the absolute
-        difference from the probe received before."""
+        difference from the probe received before. `egress` and `ingress` are of probes of which both clocks can carry
+        them; those of the others, which include an unknown offset, are `egress_with_offset`, `ingress_with_offset`."""
     def interarrival_jitter_ns(self, name: str, /) -> int | None:
         """RFC 3550 jitter at the end; `name`: rtt, egress or ingress."""
 
 @final
 class Probes:
-    """What probes showed since the last look."""
+    """What probes showed since the last look: those that met a limit."""
 
     @property
     def decided(self) -> int:
-        """Probes whose fate became known."""
+        """Probes whose fate became known, whether they met a limit or not."""
     @property
-    def max_rtt_ns(self) -> int | None: ...
+    def max_rtt_ns(self) -> int | None:
+        """Greatest round trip that met its limit; egress and ingress are like it, where both clocks can carry them."""
     @property
     def max_egress_ns(self) -> int | None: ...
     @property
     def max_ingress_ns(self) -> int | None: ...
     @property
     def loss_run(self) -> int:
-        """Probes lost in a row that end with the last one whose fate is known."""
+        """Probes lost in a row that end with the last one whose fate is known, whether that met a limit or not."""
     @property
     def longest_loss_run(self) -> int:
-        """Greatest number of probes lost in a row, among the runs that grew."""
+        """Most probes lost in a row, or refused by the kernel, among the runs that met the limit."""
     @property
     def disturbed(self) -> bool:
-        """This host disturbed one of them: its moment passed before it was sent, it left late, or the clock
-        stepped."""
+        """This host disturbed one of them: it left late, or the clock stepped."""
+    @property
+    def since_ns(self) -> int | None:
+        """Wall time at which the first of them left; of probes lost in a row, the first of those."""
 
 @final
 class Collections:
@@ -470,6 +478,8 @@ class Collections:
         later than `late_ns` is this host's fault."""
     def probes(self) -> Probes:
         """What probes showed since the last call."""
+    def forget_run(self) -> None:
+        """What was lost so far proves nothing: the runs of losses of `probes` begin anew."""
     def cut(self, wall_ns: int, /) -> None:
         """What leaves from now on belongs to the next test (of a session with `probe_count` 0)."""
     def interrupt(self) -> None:

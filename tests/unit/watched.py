@@ -201,6 +201,7 @@ class FakeDaemon:
         return CollectionView(
             collection=name,
             test=None if name == "all-tests" else 12,
+            complete=None if name == "all-tests" else name == "last-test",
             started_ns=START_NS,
             ended_ns=None if name == "current-test" else START_NS + 10 * SECOND,
             sent=10,
@@ -217,6 +218,7 @@ class FakeDaemon:
             bursts=min(lost, 1),
             longest_burst=lost,
             own_faults={},
+            one_way_unknown=None,
             measurements=[
                 MeasurementView(
                     type=kind,

@@ -34,14 +34,15 @@ impl HistoryBatch {
             t1_ns: Signed = |probe| probe.t1_ns,
             t4_ns: Signed = |probe| probe.t4_ns,
             rtt_ns: Signed = |probe| probe.rtt_ns,
-            egress_ns: Signed = |probe| probe.egress_ns,
-            ingress_ns: Signed = Probe::ingress_ns,
+            egress_ns: Signed = |probe| probe.one_way_ns()[0],
+            ingress_ns: Signed = |probe| probe.one_way_ns()[1],
             residence_ns: Signed = Probe::residence_ns,
             rtt_jitter_ns: Signed = |probe| probe.jitter_ns[0],
             egress_jitter_ns: Signed = |probe| probe.jitter_ns[1],
             ingress_jitter_ns: Signed = |probe| probe.jitter_ns[2],
             t1_source: Octets = |probe| probe.t1_source as u8,
             t4_source: Octets = |probe| probe.t4_source as u8,
+            disturbed: Octets = |probe| u8::from(probe.disturbed()),
         });
         Ok(Self { rows: probes.len(), columns })
     }
@@ -64,6 +65,7 @@ getters!(
     ingress_jitter_ns,
     t1_source,
     t4_source,
+    disturbed,
 );
 
 /// Results of some probes in a row.
@@ -164,6 +166,11 @@ impl Probes {
     fn disturbed(&self) -> bool {
         self.0.disturbed
     }
+
+    #[getter]
+    fn since_ns(&self) -> Option<i64> {
+        self.0.since_ns
+    }
 }
 
 /// The results of one test-session.
@@ -205,6 +212,11 @@ impl Collections {
     /// What probes showed since the last call.
     fn probes(&self) -> Probes {
         Probes(self.state().take_seen())
+    }
+
+    /// Runs of losses that are judged begin anew.
+    fn forget_run(&self) {
+        self.state().forget_run();
     }
 
     /// What leaves from now on belongs to the next test.

@@ -14,6 +14,9 @@
 //! *current test* is the newest of which a probe is known, with the probes that are known: loss of the last timeouts is not in it yet,
 //! and neither are those probes among the sent. A probe that came back enters without delay.
 //!
+//! *Egress* and *ingress* are of the probes whose clocks at both ends can carry them; the others' stand apart, as they
+//! include an offset that nobody knows. No limit is met by those.
+//!
 //! *Jitter* is the absolute difference from the probe received before, for round trip, egress and ingress each; losses do
 //! not interrupt the chain. Within a test it begins with the test's first probe, in all tests it goes on from one to the
 //! next; so it does in the history. Steps of our own clock interrupt the chains of one-way values.
@@ -75,19 +78,21 @@ pub struct Limits {
     pub loss_run: u32,
 }
 
-/// What probes showed since the last look.
+/// What probes showed since the last look, those that met a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Probes whose fate became known.
+    /// Probes whose fate became known, whether they met one or not.
     pub decided: u64,
-    /// Greatest round trip, egress and ingress.
+    /// Greatest round trip, egress and ingress that met their limits.
     pub max_ns: [Option<i64>; 3],
-    /// Probes lost in a row that end with the last one whose fate is known.
+    /// Probes lost in a row that end with the last one whose fate is known, met or not.
     pub loss_run: u32,
-    /// The same at its greatest.
+    /// Most probes in a row that were lost, or that the kernel refused, of runs that met the limit.
     pub longest_loss_run: u32,
-    /// This host disturbed a probe.
+    /// This host disturbed one of them.
     pub disturbed: bool,
+    /// When the first of them left; of a run, when its first probe did.
+    pub since_ns: Option<i64>,
 }
 
 /// A test that has not ended.
@@ -155,6 +160,7 @@ pub struct Collections {
     /// Greatest sequence number that was not lost.
     answered: Option<u32>,
     run: Run,
+    refused: Run,
     rows: Rows,
 }
 
@@ -185,6 +191,7 @@ impl Collections {
             head: 0,
             answered: None,
             run: Run::default(),
+            refused: Run::default(),
             rows: Rows::default(),
         }
     }
@@ -212,7 +219,8 @@ impl Collections {
         self.cuts.clear();
         // Who has not looked yet still sees how it ended.
         self.seen.loss_run = self.running_loss();
-        (self.head, self.next_first, self.answered, self.run) = (0, 0, None, Run::default());
+        (self.head, self.next_first, self.answered) = (0, 0, None);
+        (self.run, self.refused) = Default::default();
         self.all.restart();
     }
 
@@ -253,7 +261,7 @@ impl Collections {
             self.all.reach(wall_ns);
         }
         if !probe.is_duplicate() {
-            self.see(&probe);
+            self.see(&probe, moment_ns);
             self.remember(probe);
         }
         self.finish_decided(moment_ns);
@@ -368,33 +376,61 @@ impl Collections {
         self.finished.push_back(open.collection);
     }
 
-    /// Note what a single probe shows.
-    fn see(&mut self, probe: &Probe) {
-        let (seen, limits) = (&mut self.seen, &self.limits);
-        seen.decided += 1;
-        seen.disturbed |= probe.disturbed();
-        let reached = |limit: i64, value: i64| limit > 0 && value >= limit;
+    /// Note what a single probe shows, which left at `sent_ns` if it did.
+    fn see(&mut self, probe: &Probe, sent_ns: i64) {
+        self.seen.decided += 1;
         match probe.status {
             SampleStatus::Received => {
-                let limits = [limits.rtt_ns, limits.egress_ns, limits.ingress_ns];
-                for ((most, limit), delay_ns) in seen.max_ns.iter_mut().zip(limits).zip(probe.delays()) {
-                    *most = (*most).max(delay_ns);
-                    self.met |= delay_ns.is_some_and(|delay_ns| reached(limit, delay_ns));
+                let limits = [self.limits.rtt_ns, self.limits.egress_ns, self.limits.ingress_ns];
+                let [egress_ns, ingress_ns] = probe.one_way_ns();
+                for (path, (limit, delay_ns)) in
+                    limits.into_iter().zip([probe.rtt_ns, egress_ns, ingress_ns]).enumerate()
+                {
+                    if limit > 0 && delay_ns != MISSING && delay_ns >= limit {
+                        let most = &mut self.seen.max_ns[path];
+                        *most = (*most).max(Some(delay_ns));
+                        self.meet(probe, sent_ns);
+                    }
                 }
             }
             SampleStatus::LostForward | SampleStatus::LostBackward | SampleStatus::LostUnattributed => {
-                let length = self.run.lost(probe.sequence);
-                seen.longest_loss_run = seen.longest_loss_run.max(length);
-                self.met |= reached(limits.loss_run.into(), length.into());
+                let length = self.run.lost(probe.sequence, sent_ns);
+                self.see_run(probe, length, self.run.since_ns());
                 return;
             }
-            SampleStatus::NotSent => return,
+            SampleStatus::NotSent => {
+                if probe.is_refused() {
+                    let length = self.refused.refused(probe.sequence, sent_ns);
+                    self.see_run(probe, length, self.refused.since_ns());
+                }
+                return;
+            }
             _ => {}
         }
         let newer = |answered: u32| probe.sequence.wrapping_sub(answered) as i32 > 0;
         if self.answered.is_none_or(newer) {
             self.answered = Some(probe.sequence);
         }
+    }
+
+    /// A run of probes that reached nobody has grown to that length.
+    fn see_run(&mut self, probe: &Probe, length: u32, since_ns: i64) {
+        if self.limits.loss_run > 0 && length >= self.limits.loss_run {
+            self.seen.longest_loss_run = self.seen.longest_loss_run.max(length);
+            self.meet(probe, since_ns);
+        }
+    }
+
+    /// A probe met a limit with what began then.
+    fn meet(&mut self, probe: &Probe, since_ns: i64) {
+        self.met = true;
+        self.seen.disturbed |= probe.disturbed();
+        self.seen.since_ns = Some(self.seen.since_ns.map_or(since_ns, |earlier| earlier.min(since_ns)));
+    }
+
+    /// What was lost so far proves nothing: runs of losses that are judged begin anew.
+    pub fn forget_run(&mut self) {
+        (self.run, self.refused) = Default::default();
     }
 
     fn remember(&mut self, probe: Probe) {

@@ -363,6 +363,7 @@ impl Ledger {
         let in_time = !slot.is(Mark::Late);
         let status = if in_time { SampleStatus::Received } else { SampleStatus::Late };
         let mut sample = row(slot, status, reply, &delays, self.spec.timestamps);
+        sample.clocks = reply.far_synchronized && reply.far_error_ns.is_some() && self.local_clock_is_known();
         sample.flag(SampleFlag::Reordered, reordered);
         if let Some(correction_ns) = correction_ns {
             sample.t3_source = DepartureSource::FollowUp;
@@ -560,6 +561,11 @@ impl Ledger {
     /// What `adjtimex` says of the local clock from now on: whether it is synchronized and its greatest error.
     pub fn local_clock(&mut self, synchronized: bool, error_ns: Option<u64>) {
         self.local_clock = Some((synchronized, error_ns));
+    }
+
+    /// Whether one-way delays may be told from T1 and T4, within the error that the kernel names.
+    fn local_clock_is_known(&self) -> bool {
+        matches!(self.local_clock, Some((true, Some(_))))
     }
 
     /// Count what the ledger cannot see: datagrams rejected for their length, authentication or SSID, ICMP errors, drops

@@ -168,6 +168,9 @@ pub struct Sample {
     pub returned_dscp_ecn: u32,
     /// Steps of the local clock so far, modulo 256: one-way values of different scales must not be compared. No column.
     pub clock_scale: u8,
+    /// Both clocks are synchronised and say how wrong they may be: one-way delays are the network's, within that. No
+    /// column.
+    pub clocks: bool,
 }
 
 impl Sample {
@@ -195,6 +198,7 @@ impl Sample {
             far_dscp_ecn: UNKNOWN,
             returned_dscp_ecn: UNKNOWN,
             clock_scale: 0,
+            clocks: false,
         }
     }
 

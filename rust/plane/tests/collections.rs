@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use twoway_plane::collections::{Collection, Collections, Limits, Quantity, Tally, Which};
+use twoway_plane::collections::{Collection, Collections, Limits, Probe, Quantity, Tally, Which};
 use twoway_plane::distribution::Distribution;
 use twoway_plane::sample::{MISSING, Sample, SampleFlag, SampleStatus};
 
@@ -15,6 +15,8 @@ enum Fate {
     NotSent,
     /// Round trip and egress.
     Received(i64, i64),
+    /// The same, while a clock is not synchronised.
+    Adrift(i64, i64),
     Duplicated(i64),
     Late,
     Lost(SampleStatus),
@@ -23,7 +25,8 @@ enum Fate {
 fn fate() -> impl Strategy<Value = Fate> {
     use SampleStatus::{LostBackward, LostForward, LostUnattributed};
     prop_oneof![
-        8 => (1_i64..50, -500_i64..500).prop_map(|(rtt_ns, egress_ns)| Fate::Received(rtt_ns, egress_ns)),
+        6 => (1_i64..50, -500_i64..500).prop_map(|(rtt_ns, egress_ns)| Fate::Received(rtt_ns, egress_ns)),
+        2 => (1_i64..50, -500_i64..500).prop_map(|(rtt_ns, egress_ns)| Fate::Adrift(rtt_ns, egress_ns)),
         1 => (1_i64..50).prop_map(Fate::Duplicated),
         1 => Just(Fate::NotSent),
         1 => Just(Fate::Late),
@@ -50,6 +53,7 @@ fn answered(sequence: u32, status: SampleStatus, t1_ns: i64, rtt_ns: i64, egress
         backward_ns: rtt_ns - egress_ns,
         residence_ns: 0,
         reflector_sequence: sequence,
+        clocks: true,
         ..sample(sequence, status, t1_ns)
     }
 }
@@ -70,6 +74,10 @@ fn rows(fates: &[Fate]) -> Vec<Row> {
             Fate::Received(rtt_ns, egress_ns) => {
                 push(rtt_ns, answered(sequence, SampleStatus::Received, t1_ns, rtt_ns, egress_ns));
             }
+            Fate::Adrift(rtt_ns, egress_ns) => {
+                let reply = answered(sequence, SampleStatus::Received, t1_ns, rtt_ns, egress_ns);
+                push(rtt_ns, Sample { clocks: false, ..reply });
+            }
             Fate::Duplicated(rtt_ns) => {
                 push(rtt_ns, answered(sequence, SampleStatus::Received, t1_ns, rtt_ns, 3));
                 push(rtt_ns + 1, answered(sequence, SampleStatus::DuplicateForward, t1_ns, rtt_ns + 1, 3));
@@ -89,7 +97,7 @@ fn rows(fates: &[Fate]) -> Vec<Row> {
 #[derive(Debug, Default, PartialEq)]
 struct Naive {
     tallies: [u64; 12],
-    distributions: [Distribution; 6],
+    distributions: [Distribution; 8],
     start_ns: Option<i64>,
 }
 
@@ -97,10 +105,11 @@ fn naive<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Naive {
     let of = |status: SampleStatus| rows.clone().filter(|row| row.sample.status == status).count() as u64;
     let received: Vec<&Sample> =
         rows.clone().map(|row| &row.sample).filter(|sample| sample.status == SampleStatus::Received).collect();
-    let values = |of: fn(&Sample) -> i64| -> [Distribution; 2] {
+    let values = |of: fn(&Sample) -> i64| -> [Distribution; 3] {
+        let with = |clocks: bool| received.iter().filter(|one| one.clocks == clocks).map(|one| of(one)).collect();
         let values: Vec<i64> = received.iter().map(|sample| of(sample)).collect();
         let jitter = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
-        [values.into_iter().collect(), jitter]
+        [with(true), jitter, with(false)]
     };
     let is_lost = |status| {
         matches!(status, SampleStatus::LostForward | SampleStatus::LostBackward | SampleStatus::LostUnattributed)
@@ -113,9 +122,10 @@ fn naive<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Naive {
         [SampleStatus::LostForward, SampleStatus::LostBackward, SampleStatus::LostUnattributed].map(of);
     let lost = forward + backward + unattributed;
     let (received_count, late) = (received.len() as u64, of(SampleStatus::Late));
-    let [rtt, rtt_jitter] = values(|sample| sample.round_trip_ns);
-    let [egress, egress_jitter] = values(|sample| sample.forward_ns);
-    let [ingress, ingress_jitter] = values(|sample| sample.backward_ns);
+    let [mut rtt, rtt_jitter, adrift] = values(|sample| sample.round_trip_ns);
+    rtt.merge(&adrift);
+    let [egress, egress_jitter, egress_offset] = values(|sample| sample.forward_ns);
+    let [ingress, ingress_jitter, ingress_offset] = values(|sample| sample.backward_ns);
     Naive {
         tallies: [
             received_count + late + lost,
@@ -131,7 +141,7 @@ fn naive<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Naive {
             bursts.iter().max().copied().unwrap_or(0) as u64,
             0,
         ],
-        distributions: [rtt, rtt_jitter, egress, egress_jitter, ingress, ingress_jitter],
+        distributions: [rtt, rtt_jitter, egress, egress_jitter, ingress, ingress_jitter, egress_offset, ingress_offset],
         start_ns: rows.map(|row| row.sample.t1_ns).filter(|t1_ns| *t1_ns != MISSING).min(),
     }
 }
@@ -360,18 +370,57 @@ fn limits_of_single_probes_are_met_or_not() {
     collections.add(&[received(1, 0, 100)], 0);
     assert!(collections.has_met());
     let seen = collections.take_seen();
-    assert_eq!((seen.decided, seen.max_ns, seen.disturbed), (2, [Some(100), Some(50), Some(50)], false));
+    assert_eq!((seen.decided, seen.max_ns, seen.disturbed), (2, [Some(100), None, None], false));
     assert!(!collections.has_met());
-    let lost = |sequence| sample(sequence, SampleStatus::LostUnattributed, 0);
+    let lost = |sequence| sample(sequence, SampleStatus::LostUnattributed, i64::from(sequence));
     collections.add(&[lost(2), Sample { send_lateness_ns: 1001, ..received(5, 0, 1) }], 0);
     assert!(!collections.has_met());
-    assert!(collections.take_seen().disturbed);
     collections.add(&[lost(3)], 0);
     assert!(collections.has_met());
     let seen = collections.take_seen();
     assert_eq!((seen.loss_run, seen.longest_loss_run), (0, 2), "a later probe came back before the loss was known");
+    assert_eq!((seen.disturbed, seen.since_ns), (false, Some(2)), "what met no limit does not excuse what does");
     collections.add(&[lost(6), lost(7), lost(8)], 0);
     assert_eq!(collections.take_seen().loss_run, 3);
+    collections.add(&[Sample { send_lateness_ns: 1001, ..received(9, 40, 100) }], 0);
+    let seen = collections.take_seen();
+    assert_eq!((seen.disturbed, seen.since_ns), (true, Some(40)));
+    collections.add(&[lost(10)], 0);
+    collections.forget_run();
+    collections.add(&[lost(11)], 0);
+    assert!(!collections.has_met(), "what was lost before proves nothing");
+}
+
+#[test]
+fn a_delay_with_an_offset_that_nobody_knows_meets_no_limit() {
+    let mut collections = Collections::new(10, 0, 9);
+    collections.watch(Limits { egress_ns: 10, ingress_ns: 10, ..Limits::default() }, 1000);
+    let hour_ns = 3_600_000_000_000;
+    let adrift = answered(0, SampleStatus::Received, 0, 20, hour_ns);
+    collections.add(&[Sample { clocks: false, ..adrift }], 0);
+    assert!(!collections.has_met());
+    let history = collections.history(None, None);
+    assert_eq!((history[0].one_way_ns(), history[0].rtt_ns), ([MISSING; 2], 20));
+    collections.add(&[answered(1, SampleStatus::Received, 30, 20, 12)], 0);
+    let seen = collections.take_seen();
+    assert_eq!((seen.max_ns, seen.since_ns), ([None, Some(12), None], Some(30)));
+}
+
+#[test]
+fn what_the_kernel_refuses_in_a_row_meets_the_limit_of_losses_in_a_row() {
+    let mut collections = Collections::new(2, 0, 0);
+    collections.watch(Limits { loss_run: 3, ..Limits::default() }, 1000);
+    let refused = |next| Sample::bare(next, SampleStatus::NotSent);
+    collections.add(&[refused(0), refused(0)], 70);
+    assert!(!collections.has_met());
+    collections.add(&[received(0, 75, 1), refused(1), refused(1)], 80);
+    assert!(!collections.has_met(), "one left in between");
+    collections.add(&[refused(1)], 90);
+    let seen = collections.take_seen();
+    assert_eq!((seen.longest_loss_run, seen.since_ns, seen.disturbed), (3, Some(80), false));
+    let longest: Vec<u64> = collections.take_finished().iter().map(|test| test.tally(Tally::LongestRefused)).collect();
+    assert_eq!(longest, [2, 1, 2]);
+    assert_eq!(collections.collection(Which::All).unwrap().tally(Tally::LongestRefused), 3);
 }
 
 #[test]
@@ -424,10 +473,9 @@ fn a_missed_slot_is_this_host_s_fault_and_what_the_kernel_refused_is_not() {
     let mut collections = Collections::new(2, 0, 9);
     let refused = Sample::bare(0, SampleStatus::NotSent);
     let missed = Sample { send_lateness_ns: 11_000_000, ..refused };
-    collections.add(&[refused, refused], 600);
-    assert!(!collections.take_seen().disturbed);
-    collections.add(&[missed, refused], 700);
-    assert!(collections.take_seen().disturbed);
+    collections.add(&[refused, refused, missed, refused], 600);
+    let disturbed: Vec<bool> = collections.history(None, None).iter().map(Probe::disturbed).collect();
+    assert_eq!(disturbed, [false, false, true, false]);
     let count = |tally| collections.clone().take_finished().iter().map(|test| test.tally(tally)).collect::<Vec<_>>();
     assert_eq!(count(Tally::NotSent), [2, 2]);
     assert_eq!(count(Tally::MissedSlots), [0, 1]);

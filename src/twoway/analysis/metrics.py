@@ -375,7 +375,7 @@ _CLOCK: tuple[Metric, ...] = (
     _row("far_error_estimate_invalid", Kind.COUNTER, "far Error Estimate invalid", "RFC 4656 section 4.1.2",
         "Replies with an Error Estimate of multiplier 0, which says nothing."),
     _row("far_timestamps_unusable", Kind.COUNTER, "far timestamps unusable", "RFC 8762 section 4.2.1",
-        "Replies whose T2 or T3 cannot be a time: their round trip includes the time inside the reflector."),
+        "Replies whose T2 or T3 cannot be a time: they are received, and none of their delays is known."),
 )
 
 _SYNC_SOURCES = dict(enumerate(SYNC_SOURCES, 1))

@@ -12,7 +12,11 @@ was can never clear it, so an alarm cannot flap within a test. While it is raise
 
 A test that this host disturbed proves neither good nor bad: it has a verdict, but raises and clears nothing, unless
 `own_faults` says so. The same holds for a probe in a disturbed second. A probe that the kernel refused to send, for
-want of a route or an interface, is lost here like one that was lost on its way: nobody was reached.
+want of a route or an interface, is lost here like one that was lost on its way: nobody was reached. One whose reply
+came after its timeout is lost, too, to total-loss: it is no answer, in the loss of every output.
+
+One-way delays are compared with a threshold where both clocks can carry them. What their offset does not disturb,
+jitter and deviation, is judged in any case.
 """
 
 from __future__ import annotations
@@ -36,10 +40,11 @@ class FinishedTest(Protocol):
         """Its number, from 1."""
 
     def counter(self, name: str, /) -> int:
-        """`lost`, `not_sent`, or `longest_burst`: most probes lost in a row."""
+        """`lost`, `late`, `not_sent`, or most probes in a row that were lost (`longest_burst`) or that the kernel
+        refused (`longest_refused`)."""
 
     def distribution(self, name: str, /) -> Distribution:
-        """`rtt`, `egress`, `ingress`, and these with `_jitter`."""
+        """`rtt`, `egress`, `ingress`, and these with `_jitter`; `egress_with_offset` and `ingress_with_offset`."""
 
 
 class ProbesSeen(Protocol):
@@ -87,14 +92,30 @@ def _mean(name: str) -> Callable[[FinishedTest], float | None]:
     return lambda test: test.distribution(name).mean_ns
 
 
+def _spread_of(test: FinishedTest, name: str) -> Distribution | None:
+    """The delays, also with an offset that is not known: the same in all, it is in no difference between them. None if
+    some have it and some do not."""
+    known = test.distribution(name)
+    if name == "rtt":
+        return known
+    offset = test.distribution(f"{name}_with_offset")
+    if not offset.count:
+        return known
+    return None if known.count else offset
+
+
 def _deviation(name: str) -> Callable[[FinishedTest], float | None]:
-    return lambda test: test.distribution(name).stddev_ns
+    def read(test: FinishedTest) -> float | None:
+        values = _spread_of(test, name)
+        return None if values is None else values.stddev_ns
+
+    return read
 
 
 def _peak_to_peak(name: str) -> Callable[[FinishedTest], float | None]:
     def read(test: FinishedTest) -> float | None:
-        values = test.distribution(name)
-        least, greatest = values.min_ns, values.max_ns
+        values = _spread_of(test, name)
+        least, greatest = (None, None) if values is None else (values.min_ns, values.max_ns)
         return None if least is None or greatest is None else greatest - least
 
     return read
@@ -215,8 +236,8 @@ class Judge:
 
     def test(self, test: FinishedTest) -> tuple[Crossing, ...]:
         """What a finished test met or exceeded; nothing: it has passed."""
-        unsent = test.counter("not_sent")
-        lost = test.counter("lost") + unsent
+        unsent, late = test.counter("not_sent"), test.counter("late")
+        lost = _lost(test)
         if not lost and not self._armed:
             return ()
         met = []
@@ -225,11 +246,11 @@ class Judge:
             if value is not None and value >= check.limit_ns:
                 met.append(_time(check.notice, check.threshold, check.what, value, check.limit_ns))
         if lost:
-            burst = test.counter("longest_burst")
+            burst = _longest_run(test)
             if 0 < self._successive_loss <= burst:
                 met.append(_in_a_row(burst, self._successive_loss))
             if 0 < self._total_loss <= lost:
-                met.append(_in_all(lost, self._total_loss, unsent))
+                met.append(_in_all(lost, self._total_loss, late, unsent))
         return tuple(met)
 
     def unknown(self, test: FinishedTest) -> frozenset[str]:
@@ -243,9 +264,9 @@ class Judge:
             if check.notice == notice and value is not None:
                 return _time(notice, check.threshold, check.what, value, check.limit_ns)
         if notice == PROBE_FAILURE:
-            return _in_a_row(test.counter("longest_burst"), self._successive_loss)
+            return _in_a_row(_longest_run(test), self._successive_loss)
         if notice == TEST_FAILURE and self._total_loss:
-            return _in_all(test.counter("lost") + test.counter("not_sent"), self._total_loss)
+            return _in_all(_lost(test), self._total_loss)
         return Crossing(notice, "control-failure", "it was negotiated")
 
     def probes(self, seen: ProbesSeen) -> list[Crossing]:
@@ -286,11 +307,22 @@ def _in_a_row(lost: int, limit: int) -> Crossing:
     return Crossing(PROBE_FAILURE, "successive-loss", reason, count=lost)
 
 
-def _in_all(lost: int, limit: int, unsent: int = 0) -> Crossing:
+def _in_all(lost: int, limit: int, late: int = 0, unsent: int = 0) -> Crossing:
     reason = f"{lost} {_probes(lost)} lost in the test, total-loss is {limit}"
-    if unsent:
-        reason += f" ({unsent} could not be sent)"
+    of_them = ((late, "came late"), (unsent, "could not be sent"))
+    if parts := ", ".join(f"{count} {what}" for count, what in of_them if count):
+        reason += f" ({parts})"
     return Crossing(TEST_FAILURE, "total-loss", reason, count=lost)
+
+
+def _lost(test: FinishedTest) -> int:
+    """Probes of a test that nobody answered in time."""
+    return sum(test.counter(name) for name in ("lost", "late", "not_sent"))
+
+
+def _longest_run(test: FinishedTest) -> int:
+    """Most probes in a row that reached nobody or were not answered at all."""
+    return max(test.counter("longest_burst"), test.counter("longest_refused"))
 
 
 def _probes(count: int) -> str:

@@ -66,15 +66,27 @@ class MeasurementView:
     """One line of a collection: what Junos calls a measurement-type."""
 
     type: str
-    """`rtt`, `rtt-jitter`, `egress`, `egress-jitter`, `ingress` or `ingress-jitter`."""
+    """`rtt`, `egress` and `ingress`, each with `-jitter`: the absolute difference from the probe received before;
+    `egress-with-offset` and `ingress-with-offset` where the offset between both clocks is not known."""
     samples: int
+    """Probes that have it, received within their timeout; of a jitter pairs of them."""
     min_ns: int
+    """The least of them, exact."""
     max_ns: int
+    """The greatest of them, exact."""
     mean_ns: float
+    """Their mean, exact but for the rounding of a float."""
     stddev_ns: float
+    """Standard deviation of all of them (not of a sample)."""
     peak_to_peak_ns: int
+    """Greatest less least: what a jitter threshold that is no average is compared with."""
+    interarrival_ns: int | None = None
+    """Of a jitter: RFC 3550's smoothed interarrival jitter at the end of the collection."""
     percentiles: Mapping[str, int] = field(default_factory=dict)
-    """`p50`, `p95`, `p99`, `p99.9`."""
+    """`p50`, `p95`, `p99`, `p99.9` in ns."""
+    relative_error: float | None = None
+    """Percentiles lie within this share of the exact values: 0.003, and twice as much each time that values are too far
+    apart for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +96,46 @@ class CollectionView:
     collection: str
     """`current-test`, `last-test`, `moving-average` or `all-tests`."""
     test: int | None
-    """Number of the test, from 1."""
+    """Number of the test, from 1; null of the collections that are no test."""
+    complete: bool | None
+    """Of a test: whether the fate of each of its probes is known. False of one that is under way, or was interrupted
+    and has no verdict."""
     started_ns: int
+    """Wall time of the first departure."""
     ended_ns: int | None
+    """Wall time of the last departure or arrival."""
     sent: int
+    """Probes that left and whose fate is known: received, late, lost, or pending when their sender was ended."""
     received: int
+    """Probes whose first reply came within the timeout."""
     late: int
+    """Probes whose first reply came after the timeout: in `loss_ratio`, but not in `lost`."""
     lost: int
+    """Probes without a reply within twice the timeout."""
     lost_egress: int | None
-    """None where the Session-Reflector does not number its replies."""
+    """Of those, lost before they were reflected; null where the Session-Reflector does not number its replies."""
     lost_ingress: int | None
+    """Of those, reflected and lost on the way back; null like `lost_egress`."""
     lost_unattributed: int
+    """Of those, lost in a direction that nothing tells."""
     loss_ratio: float | None
+    """Probes not back within the timeout (lost and late) of those whose fate is known, 0 to 1."""
     duplicates: int
+    """Replies to a probe that had one already."""
     reordered: int
+    """Received probes that came after one sent later (RFC 4737)."""
     not_sent: int
+    """Probes that never left: their moment had passed (`own_faults`), or the kernel refused them."""
     bursts: int
-    """Runs of lost probes."""
+    """Runs of consecutively sent probes that were lost (RFC 3357)."""
     longest_burst: int
+    """Probes in the longest of them."""
     own_faults: Mapping[str, int]
     """Counter of this host's own faults -> how often; what is 0 is not there."""
+    one_way_unknown: str | None
+    """Why egress and ingress delays, or some of them, include the offset between both clocks; null where none does."""
     measurements: Sequence[MeasurementView]
+    """In nanoseconds; what has no sample is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +143,36 @@ class ProbeView:
     """One probe of the history."""
 
     sequence: int
+    """Session-Sender sequence number; of one that never left that of the next that did."""
     test: int
+    """Number of its test."""
     status: str
-    """A name of `analysis.notices.STATUS`."""
+    """`response-received`; `request-timed-out` if lost or late (a late one has `received_ns`); of one that never left
+    why, or `internal-error` if its moment had passed; `unknown` if its sender ended before it could know."""
     sent_ns: int | None
+    """Wall time of departure; null if it never left."""
     received_ns: int | None
+    """Wall time at which the reply arrived; null without one."""
     rtt_ns: int | None
+    """Round trip without the time inside the reflector."""
     egress_ns: int | None
+    """To the reflector; null where the offset between both clocks is not known, as is `ingress_ns`."""
     ingress_ns: int | None
+    """From the reflector."""
     rtt_jitter_ns: int | None
-    """Absolute difference from the probe received before."""
+    """Absolute difference of `rtt_ns` from that of the probe received before."""
     egress_jitter_ns: int | None
+    """The same of the delay to the reflector; no offset disturbs it."""
     ingress_jitter_ns: int | None
+    """The same of the delay from the reflector."""
     residence_ns: int | None
+    """Time inside the reflector, by its own clock."""
     t1_source: str | None
+    """Who stamped the departure: `kernel`, `hardware` or `user`."""
     t4_source: str | None
+    """Who stamped the arrival of the reply."""
+    disturbed: bool = False
+    """This host disturbed it: it left late, its moment passed before it was sent, or the clock was stepped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +180,38 @@ class ResultsView:
     """Everything known of one test-session."""
 
     connection: str
+    """Its control-connection: what Junos calls owner."""
     session: str
+    """Its name."""
     target: str
+    """As configured."""
     source: str | None
+    """The address that its probes leave from; null while there are none."""
     protocol: str
+    """`stamp`, `light` or `twamp`."""
     probe_count: int
+    """Probes of a test; 0 of a continuous session."""
     verdict: str
     """Of the last test: `pass`, `fail`, or `unknown` before there is one."""
     verdict_reasons: Sequence[str]
+    """Each threshold that it met, with both numbers."""
     alarms: Sequence[str]
     """Notices that are raised now."""
     tests_run: int
+    """Tests that were completed and judged, or that could not be negotiated."""
     tests_passed: int
+    """Of those, without a threshold that was met."""
     tests_failed: int
+    """Of those, the others."""
     tests_disturbed: int
-    """Tests that this host disturbed, and which therefore raised and cleared nothing."""
+    """Of those, tests that this host disturbed, and which therefore raised and cleared nothing."""
     last_probe: ProbeView | None
+    """The last probe sent whose fate is known."""
     collections: Sequence[CollectionView]
+    """Those that there are, in Junos's order."""
     clock: Mapping[str, int | None]
-    """The facts of both clocks as the last test saw them: `local_synchronized`, `local_error_ns`, `far_synchronized`,
-    `far_error_ns`, `one_way_error_bound_ns`."""
+    """The facts of both clocks as the last second with replies saw them: `local_synchronized`, `local_error_ns`,
+    `far_synchronized`, `far_error_ns`, `one_way_error_bound_ns`."""
     timestamps: str
     """What was obtained, such as `kernel`."""
     path: str | None = None
@@ -197,6 +255,7 @@ class GlanceView:
     """Probes of the last test, or of the current one while there is no last."""
     lost: int
     loss_ratio: float | None
+    """As in `CollectionView`."""
     rtt_mean_ns: float | None
     rtt_max_ns: int | None
     rtt_jitter_ns: float | None

@@ -71,10 +71,9 @@ class Collector:
         news, intervals = await self._thread.run(self._take)
         await self._keep_all(intervals, start_ns, end_ns)
         await self._keep_rows()
-        host_disturbed = self._faults.host.overlap(start_ns, end_ns)
         for sender, what in news:
             await self._shared.pacing.step()
-            self._look(sender, what, host_disturbed)
+            self._look(sender, what)
         self._look_at_ended()
         for connection in list(self._connections.values()):
             connection.look()
@@ -89,9 +88,8 @@ class Collector:
             faults: Counter[str] = Counter()
             self._shared.last_words += self._note(self._whose(early), start_ns, self._shared.clocks.wall_ns(), faults)
             self._faults.of_sessions(faults)
-        host_disturbed = self._faults.host.overlap(start_ns, self._shared.clocks.wall_ns())
         for sender, what in alerts:
-            self._look(sender, what & (News.TESTS | News.PROBES), host_disturbed)
+            self._look(sender, what & (News.TESTS | News.PROBES))
 
     def _take(self) -> tuple[list[tuple[PlaneSession, News]], list[PackedInterval]]:
         """In a thread: it takes some tens of milliseconds where there are thousands of sessions."""
@@ -171,21 +169,21 @@ class Collector:
             if self._connections.get(connection.plan.name) is connection:
                 self._judged(connection, session)
 
-    def _look(self, sender: PlaneSession, what: News, host_disturbed: bool) -> None:
+    def _look(self, sender: PlaneSession, what: News) -> None:
         """Look at a session. News are told once: what goes wrong with one session must not cost the others theirs."""
         known = self._shared.running.get(sender.number)
         if known is None or known[1].sender is not sender:
             return
         try:
-            self._see(*known, what, host_disturbed)
+            self._see(*known, what)
         except Exception as error:  # noqa: BLE001  (as above; it is counted and told)
             self._faults.internal(error)
 
-    def _see(self, connection: Connection, session: WatchedSession, what: News, host_disturbed: bool) -> None:
+    def _see(self, connection: Connection, session: WatchedSession, what: News) -> None:
         if what & News.EVENTS:
             session.take_events()
         if what & News.PROBES:
-            session.look_at_probes(host_disturbed)
+            session.look_at_probes(self._faults.host)
         if what & (News.TESTS | News.FINISHED):
             self.take_tests(connection, session)
         if what & News.FINISHED:

@@ -51,10 +51,13 @@ def _magnitudes(column: Sequence[int], missing: int) -> list[int | None]:
 def rows(batch: HistoryBatch, last_errno: int) -> list[ProbeView]:
     """The probes of a history, in the order of sending."""
     missing = batch.MISSING
+    disturbed = [bool(octet) for octet in batch.disturbed.tolist()]
+    # A probe whose moment had passed was refused by nobody, whatever befell another.
+    errnos = (0 if here else last_errno for here in disturbed)
     columns = (
         batch.sequence.tolist(),
         batch.test.tolist(),
-        [status(code, last_errno) for code in batch.status.tolist()],
+        [status(code, number) for code, number in zip(batch.status.tolist(), errnos, strict=True)],
         *(_cells(column.tolist(), missing) for column in (batch.t1_ns, batch.t4_ns)),
         *(_cells(column.tolist(), missing) for column in (batch.rtt_ns, batch.egress_ns, batch.ingress_ns)),
         *(
@@ -66,6 +69,7 @@ def rows(batch: HistoryBatch, last_errno: int) -> list[ProbeView]:
             [_SOURCES[code] if code else None for code in column.tolist()]
             for column in (batch.t1_source, batch.t4_source)
         ),
+        disturbed,
     )
     return [ProbeView(*cells) for cells in zip(*columns, strict=True)]
 

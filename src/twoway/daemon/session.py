@@ -272,11 +272,17 @@ class WatchedSession:
             verdict = "passed" if self.last_verdict == "pass" else f"failed: {'; '.join(self.last_reasons)}"
             self._post("test-completion", State.ONCE, f"test {test.test} {verdict}", test)
 
-    def look_at_probes(self, host_disturbed: bool) -> None:
+    def look_at_probes(self, host: Spans) -> None:
         """Judge single probes: the packet plane says that one met a limit."""
         seen = self.collections.probes()
         self.silent = seen.loss_run >= _SILENT_RUN
-        if (host_disturbed or seen.disturbed) and not self._judge.own_faults:
+        if seen.since_ns is None:
+            return
+        # A loss is known some timeouts after the departure: a reply may have been dropped here at any time until now.
+        span = sorted((seen.since_ns, self._clocks.wall_ns()))
+        disturbed = seen.disturbed or host.overlap(*span) or self._polluted.overlap(*span)
+        if disturbed and not self._judge.own_faults:
+            self.collections.forget_run()  # else an outage that began in a disturbed second would never be told
             return
         met = self._judge.probes(seen)
         if met:

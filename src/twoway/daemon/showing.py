@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twoway.analysis.clock import offset_unknown
 from twoway.analysis.metrics import BY_NAME, Section, in_section
 from twoway.analysis.views import CollectionView, GlanceView, MeasurementView, ResultsView
 from twoway.daemon import probes
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
     from twoway.drivers.session_plane import Collection
     from twoway.export.fields import JsonValue
 
-COLLECTIONS = ("current-test", "last-test", "moving-average", "all-tests")
-MEASUREMENTS = ("rtt", "rtt_jitter", "egress", "egress_jitter", "ingress", "ingress_jitter")
+_TESTS = ("current-test", "last-test")
+COLLECTIONS = (*_TESTS, "moving-average", "all-tests")
+MEASUREMENTS = (
+    "rtt",
+    "rtt_jitter",
+    "egress",
+    "egress_with_offset",
+    "egress_jitter",
+    "ingress",
+    "ingress_with_offset",
+    "ingress_jitter",
+)
 """Distributions of a collection, in Junos's order; hyphens for underscores make its measurement types."""
 PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 OWN_FAULTS = ("missed_slots", "late_departures", "clock_steps", "t1_fell_back", "t4_fell_back")
@@ -39,33 +50,41 @@ TLV_METRICS = (
 TLV_PERCENTILES = (50.0, 95.0, 99.0)
 
 
-def collection_view(name: str, collection: Collection) -> CollectionView:
-    """One of the four collections."""
+def collection_view(name: str, collection: Collection, offset: str | None) -> CollectionView:
+    """One of the four collections. `offset`: why the offset between both clocks is not known now."""
     counters = collection.counters()
-    sent, lost = counters["sent"], counters["lost"]
-    decided = counters["received"] + counters["late"] + lost
     one_way = collection.stateful is True
+    unknown = collection.distribution("egress_with_offset").count > 0
     return CollectionView(
         collection=name,
-        test=None if name in ("moving-average", "all-tests") else collection.test,
+        test=collection.test if name in _TESTS else None,
+        complete=collection.complete if name in _TESTS else None,
         started_ns=collection.start_ns or 0,
         ended_ns=collection.end_ns,
-        sent=sent,
+        sent=counters["sent"],
         received=counters["received"],
         late=counters["late"],
-        lost=lost,
+        lost=counters["lost"],
         lost_egress=counters["lost_forward"] if one_way else None,
         lost_ingress=counters["lost_backward"] if one_way else None,
         lost_unattributed=counters["lost_unattributed"],
-        loss_ratio=lost / decided if decided else None,
+        loss_ratio=_loss_ratio(collection),
         duplicates=counters["duplicates"],
         reordered=counters["reordered"],
         not_sent=counters["not_sent"],
         bursts=counters["bursts"],
         longest_burst=counters["longest_burst"],
         own_faults={fault: counters[fault] for fault in OWN_FAULTS if counters.get(fault)},
+        one_way_unknown=(offset or "the offset was not known when they were measured") if unknown else None,
         measurements=[view for kind in MEASUREMENTS if (view := measurement_view(kind, collection)) is not None],
     )
+
+
+def _loss_ratio(test: Collection) -> float | None:
+    """What was not back within the timeout, of what has a fate: as the metric of that name."""
+    missing = test.counter("lost") + test.counter("late")
+    decided = test.counter("received") + missing
+    return missing / decided if decided else None
 
 
 def measurement_view(kind: str, collection: Collection) -> MeasurementView | None:
@@ -74,6 +93,7 @@ def measurement_view(kind: str, collection: Collection) -> MeasurementView | Non
     least, greatest, mean, deviation = values.min_ns, values.max_ns, values.mean_ns, values.stddev_ns
     if least is None or greatest is None or mean is None or deviation is None:
         return None
+    path, jitter, _ = kind.partition("_jitter")
     percentiles = {name: value for name, q in PERCENTILES.items() if (value := values.quantile(q)) is not None}
     return MeasurementView(
         type=kind.replace("_", "-"),
@@ -83,7 +103,9 @@ def measurement_view(kind: str, collection: Collection) -> MeasurementView | Non
         mean_ns=mean,
         stddev_ns=deviation,
         peak_to_peak_ns=greatest - least,
+        interarrival_ns=collection.interarrival_jitter_ns(path) if jitter else None,
         percentiles=percentiles,
+        relative_error=values.relative_error,
     )
 
 
@@ -125,8 +147,9 @@ def told_by(session: WatchedSession) -> Mapping[str, JsonValue]:
 
 def results_view(session: WatchedSession) -> ResultsView:
     """Everything known of a session."""
+    offset = None if session.last_packed is None else offset_unknown(unpack_summary(session.last_packed))
     collections = [
-        collection_view(name, collection)
+        collection_view(name, collection, offset)
         for name in COLLECTIONS
         if (collection := session.collections.collection(name)) is not None
     ]
@@ -161,8 +184,6 @@ def glance_view(session: WatchedSession) -> GlanceView:
     """The little that a table of all sessions can afford."""
     test = session.collections.collection("last-test") or session.collections.collection("current-test")
     last = probes.rows(session.collections.last_probe(), session.last_errno)
-    received = 0 if test is None else test.counter("received") + test.counter("late")
-    lost = 0 if test is None else test.counter("lost")
     return GlanceView(
         connection=session.plan.connection,
         session=session.plan.name,
@@ -180,8 +201,8 @@ def glance_view(session: WatchedSession) -> GlanceView:
         last_status=last[0].status if last else None,
         last_rtt_ns=last[0].rtt_ns if last else None,
         sent=0 if test is None else test.counter("sent"),
-        lost=lost,
-        loss_ratio=lost / (received + lost) if received + lost else None,
+        lost=0 if test is None else test.counter("lost"),
+        loss_ratio=None if test is None else _loss_ratio(test),
         rtt_mean_ns=_mean(test, "rtt"),
         rtt_max_ns=None if test is None else test.distribution("rtt").max_ns,
         rtt_jitter_ns=_mean(test, "rtt_jitter"),

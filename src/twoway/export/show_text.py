@@ -43,8 +43,10 @@ MEASUREMENTS = {
     "rtt": "Round trip time",
     "rtt-jitter": "Round trip jitter",
     "egress": "Egress delay",
+    "egress-with-offset": "Egress with offset",
     "egress-jitter": "Egress jitter",
     "ingress": "Ingress delay",
+    "ingress-with-offset": "Ingress with offset",
     "ingress-jitter": "Ingress jitter",
 }
 """Junos's labels, without the unit."""
@@ -281,8 +283,13 @@ def _clock(clock: Mapping[str, int | None]) -> str:
     return ", ".join(words)
 
 
+def _fate(probe: ProbeView) -> str:
+    """What became of a probe, and whether this host had a hand in it."""
+    return _words(probe.status) + ", disturbed by this host" * probe.disturbed
+
+
 def _last_probe(probe: ProbeView) -> list[str]:
-    lines = [f"  Last probe: {probe.sequence} (test {probe.test}), {_words(probe.status)}"]
+    lines = [f"  Last probe: {probe.sequence} (test {probe.test}), {_fate(probe)}"]
     if probe.sent_ns is None:
         return [f"{lines[0]}: it could not be sent"]
     stamps = "/".join(stamp or "-" for stamp in (probe.t1_source, probe.t4_source))
@@ -307,6 +314,8 @@ def _when(view: CollectionView) -> str:
 
 def _collection_lines(view: CollectionView, percentiles: Sequence[str], width: int | None) -> list[str]:
     label = COLLECTIONS.get(view.collection, view.collection) + (f" {view.test}" if view.test is not None else "")
+    if view.collection == "last-test" and not view.complete:
+        label += " (interrupted)"
     if not view.sent:
         return [f"  {label}: nothing sent yet"]
     loss = "loss not known yet" if view.loss_ratio is None else f"{percent(view.loss_ratio, 4)} loss"
@@ -378,7 +387,7 @@ def history_brief(rows: Iterable[tuple[str, str, ProbeView]]) -> list[str]:
             str(probe.sequence),
             instant(probe.sent_ns),
             instant(probe.received_ns),
-            _words(probe.status),
+            _fate(probe),
             _time(probe.rtt_ns),
         )
         for connection, session, probe in rows
@@ -398,7 +407,7 @@ def history_detail(rows: Iterable[tuple[str, str, ProbeView]]) -> list[str]:
             str(probe.sequence),
             str(probe.test),
             instant(probe.sent_ns),
-            "ok" if probe.rtt_ns is not None else _words(probe.status),
+            "ok" if probe.rtt_ns is not None and not probe.disturbed else _fate(probe),
             *map(
                 _time,
                 (

@@ -38,9 +38,12 @@ class Finished:
         burst: int = 0,
         times: Mapping[str, Sequence[int]] | None = None,
         unsent: int = 0,
+        late: int = 0,
+        refused: int = 0,
     ) -> None:
         self.test = number
-        self._counters = {"lost": lost, "longest_burst": burst, "not_sent": unsent}
+        self._counters = {"lost": lost, "late": late, "longest_burst": burst}
+        self._counters |= {"not_sent": max(unsent, refused), "longest_refused": refused}
         self._values: dict[str, list[int]] = {}
         for name, values in (times or {}).items():
             self._values[name] = [value * US for value in values]
@@ -135,6 +138,30 @@ def test_a_probe_that_could_not_be_sent_is_lost_too() -> None:
     (met,) = Judge(replace(QUIET, total_loss=3)).test(Finished(lost=1, burst=1, unsent=2))
     assert met.count == 3
     assert met.reason == "3 probes lost in the test, total-loss is 3 (2 could not be sent)"
+
+
+def test_a_late_probe_is_lost_to_the_test_and_in_no_run_of_losses() -> None:
+    (met,) = Judge(Thresholds()).test(Finished(late=2, unsent=1))
+    assert (met.notice, met.count) == ("test-failure", 3)
+    assert met.reason == "3 probes lost in the test, total-loss is 1 (2 came late, 1 could not be sent)"
+
+
+def test_probes_that_the_kernel_refuses_in_a_row_are_a_probe_failure() -> None:
+    refused = Finished(refused=3)
+    assert [each.notice for each in Judge(Thresholds()).test(refused)] == ["probe-failure", "test-failure"]
+    assert Judge(replace(QUIET, successive_loss=4)).test(refused) == ()
+
+
+@pytest.mark.parametrize("way", ["egress", "ingress"])
+def test_an_offset_that_is_not_known_is_no_delay_and_disturbs_no_difference(way: str) -> None:
+    times = only({f"{way}_time": Limit(1), f"jitter_{way}": Limit(30 * US), f"std_dev_{way}": Limit(12 * US)})
+    adrift = [value - 3_600_000_000 for value in VALUES], [value + 3_600_000_000 for value in VALUES]
+    for delays in adrift:
+        met = Judge(times).test(Finished(times={f"{way}_with_offset": delays}))
+        assert [each.threshold for each in met] == [f"jitter-{way}", f"std-dev-{way}"]
+    # Where the offset became known in the test, what is before and after it must not be compared.
+    met = Judge(times).test(Finished(times={f"{way}_with_offset": adrift[0], way: [100]}))
+    assert [each.threshold for each in met] == [f"{way}-time"]
 
 
 def test_losses_below_their_thresholds_or_with_thresholds_off_are_a_pass() -> None:

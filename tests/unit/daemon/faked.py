@@ -26,6 +26,7 @@ COUNTERS = (
     "reordered",
     "not_sent",
     "missed_slots",
+    "longest_refused",
     "bursts",
     "longest_burst",
     "late_departures",
@@ -44,6 +45,8 @@ class FakeCollection:
     stateful: bool | None = None
     counts: dict[str, int] = field(default_factory=dict)
     rtt_ns: Sequence[int] = (100_000, 120_000)
+    offset_ns: Sequence[int] = ()
+    """One-way delays with an offset that is not known."""
 
     def counter(self, name: str, /) -> int:
         return self.counters()[name]
@@ -55,7 +58,10 @@ class FakeCollection:
         return {**dict.fromkeys(COUNTERS, 0), **usual, **self.counts}
 
     def distribution(self, name: str, /) -> Numbers:
-        return Numbers(self.rtt_ns if name == "rtt" else ())
+        return Numbers(self.rtt_ns if name == "rtt" else self.offset_ns if name.endswith("_with_offset") else ())
+
+    def interarrival_jitter_ns(self, _name: str, /) -> int | None:
+        return None
 
 
 @dataclass
@@ -68,6 +74,7 @@ class FakeProbes:
     loss_run: int = 0
     longest_loss_run: int = 0
     disturbed: bool = False
+    since_ns: int | None = None
 
 
 class FakeColumn:
@@ -95,6 +102,7 @@ class FakeHistory:
         self.t1_ns = self.t4_ns = self.egress_ns = self.ingress_ns = self.residence_ns = nothing
         self.rtt_jitter_ns = self.egress_jitter_ns = self.ingress_jitter_ns = nothing
         self.t1_source = self.t4_source = FakeColumn([2] * len(rows))
+        self.disturbed = FakeColumn([0] * len(rows))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -112,7 +120,7 @@ class FakeCollections:
         self.seen = FakeProbes()
         self.rows: list[tuple[int, int, int]] = []
         self.tests = 0
-        self.interruptions = 0
+        self.interruptions = self.runs_forgotten = 0
         self.cuts: list[int] = []
         self.cleared: list[str] = []
         self.restored = b""
@@ -126,6 +134,9 @@ class FakeCollections:
 
     def probes(self) -> FakeProbes:
         return self.seen
+
+    def forget_run(self) -> None:
+        self.runs_forgotten += 1
 
     def keep_rows(self, most: int, /) -> None:
         self.rows_kept = most

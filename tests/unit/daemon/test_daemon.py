@@ -89,7 +89,7 @@ async def test_a_probe_raises_before_its_test_ends(plane: FakePlane) -> None:
         into = scene.into()
         assert into.watched["loss_run"] == 3
         into.known["current-test"] = FakeCollection(4, complete=False)
-        into.seen = FakeProbes(loss_run=3, longest_loss_run=3)
+        into.seen = FakeProbes(loss_run=3, longest_loss_run=3, since_ns=scene.clocks.wall)
         plane.news.append((plane.senders[0], News.PROBES))
         await scene.second()
         assert scene.told() == [("probe-failure", "raised")]
@@ -98,6 +98,40 @@ async def test_a_probe_raises_before_its_test_ends(plane: FakePlane) -> None:
         assert scene.told() == [("probe-failure", "raised")]
         await scene.ends(FakeCollection(5))
         assert scene.told() == [("probe-failure", "raised"), ("probe-failure", "cleared")]
+
+
+async def test_losses_whose_replies_this_host_may_have_dropped_prove_nothing(plane: FakePlane) -> None:
+    session = light(thresholds=Thresholds(successive_loss=2, total_loss=0))
+    async with running(plan(connection(session)), plane) as scene:
+        into = scene.into()
+        plane.faults[0] = OwnFault.SOCKET_DROPS
+        dropped = scene.clocks.wall
+        await scene.second()
+        del plane.faults[0]
+        # That they are lost is known seconds after the replies were dropped.
+        for _ in range(4):
+            await scene.second()
+        into.seen = FakeProbes(loss_run=2, longest_loss_run=2, since_ns=dropped)
+        plane.news.append((plane.senders[0], News.PROBES))
+        await scene.second()
+        assert (scene.told("probe-failure"), into.runs_forgotten) == ([], 1)
+        into.seen = FakeProbes(loss_run=2, longest_loss_run=2, since_ns=scene.clocks.wall)
+        plane.news.append((plane.senders[0], News.PROBES))
+        await scene.second()
+        assert (scene.told("probe-failure"), into.runs_forgotten) == ([("probe-failure", "raised")], 1)
+
+
+async def test_what_is_shown_of_a_collection_has_the_table_s_loss_and_no_delay_with_an_offset(plane: FakePlane) -> None:
+    async with running(plan(connection(light())), plane) as scene:
+        await scene.ends(FakeCollection(1, counts={"late": 1, "lost": 1}, offset_ns=(5, 7)))
+        (shown,) = scene.daemon.results(KEY).collections
+        # Two came in time, one late, one not at all.
+        assert (shown.loss_ratio, scene.daemon.glance(KEY).loss_ratio) == (0.5, 0.5)
+        assert [line.type for line in shown.measurements] == ["rtt", "egress-with-offset", "ingress-with-offset"]
+        assert shown.one_way_unknown is not None
+        await scene.ends(FakeCollection(2))
+        (shown,) = scene.daemon.results(KEY).collections
+        assert ([line.type for line in shown.measurements], shown.one_way_unknown) == (["rtt"], None)
 
 
 @pytest.mark.parametrize("fault", [OwnFault.SOCKET_DROPS, OwnFault.LATE_DEPARTURES, OwnFault.MISSED_SLOTS])

@@ -45,6 +45,8 @@ named! {
         T4FellBack = "t4_fell_back",
         /// Of the probes that never left us: those whose moment had passed.
         MissedSlots = "missed_slots",
+        /// Of the probes that never left us: most in a row that the kernel refused.
+        LongestRefused = "longest_refused",
     }
 }
 
@@ -55,40 +57,75 @@ named! {
         Rtt = "rtt",
         /// Absolute difference from the round trip of the probe received before.
         RttJitter = "rtt_jitter",
-        /// To the Session-Reflector.
+        /// To the Session-Reflector, where both clocks can carry it.
         Egress = "egress",
         /// The same of the egress.
         EgressJitter = "egress_jitter",
-        /// From the Session-Reflector.
+        /// From the Session-Reflector, where both clocks can carry it.
         Ingress = "ingress",
         /// The same of the ingress.
         IngressJitter = "ingress_jitter",
+        /// To the Session-Reflector as both clocks have it, where their offset is not known.
+        EgressWithOffset = "egress_with_offset",
+        /// From the Session-Reflector as both clocks have it, where their offset is not known.
+        IngressWithOffset = "ingress_with_offset",
     }
 }
 
 /// Names of the paths, in the order of [`Probe::delays`].
 pub const PATHS: &[&str] = &["rtt", "egress", "ingress"];
 
-/// Runs of consecutively sent probes that were lost, fed with the losses alone, in the order of sending.
+/// Runs of consecutive probes that reached nobody: of those sent that were lost, fed in the order of sending, or of those
+/// that the kernel refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Run {
-    last: Option<u32>,
+    /// The sequence number that would go on with it.
+    next: Option<u32>,
     length: u32,
+    since_ns: i64,
 }
 
 impl Run {
-    /// A probe was lost. Returns the length of the run that it ends.
-    pub(super) fn lost(&mut self, sequence: u32) -> u32 {
-        let goes_on = self.last.is_some_and(|last| last.wrapping_add(1) == sequence);
-        self.length = if goes_on { self.length.saturating_add(1) } else { 1 };
-        self.last = Some(sequence);
+    /// A probe was lost that left then. Returns the length of the run that it ends.
+    pub(super) fn lost(&mut self, sequence: u32, sent_ns: i64) -> u32 {
+        self.grow(sequence, sequence.wrapping_add(1), sent_ns)
+    }
+
+    /// A probe was refused then; the next one has that number.
+    pub(super) fn refused(&mut self, next: u32, at_ns: i64) -> u32 {
+        self.grow(next, next, at_ns)
+    }
+
+    fn grow(&mut self, sequence: u32, next: u32, at_ns: i64) -> u32 {
+        if self.next == Some(sequence) {
+            self.length = self.length.saturating_add(1);
+        } else {
+            (self.length, self.since_ns) = (1, at_ns);
+        }
+        self.next = Some(next);
         self.length
     }
 
-    /// Length of the run, if its last probe is newer than that one.
+    /// When its first probe left.
+    pub(super) fn since_ns(&self) -> i64 {
+        self.since_ns
+    }
+
+    /// Length of the run of losses, if its last probe is newer than that one.
     pub(super) fn newer_than(&self, answered: Option<u32>) -> u32 {
-        let newer = |last: u32| answered.is_none_or(|answered| last.wrapping_sub(answered) as i32 > 0);
-        if self.last.is_some_and(newer) { self.length } else { 0 }
+        let newer = |next: u32| answered.is_none_or(|answered| next.wrapping_sub(answered) as i32 > 1);
+        if self.next.is_some_and(newer) { self.length } else { 0 }
+    }
+}
+
+/// Where a delay of that one of [`PATHS`] belongs. `clocks`: both clocks can carry it.
+const fn quantity_of(path: usize, clocks: bool) -> Quantity {
+    match (path, clocks) {
+        (0, _) => Quantity::Rtt,
+        (1, true) => Quantity::Egress,
+        (1, false) => Quantity::EgressWithOffset,
+        (_, true) => Quantity::Ingress,
+        (_, false) => Quantity::IngressWithOffset,
     }
 }
 
@@ -107,6 +144,7 @@ pub struct Collection {
     jitter: [RtpJitter; 3],
     clock_scale: u8,
     run: Run,
+    refused: Run,
 }
 
 impl Collection {
@@ -123,6 +161,7 @@ impl Collection {
             jitter: [RtpJitter::default(); 3],
             clock_scale: 0,
             run: Run::default(),
+            refused: Run::default(),
         }
     }
 
@@ -145,6 +184,10 @@ impl Collection {
         match probe.status {
             SampleStatus::NotSent => {
                 self.count(Tally::NotSent, true);
+                if probe.is_refused() {
+                    let length = self.refused.refused(probe.sequence, MISSING);
+                    self.reach_length(Tally::LongestRefused, length);
+                }
                 return differences;
             }
             SampleStatus::Received => {
@@ -189,7 +232,7 @@ impl Collection {
         let mut differences = [MISSING; 3];
         for (path, delay_ns) in probe.delays().into_iter().enumerate() {
             let Some(delay_ns) = delay_ns else { continue };
-            self.distributions[2 * path].record(delay_ns);
+            self.distributions[quantity_of(path, probe.clocks) as usize].record(delay_ns);
             if let Some(last_ns) = self.jitter[path].last_ns() {
                 // Never the code for "missing".
                 differences[path] = delay_ns.saturating_sub(last_ns).max(-i64::MAX);
@@ -203,15 +246,19 @@ impl Collection {
     fn note_loss(&mut self, probe: &Probe, direction: Tally) {
         self.count(Tally::Lost, true);
         self.count(direction, true);
-        let length = self.run.lost(probe.sequence);
+        let length = self.run.lost(probe.sequence, probe.t1_ns);
         self.count(Tally::Bursts, length == 1);
-        let longest = &mut self.tallies[Tally::LongestBurst as usize];
+        self.reach_length(Tally::LongestBurst, length);
+    }
+
+    fn reach_length(&mut self, longest: Tally, length: u32) {
+        let longest = &mut self.tallies[longest as usize];
         *longest = (*longest).max(length.into());
     }
 
     /// What comes is of another Session-Sender: nothing is compared with what was before.
     pub(super) fn restart(&mut self) {
-        self.run = Run::default();
+        (self.run, self.refused) = Default::default();
         for path in &mut self.jitter {
             path.restart();
         }

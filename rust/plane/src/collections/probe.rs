@@ -33,6 +33,8 @@ pub struct Probe {
     pub late_departure: bool,
     /// The reply proves that the Session-Reflector numbers its replies.
     pub stateful: bool,
+    /// Both clocks can carry a one-way delay; else egress and ingress include their offset.
+    pub clocks: bool,
 }
 
 impl Probe {
@@ -57,6 +59,7 @@ impl Probe {
             clock_scale: sample.clock_scale,
             late_departure: missed || sample.send_lateness_ns > late_ns,
             stateful: counted || directed,
+            clocks: sample.clocks,
         }
     }
 
@@ -83,7 +86,12 @@ impl Probe {
         }
     }
 
-    /// Round trip, egress and ingress, where they are known.
+    /// What the network took one way: egress and ingress where both clocks can carry them, [`MISSING`] elsewhere.
+    pub const fn one_way_ns(&self) -> [i64; 2] {
+        if self.clocks { [self.egress_ns, self.ingress_ns()] } else { [MISSING; 2] }
+    }
+
+    /// Round trip, egress and ingress, where they are known; one way with the offset between both clocks.
     pub(super) fn delays(&self) -> [Option<i64>; 3] {
         [self.rtt_ns, self.egress_ns, self.ingress_ns()].map(|ns| (ns != MISSING).then_some(ns))
     }
@@ -96,13 +104,18 @@ impl Probe {
         )
     }
 
+    /// The kernel refused it: nobody was reached.
+    pub(super) fn is_refused(&self) -> bool {
+        self.status == SampleStatus::NotSent && !self.late_departure
+    }
+
     /// It was not sent, as its moment had passed.
     pub(super) fn is_missed_slot(&self) -> bool {
         self.status == SampleStatus::NotSent && self.late_departure
     }
 
-    /// This host disturbed it.
-    pub(super) fn disturbed(&self) -> bool {
+    /// This host disturbed it: it left late, its moment passed, or the clock stepped.
+    pub const fn disturbed(&self) -> bool {
         self.late_departure || self.has(SampleFlag::ClockStep)
     }
 }

@@ -6,8 +6,8 @@ use super::{Collections, Which};
 use crate::packed::{PackedError, Reader, Writer};
 use crate::sample::{MISSING, SampleStatus, TimestampSource};
 
-/// Version of what is written here. In version 1 the tallies were one fewer; it was never released.
-pub(super) const VERSION: u8 = 2;
+/// Version of what is written here. Version 1 had a tally fewer, version 2 no delays with an offset; neither was released.
+pub(super) const VERSION: u8 = 3;
 
 impl Collections {
     /// What survives a restart: all tests, last test, the last probes and the number of tests.
@@ -71,6 +71,7 @@ impl Probe {
         out.bits(2, self.t4_source as u64);
         out.flag(self.late_departure);
         out.flag(self.stateful);
+        out.flag(self.clocks);
         out.flag(self.clock_scale != 0);
         if self.clock_scale != 0 {
             out.bits(8, self.clock_scale.into());
@@ -101,7 +102,7 @@ impl Probe {
         let flags = from.bits(8)? as u8;
         let t1_source = TimestampSource::ALL[from.bits(2)? as usize];
         let t4_source = TimestampSource::ALL[from.bits(2)? as usize];
-        let (late_departure, stateful) = (from.flag()?, from.flag()?);
+        let (late_departure, stateful, clocks) = (from.flag()?, from.flag()?, from.flag()?);
         let clock_scale = if from.flag()? { from.bits(8)? as u8 } else { 0 };
         let mut narrow = || u32::try_from(from.unsigned()?).map_err(|_| contradiction);
         let (sequence, test) = (narrow()?, narrow()?);
@@ -128,6 +129,7 @@ impl Probe {
             clock_scale,
             late_departure,
             stateful,
+            clocks,
         })
     }
 }

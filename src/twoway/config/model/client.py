@@ -101,9 +101,9 @@ class Thresholds(Statements):
     max_rtt: _Limit = _limit("50ms")
     """Greatest round-trip time of a test, at its end."""
     egress_time: _Limit = _limit("10ms")
-    """Delay from us to the Session-Reflector."""
+    """Delay from us to the Session-Reflector; at each probe, unless average. Only with synchronised clocks."""
     ingress_time: _Limit = _limit("10ms")
-    """Delay from the Session-Reflector to us."""
+    """Delay from the Session-Reflector to us; like egress-time."""
     jitter_rtt: _Limit = _limit("5ms")
     """Greatest minus least round-trip time of a test; with average, the mean difference between neighbours."""
     jitter_egress: _Limit = _limit("2ms")
@@ -117,9 +117,9 @@ class Thresholds(Statements):
     std_dev_ingress: _Limit = _limit("2ms")
     """The same of the delays from the Session-Reflector."""
     successive_loss: Annotated[int, Integer(0, _MANY)] = 1
-    """Probes lost in a row that make a probe failure; 0: off."""
+    """Probes lost in a row, or refused by the kernel, that make a probe failure, over the ends of tests; 0: off."""
     total_loss: Annotated[int, Integer(0, _MANY)] = 1
-    """Probes lost in one test that make a test failure; 0: off."""
+    """Probes of one test that make a test failure as they are lost, late, or could not be sent; 0: off."""
     control_failure: Annotated[bool, Switch()] = True
     """Whether a test that could not be negotiated has failed."""
     own_faults: Annotated[bool, Switch()] = False
