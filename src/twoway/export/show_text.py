@@ -285,13 +285,15 @@ def _clock(clock: Mapping[str, int | None]) -> str:
 
 def _fate(probe: ProbeView) -> str:
     """What became of a probe, and whether this host had a hand in it."""
+    if probe.disturbed and probe.sent_ns is None:
+        return "not sent in time by this host"
     return _words(probe.status) + ", disturbed by this host" * probe.disturbed
 
 
 def _last_probe(probe: ProbeView) -> list[str]:
     lines = [f"  Last probe: {probe.sequence} (test {probe.test}), {_fate(probe)}"]
     if probe.sent_ns is None:
-        return [f"{lines[0]}: it could not be sent"]
+        return lines if probe.disturbed else [f"{lines[0]}: it could not be sent"]
     stamps = "/".join(stamp or "-" for stamp in (probe.t1_source, probe.t4_source))
     came = "no reply" if probe.received_ns is None else f"received {instant(probe.received_ns)[11:]}"
     lines.append(f"    Sent {instant(probe.sent_ns)} UTC, {came}, stamped by {stamps}")
