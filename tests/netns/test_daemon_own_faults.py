@@ -1,4 +1,4 @@
-"""A reply that this host dropped for want of buffer (SO_RXQ_OVFL) is no loss of the network, and is shown as what it is."""
+"""A reply that this host dropped for want of buffer (SO_RXQ_OVFL) is no loss of the network, and is shown as it is."""
 
 import shutil
 import signal
@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -52,7 +53,7 @@ class Answering:
         for _ in range(_FLOOD):
             self._socket.sendto(bytes(1000), self.peer)
 
-    def __enter__(self) -> "Answering":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
