@@ -339,9 +339,14 @@ async def test_the_end_waits_as_long_as_the_writer_gets_on(tmp_path: Path, monke
     await kept.open()
     waiting = itertools.chain((5, 3), itertools.repeat(3))
     joined: list[float] = []
+
+    def in_vain(_: Writer, timeout_s: float) -> bool:
+        joined.append(timeout_s)
+        return False
+
     with monkeypatch.context() as patch:
         patch.setattr(queued.Queue, "__len__", lambda _: next(waiting))
-        patch.setattr(Writer, "join", lambda _, timeout_s: bool(joined.append(timeout_s)))
+        patch.setattr(Writer, "join", in_vain)
         await kept.close(0.5)
     assert joined == [0.5, 0.5]
     assert kept._writer.join(BOUND_S)  # noqa: SLF001  (that nothing of this test is left)
