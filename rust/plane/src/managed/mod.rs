@@ -7,6 +7,7 @@
 //! same share a socket and are told apart by the peer's address and port.
 
 mod disposition;
+mod inbox;
 pub mod reflecting;
 mod worker;
 
@@ -22,8 +23,9 @@ use std::time::Duration;
 use twoway_wire::{ErrorEstimate, WallNanos};
 
 pub use self::disposition::{Disposition, Dispositions};
+use self::inbox::{Command, Inbox};
 use self::reflecting::{Reflecting, ReflectingSpec};
-use self::worker::{Command, Inbox, Role, Session, Worker};
+use self::worker::{Role, Session, Worker};
 use crate::capabilities::await_receive_stamps;
 use crate::clock::{Clock, Moment};
 use crate::distribution::Distribution;

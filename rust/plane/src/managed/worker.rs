@@ -6,28 +6,24 @@
 //! stand-alone Session-Reflector (`reflector::departure`), one for the worker: its sockets share the machine, and each is
 //! too quiet to learn by itself. A socket has at most one transmit stamp under way, so that an idle one needs no room for
 //! more.
-//!
-//! Time ends test-sessions: the timeout after a stop, REFWAIT without packets, the last packet of a schedule. A heap holds
-//! a moment for each session, which is looked at only then: a packet moves no entry (the latest packet's time is compared
-//! when the moment has come).
 
 mod answering;
+mod timing;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use twoway_wire::ErrorEstimate;
 
+use super::inbox::{Command, Inbox};
 use super::reflecting::{Arrival, Reflecting};
 use super::{Disposition, End, PlaneCounter, PlaneShared, SessionShared};
 use crate::clock::Clock;
-use crate::reflector::departure::{DepartureHint, DepartureModel, Rhythm, StampBudget};
+use crate::reflector::departure::{DepartureHint, DepartureModel, Rhythm};
+use crate::reflector::stamps::StampBudget;
 use crate::sender::handle::News;
 use crate::session_receiver::SessionReceiver;
 use crate::sys::{ErrorQueue, Events, Poll, ReceiveBatch, SystemClock, UdpSocket, Waker};
@@ -42,64 +38,6 @@ const RECEIVE_ATTEMPTS: usize = 4;
 const COLD_NS: i64 = 200_000;
 /// How often the clock's state is read, and lost interfaces are looked for.
 const TICK_NS: i64 = 1_000_000_000;
-/// Sessions looked at, and packets of one decided, before sockets are looked after again.
-const TIMERS_AT_ONCE: usize = 256;
-const DECIDED_AT_ONCE: usize = 4096;
-/// A Session-Receiver's packets are decided in bundles at least this far apart.
-const DECISION_NS: i64 = 50_000_000;
-
-/// What is asked of a worker.
-pub(super) enum Command {
-    /// Take a session over.
-    Add(Box<Session>),
-    /// Its start has been noted in what is shared.
-    Start(u64),
-    /// Stop-Sessions was exchanged: answer for the timeout still.
-    Stop(u64),
-    /// Forget it now.
-    Remove(u64),
-    /// A copy of a Session-Receiver as it stands.
-    Look(u64, SyncSender<Box<SessionReceiver>>),
-    /// The Session-Receiver itself, which ends here, with the moment (monotonic) and the Error Estimate of its clock.
-    Take(u64, SyncSender<(Box<SessionReceiver>, i64, ErrorEstimate)>),
-    /// End the thread.
-    Exit,
-}
-
-/// Commands on their way to a worker.
-#[derive(Default)]
-pub(super) struct Inbox {
-    commands: Mutex<Vec<Command>>,
-    /// Whether sessions wait to be taken over.
-    additions: AtomicBool,
-}
-
-impl Inbox {
-    /// Leaves a command; wake the worker afterwards.
-    pub(super) fn push(&self, command: Command) {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(command, Command::Add(_)) {
-            self.additions.store(true, Release);
-        }
-        commands.push(command);
-    }
-
-    fn take(&self) -> Vec<Command> {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        self.additions.store(false, Release);
-        std::mem::take(&mut commands)
-    }
-
-    /// The sessions to be taken over, ahead of other commands: those about a session only follow it.
-    fn take_additions(&self) -> Vec<Command> {
-        if !self.additions.load(Acquire) {
-            return Vec::new();
-        }
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        self.additions.store(false, Release);
-        commands.extract_if(.., |command| matches!(command, Command::Add(_))).collect()
-    }
-}
 
 /// What a session does with its packets.
 pub(super) enum Role {
@@ -374,68 +312,6 @@ impl Worker {
             let timeout_ns = if session.started_ns.is_some() { timeout_ns } else { 0 };
             session.stop_ns.get_or_insert(now_ns.saturating_add(timeout_ns));
             self.reschedule(at, now_ns);
-        }
-    }
-
-    /// Puts the session's next moment into the heap.
-    fn reschedule(&mut self, at: usize, now_ns: i64) {
-        let Some(session) = &mut self.sessions[at] else { return };
-        let next = match &mut session.role {
-            Role::Reflector { refwait_ns, .. } => session.stop_ns.or_else(|| {
-                session.started_ns?;
-                Some(session.last_packet_ns.saturating_add((*refwait_ns)?))
-            }),
-            Role::Receiver(receiver) => receiver.next_event().map(|moment| moment.max(now_ns + DECISION_NS)),
-        };
-        session.scheduled_ns = next;
-        if let Some(moment) = next {
-            self.heap.push(Reverse((moment, at)));
-        }
-    }
-
-    /// The earliest current entry of the heap.
-    fn next_due(&mut self) -> Option<(i64, usize)> {
-        while let Some(Reverse((moment, at))) = self.heap.peek().copied() {
-            if self.sessions[at].as_ref().is_some_and(|session| session.scheduled_ns == Some(moment)) {
-                return Some((moment, at));
-            }
-            self.heap.pop();
-        }
-        None
-    }
-
-    /// Ends what has had its time.
-    fn fire(&mut self, now_ns: i64) {
-        for _ in 0..TIMERS_AT_ONCE {
-            let Some((_, at)) = self.next_due().filter(|(moment, _)| *moment <= now_ns) else { return };
-            self.heap.pop();
-            // Packets that came in time, but were not read yet, count still.
-            self.drain_port_of(at);
-            let error_estimate = self.error_estimate;
-            let Some(session) = &mut self.sessions[at] else { continue };
-            session.scheduled_ns = None;
-            let end = match &mut session.role {
-                Role::Reflector { refwait_ns, .. } => {
-                    let idle_ns = now_ns.saturating_sub(session.last_packet_ns);
-                    if session.stop_ns.is_some_and(|stop_ns| stop_ns <= now_ns) {
-                        Some(End::Stopped)
-                    } else {
-                        refwait_ns.is_some_and(|refwait_ns| idle_ns >= refwait_ns).then_some(End::Refwait)
-                    }
-                }
-                Role::Receiver(receiver) => {
-                    receiver.expire(now_ns, error_estimate, DECIDED_AT_ONCE);
-                    if receiver.is_decided() {
-                        session.shared.decided.store(true, Relaxed);
-                        self.news.announce(session.id, &session.shared.news);
-                    }
-                    None
-                }
-            };
-            match end {
-                Some(end) => drop(self.end(at, end)),
-                None => self.reschedule(at, now_ns),
-            }
         }
     }
 

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod routes;
 pub mod sessions;
 pub mod spec;
+pub mod stamps;
 pub mod steering;
 mod worker;
 
