@@ -89,7 +89,8 @@ def check_text(
         return Checked(source, None, error.problems, ())
     try:  # pydantic is of an extra
         from twoway.config.messages import validated
-        from twoway.config.planning import Surroundings, planned
+        from twoway.config.planner import Surroundings
+        from twoway.config.planning import planned
     except ImportError as error:
         return _unreadable(source, f"{error.name} is not installed: `pip install 'twoway[daemon]'`")
     findings = _Findings(document)
@@ -147,7 +148,7 @@ def _rehearse(plan: Plan, rehearsal: Rehearsal, findings: _Findings) -> None:
 
 
 def _attempt(place: Place, findings: _Findings, build: Callable[[], None]) -> None:
-    from twoway.config.planning import reason_of, statement_of  # here, as above
+    from twoway.config.planner import reason_of, statement_of  # here, as above
 
     try:
         build()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twoway.config.model.client import Client
     from twoway.config.model.routes import Damping, Hook, Limits, NextHop, Route, Routes, RoutesInstance
     from twoway.config.plan import ConnectionPlan, SessionPlan
-    from twoway.config.planning import Planner
+    from twoway.config.planner import Planner
     from twoway.config.route_plan import TestKey
 
 MAIN_TABLE = 254

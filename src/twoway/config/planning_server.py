@@ -9,7 +9,7 @@ from twoway.config.endpoint import Endpoint, parse_endpoint
 from twoway.config.keyfile import read_passphrase_file, read_token_file
 from twoway.config.model.client import TIMESTAMPS
 from twoway.config.model.surroundings import FACILITIES, SEVERITIES
-from twoway.config.planning import bound_to
+from twoway.config.planner import bound_to
 from twoway.config.planning_tlvs import tlv_reflection
 from twoway.config.reflection import Reflection
 from twoway.config.server import ServerOptions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twoway.config.model.file_values import Credential
     from twoway.config.model.server import ClientList, Light, Managed, Server
     from twoway.config.model.surroundings import Api, Notifications, Snmp, Store, Syslog
-    from twoway.config.planning import Planner
+    from twoway.config.planner import Planner
 
 _SYSLOG_PORT = 514
 
