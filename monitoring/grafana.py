@@ -102,6 +102,21 @@ def by_name(name: str, **properties: Any) -> Json:  # noqa: ANN401  (JSON)
     }
 
 
+TIMELINE: Json = {
+    "mergeValues": True,
+    "showValue": "never",
+    "alignValue": "left",
+    "rowHeight": 0.9,
+    "legend": {**LEGEND, "showLegend": False},
+    "tooltip": {"mode": "single", "sort": "none"},
+}
+BANDS = {"fillOpacity": 80, "lineWidth": 0}
+GOOD_BELOW_ONE = steps((None, GREEN), (1, RED))
+LOSS_STEPS = steps((None, GREEN), (0.001, ORANGE), (0.01, RED))
+VERDICT = words((0, "FAIL", RED), (1, "pass", GREEN))
+ANSWERED = words((0, "no answer", RED), (1, "answered", GREEN))
+
+
 # Grafana's JSON around it.
 
 

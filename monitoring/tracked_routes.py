@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grafana import GREEN, LEGEND, ORANGE, RED, Panel, Query, graph, stat, steps, words
+from grafana import BANDS, GOOD_BELOW_ONE, GREEN, ORANGE, TIMELINE, Panel, Query, graph, stat, steps, words
 from promql import DAEMONS, IF_ANY, per_minute
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 _ROUTE = "prefix, routing_instance"
 _HOP = f"{_ROUTE}, next_hop"
 _NAMED = "{{prefix}} {{routing_instance}} {{next_hop}}"
-_GOOD_BELOW_ONE = steps((None, GREEN), (1, RED))
 _UNUSUAL = steps((None, GREEN), (1, ORANGE))
 
 
@@ -34,14 +33,14 @@ def panels() -> Iterator[Panel]:
         "Tracked routes of which no next hop is good, but for backups that are not needed.",
         "short",
         Query(_count("twoway_route_unavailable", 1)),
-        defaults=_GOOD_BELOW_ONE,
+        defaults=GOOD_BELOW_ONE,
     )
     yield stat(
         "Not as decided",
         "The kernel refuses a next hop, or others changed a route: `twoway show routes` says why.",
         "short",
         Query(_count("twoway_route_degraded", 1)),
-        defaults=_GOOD_BELOW_ONE,
+        defaults=GOOD_BELOW_ONE,
     )
     yield stat(
         "Held",
@@ -69,15 +68,8 @@ def panels() -> Iterator[Panel]:
             ),
         ),
         24,
-        options={
-            "mergeValues": True,
-            "showValue": "never",
-            "alignValue": "left",
-            "rowHeight": 0.9,
-            "legend": {**LEGEND, "showLegend": False},
-            "tooltip": {"mode": "single", "sort": "none"},
-        },
-        custom={"fillOpacity": 80, "lineWidth": 0},
+        options=TIMELINE,
+        custom=BANDS,
         defaults={
             **words((0, "not in use", ORANGE), (1, "in use", GREEN)),
             "color": {"mode": "thresholds"},
