@@ -36,7 +36,17 @@ class _Opened(Protocol):
     def obtained(self) -> dict[str, str]: ...
 
 
+class _Answering(_Opened, Protocol):
+    """What both native ends have that packets come to."""
+
+    @property
+    def end(self) -> str: ...
+    def counters(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
+
+
 _Native = TypeVar("_Native", bound=_Opened)
+_NativePort = TypeVar("_NativePort", bound=_Answering)
 
 
 class _End(Generic[_Native]):
@@ -142,8 +152,8 @@ class SessionSender(_End[_native.Sender]):
         self.forget()
 
 
-class SessionReflector(_End[_native.ManagedReflector]):
-    """One Session-Reflector of a negotiated session."""
+class _Port(_End[_NativePort]):
+    """What both ends have that packets come to."""
 
     @property
     def running(self) -> bool:
@@ -155,15 +165,6 @@ class SessionReflector(_End[_native.ManagedReflector]):
         """Why it has ended: `running`, `stopped`, `refwait`, `closed` or `failed`."""
         return self._native.end
 
-    def start(self, start_ns: int | None = None) -> None:
-        """Reflect. A Session-Sender may be early by its clock, so the Start Time is not waited for."""
-        del start_ns
-        self._native.start()
-
-    def stop(self) -> None:
-        """Stop-Sessions came: reflect for the Timeout still (RFC 5357 section 3.8)."""
-        self._native.stop()
-
     def counters(self) -> dict[str, int]:
         """Disposition -> packets."""
         return self._native.counters()
@@ -172,6 +173,19 @@ class SessionReflector(_End[_native.ManagedReflector]):
         """End it now."""
         self._native.close()
         self.forget()
+
+
+class SessionReflector(_Port[_native.ManagedReflector]):
+    """One Session-Reflector of a negotiated session."""
+
+    def start(self, start_ns: int | None = None) -> None:
+        """Reflect. A Session-Sender may be early by its clock, so the Start Time is not waited for."""
+        del start_ns
+        self._native.start()
+
+    def stop(self) -> None:
+        """Stop-Sessions came: reflect for the Timeout still (RFC 5357 section 3.8)."""
+        self._native.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +219,8 @@ def recorded_of(records: PacketRecords, next_seqno: int, skip_ranges: tuple[Skip
     return Recorded(batch, "complete", next_seqno, skip_ranges)
 
 
-class SessionReceiver(_End[_native.SessionReceiver]):
+class SessionReceiver(_Port[_native.SessionReceiver]):
     """One Session-Receiver of a negotiated session."""
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._native.end == "running"
 
     @property
     def decided(self) -> bool:
@@ -244,15 +253,6 @@ class SessionReceiver(_End[_native.SessionReceiver]):
     def summary(self) -> IntervalSummary:
         """The records so far in numbers."""
         return self._native.summary()
-
-    def counters(self) -> dict[str, int]:
-        """Disposition -> packets."""
-        return self._native.counters()
-
-    def close(self) -> None:
-        """End it now."""
-        self._native.close()
-        self.forget()
 
 
 FarEnd = SessionReflector | SessionReceiver | SessionSender
