@@ -286,13 +286,14 @@ class FakeNative:
 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNative]:
-    """The fake in the place of the extension module, for `twoway.drivers.plane` and all that use it."""
+    """The fake in the place of the extension module, for `twoway.drivers.plane`, `reflector` and all that use them."""
     fake = FakeNative()
     if importlib.util.find_spec("twoway._native") is None:
         monkeypatch.setitem(sys.modules, "twoway._native", fake)
-    from twoway.drivers import plane
+    from twoway.drivers import plane, reflector
 
-    monkeypatch.setattr(plane, "_native", fake)
+    for module in (plane, reflector):
+        monkeypatch.setattr(module, "_native", fake)
     yield fake
     for opened in fake.planes:
         opened.close()

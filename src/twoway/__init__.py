@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from twoway.drivers.managed_plane import ReceiverPlane, SenderPlane
     from twoway.drivers.managed_session import TestSession
     from twoway.drivers.path_set import measure_lag, measure_paths
-    from twoway.drivers.plane import Reflector, capabilities, measure
+    from twoway.drivers.plane import capabilities, measure
+    from twoway.drivers.reflector import Reflector
     from twoway.drivers.server import Server
     from twoway.errors import (
         ConfigError,
@@ -105,7 +106,7 @@ _HOMES = {
     "Measurement": "twoway.config.measurement",
     "MeasurementStream": "twoway.drivers.asynchronous",
     "Reflection": "twoway.config.reflection",
-    "Reflector": "twoway.drivers.plane",
+    "Reflector": "twoway.drivers.reflector",
     "Result": "twoway.analysis.result",
     "capabilities": "twoway.drivers.plane",
     "measure": "twoway.drivers.plane",

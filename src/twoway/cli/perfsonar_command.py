@@ -359,10 +359,10 @@ def _report(
 
 def recorded_session(options: PerfsonarArguments, session: TestSession, result: Result) -> RecordedSession:
     """What the formats say of a session beside its packets; looks the name of our address up."""
+    from twoway.drivers.plane import header_len
     from twoway.export.perfsonar_records import RecordedSession, interval_of, timestamp_of
 
     asked = result.session
-    header = 48 if asked.format.endswith(("authenticated", "encrypted")) else 14
     ours = (_host_name(asked.local_address), asked.local_address, asked.local_port)
     theirs = (parse_endpoint(options.test_address).host, asked.address, asked.port)
     (from_host, from_address, from_port), (to_host, to_address, to_port) = (
@@ -379,7 +379,7 @@ def recorded_session(options: PerfsonarArguments, session: TestSession, result: 
         to_port=to_port,
         dscp=asked.dscp_ecn >> 2,
         timeout=interval_of(asked.timeout_ns),
-        padding_octets=asked.payload_len - header,
+        padding_octets=asked.payload_len - header_len(asked.format),
         packets=options.count,
         packets_per_s=_NANOS / asked.interval_ns,
         started=timestamp_of(result.started_ns),

@@ -15,7 +15,7 @@ from twoway.drivers.signals import SignalWait
 from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from twoway.drivers.plane import Reflector
+    from twoway.drivers.reflector import Reflector
 
 _DESCRIPTION = """\
 Answer STAMP and TWAMP Light test packets: replies leave from the address and port that was asked,
@@ -207,7 +207,7 @@ def run(arguments: list[str]) -> int:
     reflection = _reflection(options)
     # Signals first: one that comes while the sockets are being opened must not kill what is half there.
     with SignalWait((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)) as signals:
-        from twoway.drivers.plane import Reflector
+        from twoway.drivers.reflector import Reflector
 
         reflector = Reflector(reflection)
         reflector.start()

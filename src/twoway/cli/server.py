@@ -16,7 +16,7 @@ from twoway.config.server import ServerOptions
 from twoway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from twoway.drivers.plane import Reflector
+    from twoway.drivers.reflector import Reflector
     from twoway.drivers.server import Server, ServerEvent
 
 _DESCRIPTION = """\
@@ -280,7 +280,7 @@ def _options(arguments: _Arguments) -> ServerOptions:
 
 def _listening(text: str) -> list[tuple[str, str, int, int]]:
     """Listeners for one `--listen`. Raises `ConfigError`."""
-    from twoway.drivers.plane import listening
+    from twoway.drivers.reflector import listening
 
     protocol, named, where = text.rpartition("=")
     if named and protocol not in PORTS:
@@ -318,7 +318,7 @@ def run(arguments: list[str]) -> int:
 
 
 async def _serve(options: ServerOptions, arguments: _Arguments) -> int:
-    from twoway.drivers.plane import Reflector
+    from twoway.drivers.reflector import Reflector
     from twoway.drivers.server import Server
 
     loop = asyncio.get_running_loop()

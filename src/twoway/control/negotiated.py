@@ -55,6 +55,13 @@ class SessionRequest:
         return interval_ns(self.timeout)
 
 
+def packet_format(mode: Mode) -> str:
+    """Name of the test packets' format in a mode, as the packet plane has it (RFC 4656 section 4.1.2)."""
+    if not mode & SECURE_TEST:
+        return "twamp"
+    return "twamp-encrypted" if mode & Mode.ENCRYPTED else "twamp-authenticated"
+
+
 @dataclass(frozen=True, slots=True)
 class NegotiatedSession:
     """A test-session that both ends have agreed on: all that its packets need."""
@@ -73,9 +80,7 @@ class NegotiatedSession:
     @property
     def packet_format(self) -> str:
         """Name of the test packets' format, as the packet plane has it."""
-        if not self.mode & SECURE_TEST:
-            return "twamp"
-        return "twamp-encrypted" if self.mode & Mode.ENCRYPTED else "twamp-authenticated"
+        return packet_format(self.mode)
 
     @property
     def symmetrical_size(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twoway.analysis.views import ControlView, TestView
-from twoway.drivers.plane import Reflector
+from twoway.drivers.reflector import Reflector
 from twoway.drivers.server import Server
 from twoway.errors import TwowayError
 

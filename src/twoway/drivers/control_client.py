@@ -31,13 +31,10 @@ from twoway.aside import Aside
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint
 from twoway.config.managed import PORTS, START_DELAY_NS, ControlOptions, SessionRequest
-from twoway.control import events, negotiated
-from twoway.control.codec import interval_from_ns
-from twoway.control.configuration import ClientConfiguration
+from twoway.control import events
 from twoway.control.control_client import ControlClient as Machine
-from twoway.control.owamp_codec import WHOLE_SESSION, ScheduleSlot
-from twoway.control.registry import SECURE_TEST, Accept, Mode, Protocol, SlotType
-from twoway.control.security import Ikev2Credentials, Passphrase, PassphraseCredentials
+from twoway.control.owamp_codec import WHOLE_SESSION
+from twoway.control.registry import Accept
 from twoway.drivers.control_stream import ControlStream, LoopClock, address_of, keep_alive, mark, reason_of
 from twoway.drivers.managed_ends import recorded_of
 from twoway.drivers.managed_plane import (
@@ -50,50 +47,29 @@ from twoway.drivers.managed_plane import (
     timestamp_of,
 )
 from twoway.drivers.managed_session import TestSession
+from twoway.drivers.negotiation import (
+    ACCEPT_REASONS,
+    client_configuration,
+    feature_names,
+    mode_name,
+    negotiable,
+    numeric_address,
+)
 from twoway.drivers.resolve import resolve_async
 from twoway.drivers.sockets import open_socket, reserve_port
 from twoway.errors import ConfigError, ControlConnectionError, SessionRefusedError
-from twoway.path import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from twoway.control.configuration import Address
+    from twoway.control.configuration import Address, ClientConfiguration
+    from twoway.control.negotiated import NegotiatedSession
     from twoway.drivers.control_stream import Clock
     from twoway.drivers.managed_ends import Recorded
     from twoway.drivers.resolve import Address as Resolved
 
 __all__ = ["ControlClient", "SessionRequest", "TestSession"]
-
-MODE_BITS = {
-    "unauthenticated": Mode.UNAUTHENTICATED,
-    "authenticated": Mode.AUTHENTICATED,
-    "encrypted": Mode.ENCRYPTED,
-    "mixed": Mode.MIXED,
-    "individual-session-control": Mode.INDIVIDUAL_SESSION_CONTROL,
-    "reflect-octets": Mode.REFLECT_OCTETS,
-    "symmetrical-size": Mode.SYMMETRICAL_SIZE,
-    "dscp-ecn-monitoring": Mode.DSCP_ECN_MONITORING,
-    "ptpv2-timestamp": Mode.PTPV2_TIMESTAMP,
-}
-"""Modes as people name them."""
-_ACCEPT = {
-    Accept.FAILURE: "failure, for no reason that it tells",
-    Accept.INTERNAL_ERROR: "an internal error",
-    Accept.NOT_SUPPORTED: "it does not support some aspect of this",
-    Accept.PERMANENT_LIMIT: "a permanent limit of its resources",
-    Accept.TEMPORARY_LIMIT: "a limit of its resources: try again later",
-    Accept.NO_IKEV2_SA: "it has no such IKEv2 security association",
-}
-
-
-_SLOTS = {"fixed": SlotType.FIXED, "exponential": SlotType.EXPONENTIAL}
-
-
-def mode_name(mode: Mode) -> str:
-    """The security mode of a connection, as people name it."""
-    return next((name for name, bit in MODE_BITS.items() if mode & bit), "none")
 
 
 class ControlClient:
@@ -229,7 +205,7 @@ class ControlClient:
             raise ControlConnectionError(self._peer, reason) from None
 
     async def _dial(self) -> socket.socket:
-        source = _address(self._options.source)
+        source = numeric_address(self._options.source)
         if source is not None and source.version != self._address.family:
             raise ConfigError("source", f"{source} and {self._peer} are of different families")
         connection = open_socket(self._address.family, socket.SOCK_STREAM, self._options.netns)
@@ -262,7 +238,7 @@ class ControlClient:
     @property
     def features(self) -> tuple[str, ...]:
         """What was negotiated beside the security mode."""
-        return tuple(name for name, bit in MODE_BITS.items() if self._machine.mode & bit and name != self.mode)
+        return feature_names(self._machine.mode)
 
     @property
     def local_address(self) -> Address:
@@ -310,7 +286,7 @@ class ControlClient:
             if ours is None or not int(ip_address(ours)):
                 ours = str(self.local_address)
             with reserve_port(ours, wanted, self._options.netns) as port:
-                asked = self._negotiable(request, port.number)
+                asked = negotiable(request, port.number, self._machine.mode, one_way=self._one_way)
                 waiter = self._expect()
                 now_ns = self._clock.now_ns()
                 self._machine.request_session(asked, now_ns, timestamp=timestamp_of(time.time_ns()))
@@ -338,7 +314,7 @@ class ControlClient:
             receiver_address=request.receiver_address or receiver,
         )
 
-    def _open(self, agreed: negotiated.NegotiatedSession, request: SessionRequest) -> TestSession:
+    def _open(self, agreed: NegotiatedSession, request: SessionRequest) -> TestSession:
         """Our end of a session, on the packet plane."""
         if not agreed.request.server_sends:
             if self._plane is None:
@@ -374,7 +350,7 @@ class ControlClient:
             await self._command_sids(waiting, lambda: self._machine.start_sessions(self._clock.now_ns(), chosen))
             for sid, accept in self._refused.items():
                 self._sessions.pop(sid, None)
-                raise SessionRefusedError("start a test-session", self._peer, accept, _ACCEPT[accept])
+                raise SessionRefusedError("start a test-session", self._peer, accept, ACCEPT_REASONS[accept])
 
     async def stop(self, sessions: Sequence[TestSession] | None = None, *, accept: Accept = Accept.OK) -> None:
         """Tell the Server that the sessions are over, all of them or, with individual session control, some.
@@ -454,45 +430,6 @@ class ControlClient:
 
     # Inside.
 
-    def _negotiable(self, request: SessionRequest, port: int) -> negotiated.SessionRequest:
-        """What was asked for, as the machine wants it."""
-        base = 48 if self._machine.mode & SECURE_TEST else 14
-        padding = request.padding_length
-        if padding is None and request.payload_len is not None:
-            padding = request.payload_len - base
-        if padding is None:
-            padding = 0 if self._one_way else 64 if base == 48 else 30
-        if padding < 0:
-            raise ConfigError("payload_len", f"{request.payload_len} octets: the header has {base}")
-        if self._one_way and request.count is None:
-            raise ConfigError("count", "OWAMP needs a number of packets (RFC 4656 section 3.5)")
-        slots: tuple[ScheduleSlot, ...] = ()
-        if self._one_way:
-            if request.path != PLAIN:
-                raise ConfigError("path", "OWAMP packets go as they are routed")
-            kind = "exponential" if request.schedule == "poisson" else "fixed"
-            slots = tuple(
-                ScheduleSlot(_SLOTS[name], interval_from_ns(time_ns))
-                for name, time_ns in request.slots or ((kind, request.interval_ns),)
-            )
-        elif request.server_sends or request.slots:
-            raise ConfigError("slots", "only OWAMP has schedules that both ends know, and senders that are Servers")
-        return negotiated.SessionRequest(
-            sender_port=request.sender_port if request.server_sends else port,
-            receiver_port=port if request.server_sends else request.receiver_port,
-            server_sends=request.server_sends,
-            packets=(request.count or 0) if self._one_way else 0,
-            slots=slots,
-            timeout=interval_from_ns(request.timeout_ns),
-            sender_address=_address(request.sender_address),
-            receiver_address=_address(request.receiver_address),
-            padding_length=padding,
-            start_time=timestamp_of(request.start_ns) if request.start_ns else 0,
-            dscp=request.dscp,
-            octets_to_reflect=request.octets_to_reflect,
-            padding_to_reflect=request.padding_to_reflect,
-        )
-
     def _expect(self) -> asyncio.Future[events.Event]:
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
@@ -525,7 +462,7 @@ class ControlClient:
         accept = Accept.FAILURE
         if isinstance(event, events.SessionRefused | events.FetchRefused):
             accept = event.accept
-        return SessionRefusedError(operation, self._peer, accept, _ACCEPT[accept])
+        return SessionRefusedError(operation, self._peer, accept, ACCEPT_REASONS[accept])
 
     def _on_event(self, event: events.Event) -> None:
         match event:
@@ -542,7 +479,7 @@ class ControlClient:
                     reason = f"{event.rule.meaning} ({event.rule.section})"
                     self._failure = ControlConnectionError(self._peer, reason)
                 else:
-                    why = _ACCEPT[event.accept]
+                    why = ACCEPT_REASONS[event.accept]
                     if event.accept is Accept.FAILURE and self._options.ikev2 is not None:
                         why = "the key of the IKEv2 security association may be wrong, or this mode is not for you"
                     elif event.accept is Accept.FAILURE and self._options.key_id is not None:
@@ -577,37 +514,3 @@ class ControlClient:
 
     def _on_finished(self) -> None:
         """The transport is closed."""
-
-
-def client_configuration(options: ControlOptions) -> ClientConfiguration:
-    """The machine's view of what was asked for. The secret is read here. Raises `ConfigError`."""
-    credentials = ikev2 = None
-    if options.passphrase is not None and options.key_id is not None:
-        credentials = PassphraseCredentials(options.key_id, Passphrase(options.passphrase()))
-    if options.ikev2 is not None:
-        initiator, responder, key = options.ikev2
-        ikev2 = Ikev2Credentials(initiator, responder, key())
-    features = required = Mode(0)
-    for name in options.features:
-        features |= MODE_BITS[name]
-    for name in options.required:
-        required |= MODE_BITS[name]
-    owamp = options.protocol == "owamp"
-    return ClientConfiguration(
-        protocol=Protocol.OWAMP if owamp else Protocol.TWAMP,
-        preference=tuple(MODE_BITS[name] for name in options.modes),
-        features=Mode(0) if owamp else features,
-        required=required,
-        credentials=credentials,
-        ikev2=ikev2,
-        reply_ns=options.reply_ns,
-    )
-
-
-def _address(text: str | None) -> Address | None:
-    if text is None:
-        return None
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise ConfigError("address", f"{text!r} is no numeric address") from None

@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from twoway import _native
-from twoway.analysis.result import SessionDescription
 from twoway.config import defaults
 from twoway.control.codec import interval_ns
 from twoway.control.registry import Protocol as ControlProtocol
 from twoway.control.registry import SlotType
+from twoway.drivers import plane
 from twoway.drivers.managed_ends import SessionReceiver, SessionReflector, SessionSender
-from twoway.drivers.plane import sender_spec
+from twoway.drivers.plane import header_len, sender_spec
 from twoway.drivers.sockets import host_of, scope_of
 from twoway.path import PLAIN
 from twoway.session import SessionSpec
 from twoway.tlvs import NO_TLVS
 
 if TYPE_CHECKING:
+    from twoway.analysis.result import SessionDescription
     from twoway.config.managed import SessionRequest
     from twoway.control.configuration import Address
     from twoway.control.negotiated import NegotiatedSession
@@ -109,14 +110,7 @@ class SenderPlane:
         if session.protocol is ControlProtocol.OWAMP:
             native = self._plane.open_one_way_sender(_one_way_spec(session, spec))
         else:
-            octets = session.server_octets.to_bytes(2) if session.server_octets else None
-            native = self._plane.open_sender(
-                sender_spec(spec).negotiated(
-                    symmetrical_size=session.symmetrical_size,
-                    server_octets=octets,
-                    reflected=session.reflected_octets,
-                )
-            )
+            native = self._plane.open_sender(two_way_spec(session, spec))
         sender = SessionSender(native, describe(session, spec, target, native.obtained), request.percentiles)
         self._watch.add(sender)
         return sender
@@ -232,7 +226,6 @@ def schedule_ns(session: NegotiatedSession) -> list[int]:
 def session_spec(session: NegotiatedSession, request: SessionRequest, place: Place) -> SessionSpec:
     """The complete Session-Sender of a negotiated session. Raises `ConfigError`."""
     agreed, (target, source) = session.request, _ends(session)
-    header = 14 if session.keys is None else 48
     one_way = session.protocol is ControlProtocol.OWAMP
     return SessionSpec(
         target=host_of(target),
@@ -248,7 +241,7 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, place: Pla
         twamp_hmac_key=None if session.keys is None else session.keys.hmac,
         ssid=0,
         timestamp_format=request.clock_format,
-        payload_len=header + agreed.padding_length,
+        payload_len=header_len(session.packet_format) + agreed.padding_length,
         fill=request.fill,
         count=agreed.packets if one_way else request.count,
         schedule=_schedule(session) if one_way else request.schedule,
@@ -268,6 +261,15 @@ def session_spec(session: NegotiatedSession, request: SessionRequest, place: Pla
         payload_grows=False,
         next_hop_patience_ns=0,
         require_ssid=False,
+    )
+
+
+def two_way_spec(session: NegotiatedSession, spec: SessionSpec) -> _native.SenderSpec:
+    """As the packet plane wants it. Raises `ConfigError`."""
+    return sender_spec(spec).negotiated(
+        symmetrical_size=session.symmetrical_size,
+        server_octets=session.server_octets.to_bytes(2) if session.server_octets else None,
+        reflected=session.reflected_octets,
     )
 
 
@@ -316,27 +318,6 @@ def describe(
     far, near = (host_of(receiver), agreed.receiver_port), (host_of(sender), agreed.sender_port)
     if agreed.server_sends:
         far, near = near, far
-    return SessionDescription(
-        protocol=session.protocol.value,
-        target=target,
-        address=far[0],
-        port=far[1],
-        local_address=near[0],
-        local_port=near[1],
-        ssid=0,
-        format=spec.format,
-        dscp_ecn=spec.dscp_ecn,
-        ttl=spec.ttl,
-        payload_len=spec.payload_len,
-        interval_ns=spec.interval_ns,
-        schedule=spec.schedule,
-        count=spec.count,
-        timeout_ns=spec.timeout_ns,
-        timestamps=spec.timestamps,
-        reflector_mode=spec.reflector_mode,
-        tlvs=(),
-        reply_dscp=None,
-        path=str(spec.path),
-        return_path=None,
-        obtained=obtained,
+    return plane.describe(
+        spec, session.protocol.value, target, far=far, near=near, payload_len=spec.payload_len, obtained=obtained
     )

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twoway.drivers.managed_ends import SessionSender
-from twoway.drivers.managed_plane import SenderPlane, describe, session_spec
-from twoway.drivers.plane import sender_spec
+from twoway.drivers.managed_plane import SenderPlane, describe, session_spec, two_way_spec
 
 if TYPE_CHECKING:
     from twoway.config.managed import SessionRequest
@@ -39,12 +38,8 @@ class ManagedSenders(SenderPlane):
     def open(self, session: NegotiatedSession, request: SessionRequest, target: str, place: Place) -> SessionSender:
         """Open a Session-Sender that waits to be started. Raises `ConfigError` and `PlaneError`."""
         spec = session_spec(session, request, place)
-        octets = session.server_octets.to_bytes(2) if session.server_octets else None
-        wanted = sender_spec(spec).negotiated(
-            symmetrical_size=session.symmetrical_size, server_octets=octets, reflected=session.reflected_octets
-        )
         group, into = self._expected[id(request)]
-        opened = self._shared.open_native(wanted, group=group, into=into)
+        opened = self._shared.open_native(two_way_spec(session, spec), group=group, into=into)
         self._opened[id(request)] = opened
         return SessionSender(opened.native, describe(session, spec, target, opened.obtained), request.percentiles)
 

@@ -1,4 +1,4 @@
-"""The packet plane as Python sees it: measurements and Session-Reflectors. The only importer of `twoway._native`.
+"""The packet plane as Python sees it: measurements. `reflector` and `managed_plane` beside it have the far ends.
 
 Theory of operation. A `Measurement` (what was asked for) and a resolved address become a `SessionSpec` (complete), and
 that becomes the native specification. Worker threads of the plane own the sockets from then on; here nothing happens
@@ -8,7 +8,7 @@ each wait is for the plane's descriptor, bounded only by the end of a `duration_
 
 from __future__ import annotations
 
-import errno
+import functools
 import os
 import select
 import time
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from twoway.analysis.result import Event, Result, SessionDescription
 from twoway.config import defaults
-from twoway.config.endpoint import parse_endpoint, parse_network
+from twoway.config.endpoint import parse_endpoint
 from twoway.config.measurement import Measurement
 from twoway.drivers.resolve import Address, numeric_family, resolve
-from twoway.drivers.tlvs import tlv_arguments, tlv_reflector_spec
-from twoway.errors import ConfigError, NativeMissingError, PlaneError
-from twoway.session import ReflectorSpec, SessionSpec
+from twoway.drivers.tlvs import tlv_arguments
+from twoway.errors import ConfigError, NativeMissingError
+from twoway.session import SessionSpec
 
 try:
-    from twoway import _native
+    from twoway import _native as _native
 except ImportError as error:  # not built, or built for another machine or Python
     raise NativeMissingError(str(error)) from None
 
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from twoway._native import Distribution as Distribution
     from twoway._native import IntervalSummary as IntervalSummary
     from twoway._native import SampleBatch as SampleBatch
-    from twoway.analysis.reflector import ReflectorState
-    from twoway.config.options import MeasurementOptions, ReflectionOptions
-    from twoway.config.reflection import Reflection
+    from twoway.config.options import MeasurementOptions
     from twoway.tlvs import AccessReport
 
 MAX_EVENTS = 10_000
@@ -60,6 +58,13 @@ def version() -> str:
 def local_clock() -> dict[str, int | None]:
     """The state of the local clock, by `adjtimex`: synchronized, error_ns, …; None for what it does not know."""
     return _native.clock_state()
+
+
+@functools.cache
+def header_len(packet_format: str) -> int:
+    """Octets of a Session-Sender's packet of that format before padding and TLVs."""
+    sender_len: int = _native.catalogue()["packet_formats"][packet_format][0]
+    return sender_len
 
 
 def session_spec(measurement: Measurement, address: Address, next_hop_patience_ns: int = 0) -> SessionSpec:
@@ -154,6 +159,43 @@ def sender_spec(spec: SessionSpec) -> _native.SenderSpec:
     return native
 
 
+def describe(
+    spec: SessionSpec,
+    protocol: str,
+    target: str,
+    *,
+    far: tuple[str, int],
+    near: tuple[str, int],
+    payload_len: int,
+    obtained: dict[str, str],
+) -> SessionDescription:
+    """What a test-session measures: `target` as it was written; `far` and `near`, addresses and ports of both ends."""
+    return SessionDescription(
+        protocol=protocol,
+        target=target,
+        address=far[0],
+        port=far[1],
+        local_address=near[0],
+        local_port=near[1],
+        ssid=spec.ssid,
+        format=spec.format,
+        dscp_ecn=spec.dscp_ecn,
+        ttl=spec.ttl,
+        payload_len=payload_len,
+        interval_ns=spec.interval_ns,
+        schedule=spec.schedule,
+        count=spec.count,
+        timeout_ns=spec.timeout_ns,
+        timestamps=spec.timestamps,
+        reflector_mode=spec.reflector_mode,
+        tlvs=spec.tlvs.names,
+        reply_dscp=spec.tlvs.class_of_service,
+        path=str(spec.path),
+        return_path=None if spec.tlvs.return_path is None else str(spec.tlvs.return_path),
+        obtained=obtained,
+    )
+
+
 class RunningMeasurement:
     """One measurement with its socket open. A context manager; leaving it stops everything.
 
@@ -176,33 +218,13 @@ class RunningMeasurement:
         self._events = Events(self._sender)
         self._deadline_ns: int | None = None
         self._finished = False
-        self.description = self._describe(native.payload_len if self._spec.tlvs else self._spec.payload_len)
-
-    def _describe(self, payload_len: int) -> SessionDescription:
-        local_address, local_port = self._sender.local_address
-        spec = self._spec
-        return SessionDescription(
-            protocol=self._measurement.protocol,
-            target=self._measurement.target,
-            address=spec.target,
-            port=spec.target_port,
-            local_address=local_address,
-            local_port=local_port,
-            ssid=spec.ssid,
-            format=spec.format,
-            dscp_ecn=spec.dscp_ecn,
-            ttl=spec.ttl,
-            payload_len=payload_len,
-            interval_ns=spec.interval_ns,
-            schedule=spec.schedule,
-            count=spec.count,
-            timeout_ns=spec.timeout_ns,
-            timestamps=spec.timestamps,
-            reflector_mode=spec.reflector_mode,
-            tlvs=spec.tlvs.names,
-            reply_dscp=spec.tlvs.class_of_service,
-            path=str(spec.path),
-            return_path=None if spec.tlvs.return_path is None else str(spec.tlvs.return_path),
+        self.description = describe(
+            self._spec,
+            measurement.protocol,
+            measurement.target,
+            far=(self._spec.target, self._spec.target_port),
+            near=self._sender.local_address,
+            payload_len=native.payload_len if self._spec.tlvs else self._spec.payload_len,
             obtained=self._sender.obtained,
         )
 
@@ -398,187 +420,6 @@ def measure(
             if running.coalesce_ns:
                 time.sleep(running.coalesce_ns / defaults.NANOS)
             running.wait()
-
-
-class Reflector:
-    """A Session-Reflector (RFC 8762 section 4.3, RFC 5357 section 4.2): `with Reflector(listen=["[::1]:8620"]) as r:`.
-
-    The sockets are open once this is made; `with` (or `async with`) starts and stops it. The options are the fields of
-    `Reflection`. Raises `ConfigError` and `PlaneError`.
-    """
-
-    def __init__(self, reflection: Reflection | None = None, /, **options: Unpack[ReflectionOptions]) -> None:
-        if reflection is None:
-            from twoway.config.reflection import Reflection  # here, because a measurement never needs it
-
-            reflection = Reflection(**options)
-        elif options:
-            raise ConfigError("options", "a Reflection has them all: use dataclasses.replace to change one")
-        self._lesser: dict[str, str] = {}
-        self._native = self._open(reflection)
-        self._stopped = False
-
-    def _open(self, reflection: Reflection) -> _native.Reflector:
-        try:
-            return _native.Reflector(native_reflector_spec(reflector_spec(reflection)))
-        except PlaneError as error:
-            no_ipv6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and "::" in error.address
-            if reflection.listen or not no_ipv6:
-                raise
-        # Nobody asked for IPv6 by name, and this host has none.
-        self._lesser["listen"] = "IPv4 only: this host has no IPv6"
-        listen = [where for where in defaults.LISTEN if ":" not in where[0]]
-        return _native.Reflector(native_reflector_spec(reflector_spec(reflection, listen)))
-
-    def start(self) -> None:
-        """Answer from now on."""
-        self._native.start()
-
-    def stop(self, drain_ns: int = defaults.DRAIN_NS) -> None:
-        """Answer what is already queued for at most `drain_ns`, then end. Idempotent."""
-        if not self._stopped:
-            self._stopped = True
-            self._native.stop(drain_ns)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        import asyncio  # here, because only who uses a loop should pay for it
-
-        await asyncio.to_thread(self.stop)
-
-    @property
-    def local_addresses(self) -> list[tuple[str, int]]:
-        """(address, port) of each socket address it listens on."""
-        return self._native.local_addresses
-
-    @property
-    def obtained(self) -> dict[str, str]:
-        """What was asked for but obtained in lesser form: option -> what stands instead."""
-        return {**self._lesser, **self._native.obtained}
-
-    def counters(self) -> dict[str, int]:
-        """Disposition "reason:action" -> packets; each received packet is in exactly one."""
-        return self._native.counters()
-
-    def own_counters(self) -> dict[str, int]:
-        """The reflector's own state: socket drops, send errors, sessions, evictions, …"""
-        return self._native.own_counters()
-
-    def distribution(self, name: str) -> Distribution:
-        """`transmit_prediction_error` (departure by the kernel's stamp less the T3 written) or `residence`, in ns."""
-        return self._native.distribution(name)
-
-    def state(self) -> ReflectorState:
-        """Everything it has counted so far."""
-        from twoway.analysis.reflector import (  # here, because a measurement never needs it
-            DISTRIBUTIONS,
-            ReflectorState,
-        )
-
-        return ReflectorState(
-            local_addresses=self.local_addresses,
-            obtained=self.obtained,
-            counters=self.counters(),
-            own_counters=self.own_counters(),
-            distributions={name: self.distribution(name) for name in DISTRIBUTIONS},
-            at_ns=time.time_ns(),
-        )
-
-
-def reflector_spec(
-    reflection: Reflection, listen: list[tuple[str, int, int]] | tuple[tuple[str, int, int], ...] = defaults.LISTEN
-) -> ReflectorSpec:
-    """The complete Session-Reflector for what was asked; `listen` where it names no address. Raises `ConfigError`."""
-    workers = reflection.workers
-    if workers is None:
-        workers = min(len(os.sched_getaffinity(0)), defaults.MAX_WORKERS)
-    asked = [address for where in reflection.listen for address in listening(where)]
-    return ReflectorSpec(
-        listen=tuple(asked or listen),
-        interface=reflection.interface,
-        netns=reflection.netns,
-        workers=workers,
-        stateful=reflection.stateful,
-        max_sessions=reflection.max_sessions,
-        session_timeout_ns=reflection.session_timeout_ns,
-        keys=tuple(reflection.keys),
-        require_authentication=reflection.require_authentication,
-        allow=tuple(parse_network(network) for network in reflection.allow),
-        rate_limit=reflection.rate_limit,
-        rate_limit_per_source=reflection.rate_limit_per_source,
-        dscp=reflection.dscp,
-        larger_replies=reflection.larger_replies,
-        tlvs=None if reflection.tlvs is None else tlv_reflector_spec(reflection.tlvs, reflection.dscp),
-        dscp_ecn_monitoring=reflection.dscp_ecn_monitoring,
-        timestamps=reflection.timestamps,
-        receive_buffer=reflection.receive_buffer,
-    )
-
-
-def listening(
-    where: str | tuple[str, int, int], field: str = "listen", default_port: int = defaults.PORT
-) -> list[tuple[str, int, int]]:
-    """Socket addresses for one `--listen`; `:PORT` stands for every address of both families. Raises `ConfigError`."""
-    if not isinstance(where, str):
-        return [where]
-    if where.startswith(":"):
-        port = parse_endpoint(f"any{where}", field, lowest_port=0).port
-        return [(host, default_port if port is None else port, scope) for host, _, scope in defaults.LISTEN]
-    endpoint = parse_endpoint(where, field, lowest_port=0)
-    if numeric_family(endpoint.host) is None:
-        raise ConfigError(field, f"{where!r} is not a numeric address, such as 192.0.2.1:862 or [::1]:862")
-    return [resolve(endpoint, default_port, None)[:3]]
-
-
-def native_reflector_spec(spec: ReflectorSpec) -> _native.ReflectorSpec:
-    """As the packet plane wants it."""
-    native = _native.ReflectorSpec(
-        listen=spec.listen,
-        interface=spec.interface,
-        netns=spec.netns,
-        workers=spec.workers,
-        stateful=spec.stateful,
-        max_sessions=spec.max_sessions,
-        session_timeout_ns=spec.session_timeout_ns,
-        keys=spec.keys,
-        require_authentication=spec.require_authentication,
-        allow=spec.allow,
-        rate_limit=spec.rate_limit,
-        rate_limit_per_source=spec.rate_limit_per_source,
-        dscp=spec.dscp,
-        larger_replies=spec.larger_replies,
-        dscp_ecn_monitoring=spec.dscp_ecn_monitoring,
-        timestamps=spec.timestamps,
-        receive_buffer=spec.receive_buffer,
-    )
-    tlvs = spec.tlvs
-    if tlvs is None:
-        return native
-    return native.with_tlvs(
-        require_hmac=tlvs.require_hmac,
-        location=tlvs.location,
-        permitted_dscps=tlvs.permitted_dscps,
-        sync_source=tlvs.sync_source,
-        return_paths_authenticated=tlvs.return_paths_authenticated,
-        return_paths_allow=tlvs.return_paths_allow,
-        reflect_headers=tlvs.reflect_headers,
-        micro_sessions=tlvs.micro_sessions,
-        control=tlvs.control,
-    )
 
 
 def capabilities(interface: str | None = None) -> dict[str, tuple[bool, str]]:

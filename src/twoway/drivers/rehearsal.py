@@ -13,6 +13,7 @@ from twoway.config.endpoint import parse_endpoint
 from twoway.config.managed import SECURE_MODES
 from twoway.config.measurement import Measurement
 from twoway.drivers import plane
+from twoway.drivers.reflector import native_reflector_spec, reflector_spec
 from twoway.drivers.resolve import Address
 from twoway.errors import ConfigError, ResolveError
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from twoway.config.reflection import Reflection
 
 _STAND_IN = {4: "192.0.2.1", 6: "2001:db8::1"}
-_TWAMP_HEADER = 14
-_SECURE_HEADER = 48
 
 
 class NativeRehearsal:
@@ -45,7 +44,7 @@ class NativeRehearsal:
     def reflection(self, reflection: Reflection) -> None:
         """Raises `ConfigError`, which names the field."""
         try:
-            plane.native_reflector_spec(plane.reflector_spec(reflection))
+            native_reflector_spec(reflector_spec(reflection))
         except ResolveError as error:
             raise ConfigError("listen", f"{error.name}: {error.reason}") from None
 
@@ -65,7 +64,7 @@ def _address(target: str, source: str | None) -> Address:
 def _alike(request: SessionRequest, control: ControlOptions, target: str) -> Measurement:
     """A measurement with the same packets as far as they are known before the negotiation."""
     secure = any(mode in SECURE_MODES and mode != "mixed" for mode in control.modes)
-    header = _SECURE_HEADER if secure else _TWAMP_HEADER
+    header = plane.header_len("twamp-authenticated" if secure else "twamp")
     if request.payload_len is not None and request.payload_len < header:
         raise ConfigError("payload_len", f"{request.payload_len} octets: the header has {header}")
     return Measurement(

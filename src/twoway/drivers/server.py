@@ -31,9 +31,9 @@ from twoway.config.server import LISTEN, ServerOptions
 from twoway.control.configuration import Limits, ServerConfiguration
 from twoway.control.registry import OWAMP_MODES, Mode, Protocol
 from twoway.control.security import Passphrase
-from twoway.drivers.control_client import MODE_BITS
 from twoway.drivers.control_stream import LoopClock, address_of, keep_alive, mark, reason_of
 from twoway.drivers.managed_plane import Place, ReceiverPlane, ReceiverSettings, SenderPlane, timestamp_of
+from twoway.drivers.negotiation import mode_of
 from twoway.drivers.server_connection import ServerConnection
 from twoway.drivers.sockets import keep_syn, open_socket, syn_traffic_class
 from twoway.errors import ControlConnectionError
@@ -401,9 +401,7 @@ class Server:
 
     def _configuration(self, protocol: Protocol) -> ServerConfiguration:
         options = self.options
-        modes = Mode(0)
-        for name in (*options.offered_modes, *options.features):
-            modes |= MODE_BITS[name]
+        modes = mode_of((*options.offered_modes, *options.features))
         if options.ikev2_key_of is not None:
             modes |= Mode.IKEV2_DERIVED
         if protocol is Protocol.OWAMP:

@@ -27,10 +27,10 @@ from twoway.control.owamp_codec import SendRecord
 from twoway.control.registry import Accept, Protocol
 from twoway.control.requests import Endpoints, owamp_message
 from twoway.control.server import Server as Machine
-from twoway.drivers.control_client import mode_name
 from twoway.drivers.control_stream import ControlStream
 from twoway.drivers.managed_ends import SessionReceiver, SessionReflector, SessionSender
 from twoway.drivers.managed_plane import timestamp_of, wall_ns_of
+from twoway.drivers.negotiation import mode_name
 from twoway.drivers.sockets import host_of, reserve_port
 from twoway.errors import ConfigError, PlaneError
 

@@ -20,7 +20,7 @@ from twoway.export import schema
 _native = pytest.importorskip("twoway._native", reason="the extension module is not built")
 
 from twoway.drivers.path_set import measure_paths  # noqa: E402  (needs the extension)
-from twoway.drivers.plane import Reflector  # noqa: E402  (as above)
+from twoway.drivers.reflector import Reflector  # noqa: E402  (as above)
 from twoway.errors import ConfigError  # noqa: E402  (as above)
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def signals(native: FakeNative, monkeypatch: pytest.MonkeyPatch) -> list[signal.Signals]:
     """The signals that the process gets, one each time that the reflector's state is asked for or it starts."""
-    from twoway.drivers.plane import Reflector  # once the fake is in place
+    from twoway.drivers.reflector import Reflector  # once the fake is in place
 
     assert native.reflectors == []
     waiting: list[signal.Signals] = [signal.SIGTERM]

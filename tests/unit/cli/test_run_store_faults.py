@@ -20,7 +20,7 @@ import pytest
 
 from ports import free_port
 from twoway.analysis.samples import Status
-from twoway.drivers.plane import Reflector
+from twoway.drivers.reflector import Reflector
 from twoway.drivers.summaries import PackedSummaries
 from twoway.store import Reader, schema
 

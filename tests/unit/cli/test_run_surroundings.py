@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ports import free_port
-from twoway.drivers.plane import Reflector
+from twoway.drivers.reflector import Reflector
 from twoway.drivers.summaries import PackedSummaries
 from twoway.store import Reader, schema
 

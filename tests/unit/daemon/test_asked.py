@@ -15,7 +15,7 @@ from twoway.api.service import ManagementApi
 from twoway.config.plan import ApiPlan
 from twoway.daemon import daemon as daemon_module
 from twoway.daemon.daemon import Daemon
-from twoway.drivers.plane import Reflector
+from twoway.drivers.reflector import Reflector
 
 from ..drivers.serving import eventually
 from .plans import connection, light, plan

@@ -13,7 +13,7 @@ from twoway.config.plan import StorePlan
 from twoway.daemon import daemon as daemon_module
 from twoway.daemon.daemon import Daemon
 from twoway.daemon.kept import DaemonStore
-from twoway.drivers.plane import Reflector
+from twoway.drivers.reflector import Reflector
 from twoway.drivers.session_plane import merge_packed
 from twoway.drivers.summaries import PackedSummaries
 from twoway.store.store import Store
