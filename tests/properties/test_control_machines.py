@@ -228,7 +228,7 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     @rule(on=MOSTLY)
     def server_stops(self, on: bool) -> None:
-        running = list(self.server._unstopped.values())  # noqa: SLF001  (an owner knows)
+        running = list(self.server._sessions.unstopped)  # noqa: SLF001  (an owner knows)
         self.try_to(lambda: self.server.stop_sessions(self.now_ns, records_for(running, server_sends=True)), on=on)
 
     @rule(on=MOSTLY)
@@ -324,8 +324,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         ended = [event.sid for event in self.seen[Role.SERVER] if isinstance(event, SessionEnded)]
         assert len(ended) == len(set(ended))
         accepted = [session.sid for session in self.accepted]
-        assert len(accepted) - len(ended) == self.server.session_count
-        assert self.server.session_count <= LIMITS.sessions
+        assert len(accepted) - len(ended) == len(self.server.sessions)
+        assert len(self.server.sessions) <= LIMITS.sessions
 
     @invariant()
     def memory_is_bounded(self) -> None:
@@ -345,7 +345,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert self.server.finished
         self.the_end_is_told_once()
         self.sessions_end_once()
-        assert self.server.session_count == 0
+        assert len(self.server.sessions) == 0
 
 
 ConnectionMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

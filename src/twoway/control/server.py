@@ -7,13 +7,12 @@ connection and its sessions go on (RFC 5357 section 3.5); a command number witho
 that answer the connection closes.
 
 Sessions are this machine's business until `SessionEnded`: after a stop they go on for their Timeout (RFC 5357 section
-3.8), and the end of the connection does not change that; sessions that were not stopped end with the connection. A
-session that REFWAIT ended still counts in Stop-Sessions, since no Stop-Sessions has terminated it.
+3.8), and the end of the connection does not change that; sessions that were not stopped end with the connection.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from twoway.control import codec
@@ -65,9 +64,10 @@ from twoway.control.security import (
     SessionKeys,
     make_sid,
 )
+from twoway.control.server_sessions import ServerSessions
 from twoway.control.set_up import Granted, Ikev2KeyOf, PassphraseOf, judge_set_up
 from twoway.control.stopping import check_records, records_problem
-from twoway.control.transitions import SESSION, Role, SessionState, SessionStep, State, Step, Variant
+from twoway.control.transitions import Role, SessionState, SessionStep, State, Step, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -76,15 +76,6 @@ if TYPE_CHECKING:
     from twoway.control.configuration import Address, ServerConfiguration
 
 ClientMessage = SetUpResponse | codec.TwampCommandMessage | OwampCommandMessage
-
-
-@dataclass(slots=True)
-class _Session:
-    """A session and where it is."""
-
-    negotiated: NegotiatedSession
-    start_delay_ns: int
-    state: SessionState = SessionState.ACCEPTED
 
 
 class Server(Connection[ClientMessage]):
@@ -121,11 +112,7 @@ class Server(Connection[ClientMessage]):
             configuration.count,
         )
         self._keys: SessionKeys | None = None
-        self._sessions: dict[bytes, _Session] = {}
-        self._unstarted: dict[bytes, NegotiatedSession] = {}
-        """Accepted, and not started; ended or not, for the client does not know. Not with individual control."""
-        self._unstopped: dict[bytes, NegotiatedSession] = {}
-        """Started, and not terminated by a Stop-Sessions: what the next one must account for, ended or not."""
+        self._sessions = ServerSessions()
         self._pending: SessionRequest | None = None
         self._pending_sid = codec.ZERO_SID
         self._pending_octets = 0
@@ -140,9 +127,9 @@ class Server(Connection[ClientMessage]):
         return self._mode
 
     @property
-    def session_count(self) -> int:
-        """Sessions that have not ended."""
-        return len(self._sessions)
+    def sessions(self) -> tuple[NegotiatedSession, ...]:
+        """Sessions that have not ended, in the order of their requests."""
+        return self._sessions.negotiated
 
     def connection_made(self, now_ns: int) -> None:
         """The transport is connected: greet (RFC 4656 section 3.1)."""
@@ -184,9 +171,7 @@ class Server(Connection[ClientMessage]):
             keys=self._keys.for_test(sid) if self._keys is not None and self._mode & SECURE_TEST else None,
             server_octets=server_octets,
         )
-        self._sessions[sid] = _Session(negotiated, start_delay_ns)
-        if self._variant is not Variant.INDIVIDUAL:
-            self._unstarted[sid] = negotiated
+        self._sessions.accept(negotiated, start_delay_ns, started_together=self._variant is not Variant.INDIVIDUAL)
         self._answer_request(AcceptSession(Accept.OK, port, sid, self._pending_octets, server_octets))
         return negotiated
 
@@ -224,7 +209,7 @@ class Server(Connection[ClientMessage]):
             self._step(Step.REFUSE_START)
         else:
             self._start(present)
-            self._unstopped, self._unstarted = self._unstarted, {}
+            self._sessions.all_started()
             self._outbound.add_segments(StartAck(Accept.OK).segments())
             self._step(Step.SEND_START_ACK)
         self._pending_start = self._pending_unknown = ()
@@ -237,7 +222,7 @@ class Server(Connection[ClientMessage]):
         """
         self._advance(now_ns)
         self._require(Step.SEND_STOP, "RFC 4656 section 3.8")
-        check_records(records, self._one_way(server_sends=True))
+        check_records(records, self._sessions.to_account_for(server_sends=True))
         if accept is not Accept.OK:
             self._stop_accept = accept
         self._outbound.add_segments(OwampStopSessions(accept, tuple(records)).segments())
@@ -394,11 +379,11 @@ class Server(Connection[ClientMessage]):
         return Endpoints(client=self.peer_address, server=self.local_address)
 
     def _judge_twamp(self, message: codec.RequestTwSession) -> SessionRequest | RequestRefused:
-        count = len(self._sessions.keys() | self._unstarted.keys())
+        count = len(self._sessions.taken())
         return judge_twamp(message, self._configuration, self._limits, self._mode, self._ends(), count)
 
     def _judge_owamp(self, message: RequestSession) -> SessionRequest | RequestRefused:
-        taken = self._sessions.keys() | self._unstarted.keys()
+        taken = self._sessions.taken()
         judged = judge_owamp(message, self._configuration, self._limits, self._ends(), len(taken))
         self._pending_sid = message.sid
         if isinstance(judged, SessionRequest) and judged.server_sends and message.sid in taken:
@@ -429,9 +414,7 @@ class Server(Connection[ClientMessage]):
     # Start and stop.
 
     def _start_asked(self) -> None:
-        self._pending_start = tuple(
-            sid for sid, session in self._sessions.items() if session.state is SessionState.ACCEPTED
-        )
+        self._pending_start = tuple(sid for sid in self._sessions if self._sessions.is_accepted(sid))
         if self._pending_start:
             self._emit(StartRequested(self._pending_start))
             return
@@ -441,9 +424,7 @@ class Server(Connection[ClientMessage]):
 
     def _start_n_asked(self, sids: tuple[bytes, ...]) -> None:
         once = tuple(dict.fromkeys(sids))
-        known = tuple(
-            sid for sid in once if sid in self._sessions and self._sessions[sid].state is SessionState.ACCEPTED
-        )
+        known = tuple(sid for sid in once if self._sessions.is_accepted(sid))
         self._pending_start = known
         self._pending_unknown = tuple(sid for sid in once if sid not in known)
         if self._pending_unknown:
@@ -470,26 +451,24 @@ class Server(Connection[ClientMessage]):
 
     def _start(self, sids: Iterable[bytes]) -> None:
         for sid in sids:
-            session = self._sessions[sid]
-            session.state = SESSION[session.state][SessionStep.START]
+            session = self._sessions.step(sid, SessionStep.START)
             if self._variant is not Variant.OWAMP and self._configuration.refwait_ns:
                 self._set_timer(Timer.REFWAIT, session.start_delay_ns + self._configuration.refwait_ns, sid)
 
     def _stopped(self, message: codec.StopSessions) -> None:
         """TWAMP: all sessions, which must be as many as it says (RFC 5357 section 3.8)."""
-        if message.sessions != len(self._unstopped):
-            violate(Rule.STOP_COUNT, f"{message.sessions} for {len(self._unstopped)}")
-        self._unstopped.clear()
-        for sid, session in list(self._sessions.items()):
-            if session.state is SessionState.STARTED:
-                self._stop(sid, message.accept)
+        if message.sessions != len(self._sessions.unstopped):
+            violate(Rule.STOP_COUNT, f"{message.sessions} for {len(self._sessions.unstopped)}")
+        self._sessions.all_stopped()
+        for sid in self._sessions.started():
+            self._stop(sid, message.accept)
 
     def _stop_n(self, sids: tuple[bytes, ...]) -> None:
         """RFC 5938 sections 3.4 and 3.5. An accepted session that was never started is simply given up."""
         once = tuple(dict.fromkeys(sids))
         refused = {}
         for sid in once:
-            if sid in self._sessions and self._sessions[sid].state is not SessionState.STOPPING:
+            if self._sessions.allows(sid, SessionStep.STOP):
                 self._stop(sid, Accept.OK)
             else:
                 refused[sid] = Accept.NOT_SUPPORTED
@@ -500,8 +479,7 @@ class Server(Connection[ClientMessage]):
 
     def _stop(self, sid: bytes, accept: Accept) -> None:
         """Reflect what arrives within Timeout, and no more (RFC 5357 section 3.8)."""
-        session = self._sessions[sid]
-        session.state = SESSION[session.state][SessionStep.STOP]
+        session = self._sessions.step(sid, SessionStep.STOP)
         self._clear_timer(Timer.REFWAIT, sid)
         timeout_ns = session.negotiated.request.timeout_ns
         self._emit(SessionStopped(sid, accept, timeout_ns))
@@ -510,17 +488,9 @@ class Server(Connection[ClientMessage]):
         else:
             self._forget(sid, EndReason.STOPPED)
 
-    def _one_way(self, *, server_sends: bool) -> dict[bytes, int]:
-        """Sessions of one direction that a Stop-Sessions must describe, with their Number of Packets."""
-        return {
-            sid: session.request.packets
-            for sid, session in self._unstopped.items()
-            if session.request.server_sends is server_sends
-        }
-
     def _stop_received(self, message: OwampStopSessions) -> None:
         """OWAMP: the client describes what it sent (RFC 4656 section 3.8)."""
-        rule = records_problem(message.records, self._one_way(server_sends=False))
+        rule = records_problem(message.records, self._sessions.to_account_for(server_sends=False))
         if rule is not None:
             violate(rule)
         self._step(Step.RECEIVE_STOP)
@@ -532,8 +502,8 @@ class Server(Connection[ClientMessage]):
 
     def _both_stopped(self) -> None:
         """OWAMP: sessions end at once; Timeout has another meaning there."""
-        sids = tuple(self._unstopped)
-        self._unstopped.clear()
+        sids = tuple(session.sid for session in self._sessions.unstopped)
+        self._sessions.all_stopped()
         accept, self._stop_accept = self._stop_accept, Accept.OK
         self._emit(SessionsStopped(sids, accept))
         for sid in sids:
@@ -541,11 +511,11 @@ class Server(Connection[ClientMessage]):
 
     def _end(self, sid: bytes, step: SessionStep, reason: EndReason) -> None:
         """End a session, if there still is one and the table lets it end so."""
-        if sid in self._sessions and step in SESSION[self._sessions[sid].state]:
+        if self._sessions.allows(sid, step):
             self._forget(sid, reason)
 
     def _forget(self, sid: bytes, reason: EndReason) -> None:
-        del self._sessions[sid]
+        self._sessions.forget(sid)
         self._clear_timer(Timer.REFWAIT, sid)
         self._clear_timer(Timer.TIMEOUT, sid)
         self._emit(SessionEnded(sid, reason))
@@ -594,7 +564,7 @@ class Server(Connection[ClientMessage]):
         """
         if self._variant is Variant.OWAMP:
             return self._state in (State.ACTIVE, State.OWING_STOP)
-        return any(session.state is SessionState.STARTED for session in self._sessions.values())
+        return bool(self._sessions.started())
 
     def _expired(self, timer: Timer, sid: bytes) -> None:
         match timer:

@@ -166,7 +166,7 @@ def test_a_session_can_be_given_up_before_it_starts() -> None:
     pair.client.stop_sessions(pair.now_ns, [sid])
     pair.transfer()
     assert pair.server_event(SessionEnded) == SessionEnded(sid, EndReason.STOPPED)
-    assert pair.server.session_count == 0
+    assert len(pair.server.sessions) == 0
 
 
 def test_a_session_ended_between_the_start_and_its_answer_is_not_affirmed() -> None:

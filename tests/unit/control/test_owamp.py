@@ -147,7 +147,7 @@ def test_sessions_both_ways(mode: Mode, chunk: int) -> None:
     assert theirs.request.receiver_port == BACK.receiver_port
     assert theirs.request.slots == BACK.slots
     assert theirs.request.sender_address == SERVER
-    assert [session.negotiated for session in pair.server._sessions.values()] == [ours, theirs]  # noqa: SLF001
+    assert pair.server.sessions == (ours, theirs)
     skips = (SkipRange(0, 1), SkipRange(3, 3))
     pair.client.stop_sessions(pair.now_ns, records=[SendRecord(out, 5, skips)])
     pair.transfer()

@@ -60,7 +60,7 @@ def test_rfc5357_3_5_an_unexpected_command_is_accept_3_and_nothing_else_happens(
     assert pair.server_event(CommandRefused) == CommandRefused("RequestTwSession", Rule.COMMAND_UNEXPECTED)
     assert pair.client_event(SessionRefused).accept is Accept.NOT_SUPPORTED
     assert pair.server.state.name == "ACTIVE"
-    assert pair.server.session_count == 1
+    assert len(pair.server.sessions) == 1
     pair.client._state = State.ACTIVE  # noqa: SLF001  (as above)
     pair.client.stop_sessions(pair.now_ns)
     pair.transfer()
