@@ -247,12 +247,10 @@ fn a_target_that_is_not_there_is_an_event_and_a_loss() {
     finish(&plane, &sender);
     let summary = sender.summary().unwrap();
     let counter = |name| summary.counter(name).unwrap();
-    assert_eq!(
-        (counter("sent"), counter("not_sent")),
-        (20, 0),
-        "an ICMP error about one packet does not stop the next"
-    );
-    assert_eq!(counter("lost_unattributed") + counter("lost_forward"), 20);
+    // A busy host may come too late for a slot.
+    assert_eq!(counter("sent") + counter("missed_slots"), 20);
+    assert_eq!(counter("send_errors"), 0, "an ICMP error about one packet does not stop the next");
+    assert_eq!(counter("lost_unattributed") + counter("lost_forward"), counter("sent"));
     assert!(counter("icmp_errors") > 0);
     assert!(sender.take_events().iter().any(|event| event.kind == EventKind::IcmpUnreachable));
 }
@@ -312,7 +310,9 @@ fn a_session_whose_packets_are_all_refused_still_ends() {
     sender.start(Moment::Now);
     finish(&plane, &sender);
     let summary = sender.summary().unwrap();
-    assert_eq!((summary.counter("sent"), summary.counter("send_errors")), (Some(0), Some(3)));
+    let counter = |name| summary.counter(name).unwrap();
+    // A busy host may come too late for a slot, though hardly for all of them.
+    assert_eq!((counter("sent"), counter("send_errors") + counter("missed_slots")), (0, 3));
     let events = sender.take_events();
     assert!(
         events.iter().any(|event| (event.kind, event.errno) == (EventKind::SendError, libc::EMSGSIZE)),
