@@ -615,6 +615,11 @@ class Reflector:
     def __new__(cls, spec: ReflectorSpec, /) -> Self:
         """Opens and binds all sockets; raises at the first that fails."""
     def start(self) -> None: ...
+    def change(self, spec: ReflectorSpec, /) -> None:
+        """Goes by the keys, allow list, rate limits and need of authentication of `spec` from the next packet on.
+
+        All else has to be as it was, and that there are keys. Raises as at the beginning; then nothing has changed.
+        """
     @property
     def local_addresses(self) -> list[tuple[str, int]]: ...
     @property

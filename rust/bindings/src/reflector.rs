@@ -156,6 +156,12 @@ impl Reflector {
         py.detach(|| self.lock().start()).map_err(errors::plane)
     }
 
+    /// Goes by other keys, another allow list and other rate limits.
+    #[pyo3(signature = (spec, /))]
+    fn change(&self, py: Python<'_>, spec: &ReflectorSpec) -> PyResult<()> {
+        py.detach(|| self.lock().change(&spec.0)).map_err(errors::plane)
+    }
+
     #[getter]
     fn local_addresses(&self) -> Vec<(String, u16)> {
         self.lock().local_addresses().iter().map(|address| (address.ip().to_string(), address.port())).collect()

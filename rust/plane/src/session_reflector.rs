@@ -44,6 +44,7 @@ use twoway_wire::{ErrorEstimate, ReflectInput, TestKeys, is_reply_shaped, reflec
 use crate::reflector::allow::AllowList;
 use crate::reflector::arrivals::{Arrival, Arrivals};
 use crate::reflector::control::Repeat;
+use crate::reflector::counters::Rules;
 use crate::reflector::dispositions::Disposition;
 use crate::reflector::extensions::{Extended, Extensions, Surroundings, TlvCounters, TlvPolicy, is_unicast};
 use crate::reflector::interfaces::HostInterfaces;
@@ -224,6 +225,15 @@ impl SessionReflector {
             timestamps: TimestampInformation::default(),
             counters: EngineCounters::default(),
         }
+    }
+
+    /// Go by other rules: other keys, another allow list, other rate limits. Test-sessions go on. Not between
+    /// [`Self::handle`] and [`Self::write`] of a packet.
+    pub fn follow(&mut self, rules: Rules) {
+        if !Arc::ptr_eq(&self.limits, &rules.limits) {
+            self.reserve = TokenReserve::default();
+        }
+        (self.policy, self.limits) = (rules.policy, rules.limits);
     }
 
     /// What it has seen beside dispositions.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from twoway.config import defaults
@@ -85,3 +85,25 @@ class Reflection:
     """Tell in unauthenticated replies which DSCP and ECN the request arrived with (RFC 7750), where STAMP has zeros."""
     timestamps: str = defaults.TIMESTAMPS
     receive_buffer: int = defaults.REFLECTOR_RECEIVE_BUFFER
+
+    def differs_in_rules(self, other: Reflection) -> bool:
+        """Whether one that runs becomes `other` by going by other keys, another allow list or other rate limits.
+        Whether there are keys at all is no such thing."""
+        rules = ("keys", "require_authentication", "allow", "rate_limit", "rate_limit_per_source")
+        return (
+            self != other
+            and bool(self.keys) == bool(other.keys)
+            and replace(self, **{name: getattr(other, name) for name in rules}) == other
+        )
+
+
+def rules_changed(old: Sequence[Reflection], new: Sequence[Reflection]) -> list[tuple[Reflection, Reflection]]:
+    """Those that go on by other rules, with what they become."""
+    fresh = [one for one in new if one not in old]
+    pairs = []
+    for before in (one for one in old if one not in new):
+        after = next((one for one in fresh if before.differs_in_rules(one)), None)
+        if after is not None:
+            fresh.remove(after)
+            pairs.append((before, after))
+    return pairs

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from twoway.config.reflection import rules_changed
+
 if TYPE_CHECKING:
     from twoway.config.plan import ConnectionPlan, Plan, SessionPlan
     from twoway.config.reflection import Reflection
@@ -46,6 +48,8 @@ class Difference:
     change: tuple[ConnectionChange, ...]
     stop_reflections: tuple[Reflection, ...]
     start_reflections: tuple[Reflection, ...]
+    adjust_reflections: tuple[Reflection, ...]
+    """What those become that go on by other keys, another allow list or other rate limits."""
     server: bool
     """Whether the Server differs."""
     routes: bool
@@ -64,7 +68,11 @@ class Difference:
         adjusted = [s for c in self.change for s in c.adjust]
         parts = [f"{len(rows)} {what}" for rows, what in _counted(started, stopped, adjusted) if rows]
         words = f"test-sessions: {', '.join(parts)}" if parts else "no test-session differs"
-        changed = ((self.start_reflections, "started"), (self.stop_reflections, "stopped"))
+        changed = (
+            (self.start_reflections, "started"),
+            (self.stop_reflections, "stopped"),
+            (self.adjust_reflections, "adjusted"),
+        )
         reflectors = [f"{len(rows)} {what}" for rows, what in changed if rows]
         if reflectors:
             words += f"; light reflectors: {', '.join(reflectors)}"
@@ -115,14 +123,17 @@ def difference(old: Plan, new: Plan, begun: Plan | None = None) -> Difference:
     before = {connection.name: connection for connection in old.connections}
     after = {connection.name: connection for connection in new.connections}
     stays = {name for name in before if name in after and _same_connection(before[name], after[name])}
+    adjusted = rules_changed(old.reflections, new.reflections)
+    going_on = [reflection for pair in adjusted for reflection in pair]
     return Difference(
         stop=tuple(connection for name, connection in before.items() if name not in stays),
         start=tuple(connection for name, connection in after.items() if name not in stays),
         change=tuple(
             change for name in before if name in stays if (change := _change(before[name], after[name])).anything
         ),
-        stop_reflections=tuple(one for one in old.reflections if one not in new.reflections),
-        start_reflections=tuple(one for one in new.reflections if one not in old.reflections),
+        stop_reflections=tuple(one for one in old.reflections if one not in (*new.reflections, *going_on)),
+        start_reflections=tuple(one for one in new.reflections if one not in (*old.reflections, *going_on)),
+        adjust_reflections=tuple(after for _, after in adjusted),
         server=old.server != new.server,
         routes=old.routes != new.routes,
         receivers=old.notices != new.notices,

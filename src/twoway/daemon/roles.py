@@ -2,7 +2,9 @@
 
 A role that cannot begin ends the daemon's start with a line for each. At a reload nothing is given up before what comes
 instead is there, if its addresses are free. If they are those of the role that runs, that has to go first, and it comes
-back if the new one fails; its clients negotiate anew, and what it counted begins anew.
+back if the new one fails; its clients negotiate anew, and what it counted begins anew. Only whom a role answers, and
+how often, changes under it: secrets of the Server; keys, allow lists and rate limits of Session-Reflectors. One that
+began its numbers anew for that would look to its senders as if it had lost what was under way.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twoway.analysis.views import ControlView, TestView
+from twoway.config.reflection import rules_changed
 from twoway.drivers.reflector import Reflector
 from twoway.drivers.server import Server
 from twoway.errors import TwowayError
@@ -59,12 +62,36 @@ class Roles:
 
     async def change(self, old: Plan, new: Plan) -> None:
         """Go on under another plan. Raises `RolesError`, and then everything is as before, but for what it says."""
-        before = self.server
-        if before is not None and new.server is not None and _same_but_secrets(old.server, new.server):
-            await self._change(replace(old, server=new.server), new)
-            before.change_secrets(new.server)
-            return
-        await self._change(old, new)
+        undo = self._change_rules(new)
+        try:
+            before = self.server
+            if before is not None and new.server is not None and _same_but_secrets(old.server, new.server):
+                await self._change(replace(old, server=new.server), new)
+                before.change_secrets(new.server)
+            else:
+                await self._change(old, new)
+        except Exception:
+            for reflector, reflection in undo:
+                self._follow(reflector, reflection)
+            raise
+
+    def _change_rules(self, new: Plan) -> list[tuple[Reflector, Reflection]]:
+        """Let reflectors go by other rules; those, and what they went by. Raises `RolesError`, and none does."""
+        undo: list[tuple[Reflector, Reflection]] = []
+        try:
+            for before, after in rules_changed([reflection for reflection, _ in self._reflectors], new.reflections):
+                reflector = next(one for reflection, one in self._reflectors if reflection is before)
+                self._follow(reflector, after)
+                undo.append((reflector, before))
+        except TwowayError as error:
+            for reflector, reflection in undo:
+                self._follow(reflector, reflection)
+            raise RolesError([f"light server: {error}"]) from None
+        return undo
+
+    def _follow(self, reflector: Reflector, reflection: Reflection) -> None:
+        reflector.change(reflection)
+        self._reflectors = [(reflection if one is reflector else of, one) for of, one in self._reflectors]
 
     async def _change(self, old: Plan, new: Plan) -> None:
         kept = [pair for pair in self._reflectors if pair[0] in new.reflections]

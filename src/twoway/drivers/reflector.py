@@ -42,6 +42,7 @@ class Reflector:
             raise ConfigError("options", "a Reflection has them all: use dataclasses.replace to change one")
         self._lesser: dict[str, str] = {}
         self._native = self._open(reflection)
+        self._reflection = reflection
         self._stopped = False
 
     def _open(self, reflection: Reflection) -> _native.Reflector:
@@ -59,6 +60,15 @@ class Reflector:
     def start(self) -> None:
         """Answer from now on."""
         self._native.start()
+
+    def change(self, reflection: Reflection) -> bool:
+        """Go by other keys, allow list, rate limits or need of authentication from the next packet on; test-sessions go
+        on with their numbers. False: it differs in more. Raises as the making of one does. Nothing has changed then."""
+        if not self._reflection.differs_in_rules(reflection):
+            return False
+        self._native.change(native_reflector_spec(reflector_spec(reflection)))
+        self._reflection = reflection
+        return True
 
     def stop(self, drain_ns: int = defaults.DRAIN_NS) -> None:
         """Answer what is already queued for at most `drain_ns`, then end. Idempotent."""

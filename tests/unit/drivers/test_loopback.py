@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 import twoway
+from twoway.config.reflection import Reflection
+from twoway.errors import PlaneError
 
 from .serving import answered
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("twoway._native", reason="the extension module is not built")
 MS = 1_000_000
+BOUND_S = 20
 
 
 def target(reflector: twoway.Reflector) -> str:
@@ -152,3 +159,40 @@ def test_ctrl_c_reports() -> None:
         assert process.returncode == 0
         assert "packets transmitted" in out
         assert err == "" or " packets, 0% loss, min/avg/p99/max = " in err
+
+
+def test_a_reflector_goes_by_other_rules_and_goes_on_with_its_numbers() -> None:
+    """Keys, the allow list and rate limits change under it; whoever it answers is numbered on."""
+    reflection = Reflection(
+        listen=("127.0.0.1:0",), workers=1, stateful=True, keys=(("k1", 7, b"old"),), allow=("127.0.0.0/8",)
+    )
+    with twoway.Reflector(reflection) as running, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect(running.local_addresses[0])
+        sender.settimeout(BOUND_S)
+
+        def number() -> int:
+            """Of the reply to a request (RFC 8762 section 4.2.1): SSID 0, Error Estimate 0x8001, a time."""
+            sender.send(struct.pack("!IQHH28x", 0, 0xE0000000_00000001, 0x8001, 0))
+            return int.from_bytes(sender.recv(100)[:4])
+
+        assert [number() for _ in range(3)] == [0, 1, 2]
+        other = replace(reflection, keys=(("k1", 7, b"new"), ("k2", 8, b"more")), rate_limit=1000)
+        assert running.change(other)
+        assert number() == 3
+        assert running.change(replace(other, allow=("192.0.2.0/24",)))
+        refused = running.counters()
+        sender.send(struct.pack("!IQHH28x", 0, 0xE0000000_00000001, 0x8001, 0))
+        deadline = time.monotonic() + BOUND_S
+        while running.counters() == refused:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        (dropped,) = {name for name, count in running.counters().items() if count > refused[name]}
+        assert dropped.endswith(":dropped")
+        assert running.change(other)
+        assert number() == 4
+        # What is more than that needs another reflector; what is wrong changes nothing.
+        for more in (replace(other, stateful=False), replace(other, keys=()), other):
+            assert not running.change(more)
+        with pytest.raises(PlaneError):
+            running.change(replace(other, keys=(("k1", 7, b""),)))
+        assert number() == 5

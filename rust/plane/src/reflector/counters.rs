@@ -1,10 +1,13 @@
 //! What one worker publishes: its dispositions, its own state, and how well it predicted departures.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dispositions::{DispositionCounters, increase};
+use super::limits::RateLimits;
 use crate::distribution::Distribution;
+use crate::session_reflector::ReflectorPolicy;
 
 macro_rules! own_counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
@@ -98,6 +101,19 @@ pub struct WorkerShared {
     pub running: AtomicBool,
     /// 0, or the monotonic time by which the worker must have ended.
     pub stop_by_ns: AtomicI64,
+    /// Whom to answer from the next packet on, where that has changed.
+    rules: Mutex<Option<Rules>>,
+    /// Whether it has.
+    changed: AtomicBool,
+}
+
+/// Whom a Session-Reflector answers, and how often.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Keys and allow list among others.
+    pub policy: Arc<ReflectorPolicy>,
+    /// Rate limits.
+    pub limits: Arc<RateLimits>,
 }
 
 impl Default for WorkerShared {
@@ -108,11 +124,28 @@ impl Default for WorkerShared {
             measured: Mutex::default(),
             running: AtomicBool::new(false),
             stop_by_ns: AtomicI64::new(0),
+            rules: Mutex::default(),
+            changed: AtomicBool::new(false),
         }
     }
 }
 
 impl WorkerShared {
+    /// The worker goes by these rules from the next packet on.
+    pub fn change(&self, rules: Rules) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+        self.changed.store(true, Release);
+    }
+
+    /// Rules that are to be followed from now on; the worker's thread only.
+    #[inline]
+    pub fn take_change(&self) -> Option<Rules> {
+        if !self.changed.load(Relaxed) || !self.changed.swap(false, Acquire) {
+            return None;
+        }
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Adds to a counter; the worker's thread only.
     pub fn add(&self, counter: OwnCounter, by: u64) {
         increase(&self.own[counter as usize], by);

@@ -30,7 +30,7 @@ const BURST_MIN: u64 = 8;
 const CHUNK_MAX: u64 = 64;
 
 /// A rate, as the two durations that its buckets need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rate {
     /// Nanoseconds between packets at exactly this rate.
     interval_ns: u64,
@@ -128,6 +128,14 @@ impl RateLimits {
                 sets: (0..SOURCE_SETS).map(|_| SourceSet::default()).collect(),
             }),
         }
+    }
+
+    /// Whether both hold the same rates.
+    pub fn are_as(&self, other: &Self) -> bool {
+        let rates = |limits: &Self| {
+            (limits.total.as_ref().map(|total| total.rate), limits.source.as_ref().map(|source| source.rate))
+        };
+        rates(self) == rates(other)
     }
 
     /// Takes a token of this source's bucket; false when it has none.

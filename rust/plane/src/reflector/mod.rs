@@ -34,7 +34,7 @@ use std::thread::{Builder, JoinHandle};
 use twoway_wire::StampKey;
 
 use self::arrivals::Capture;
-use self::counters::{OwnCounter, WorkerShared};
+use self::counters::{OwnCounter, Rules, WorkerShared};
 use self::dispositions::Disposition;
 use self::extensions::TlvPolicy;
 use self::limits::RateLimits;
@@ -67,6 +67,7 @@ pub struct Reflector {
     running: Vec<JoinHandle<()>>,
     shared: Vec<Arc<WorkerShared>>,
     budget: Option<Arc<SessionBudget>>,
+    limits: Arc<RateLimits>,
     local_addresses: Vec<SocketAddr>,
     obtained: Vec<(&'static str, String)>,
     /// Of replies under labels; its thread starts with the first worker that may be asked for one.
@@ -77,9 +78,7 @@ impl Reflector {
     /// Opens and binds all sockets. The error names the field that cannot be honoured, or the operation that failed.
     pub fn open(spec: &ReflectorSpec) -> Result<Self, PlaneError> {
         let listen = listening_addresses(spec)?;
-        let keys = keys(spec)?;
-        let allow = spec::allow_list("allow", &spec.allow)?;
-        let tlvs = spec.tlvs.as_ref().map(TlvSpec::policy).transpose()?;
+        let policy = policy(spec)?;
         for (field, refused, why) in [
             ("workers", spec.workers == 0, "at least one is needed"),
             ("session-timeout", spec.stateful && spec.session_timeout_ns == 0, "test-sessions would end at once"),
@@ -92,7 +91,6 @@ impl Reflector {
                 "several replies are sent to holders of a key, and there are no keys",
             ),
             ("control-allow", spec.counts_nothing(), "several replies need a stateful reflector (RFC 10052 section 5)"),
-            ("require-authentication", spec.require_authentication && spec.keys.is_empty(), "there are no keys"),
         ] {
             if refused {
                 return Err(PlaneError::refused("reflector", field, why));
@@ -107,16 +105,7 @@ impl Reflector {
         }
         obtained.sort_unstable();
         obtained.dedup();
-        let policy = Arc::new(ReflectorPolicy {
-            listening: local_addresses.clone(),
-            allow,
-            require_authentication: spec.require_authentication,
-            larger_replies: spec.larger_replies,
-            tlvs,
-            dscp_ecn_monitoring: spec.dscp_ecn_monitoring,
-            dscp: spec.dscp,
-            keys,
-        });
+        let policy = Arc::new(ReflectorPolicy { listening: local_addresses.clone(), ..policy });
         let limits = Arc::new(RateLimits::new(spec.rate_limit, spec.rate_limit_per_source));
         let budget = spec.stateful.then(|| Arc::new(SessionBudget::new(spec.max_sessions)));
         let interface: Option<Arc<str>> = spec.interface.as_deref().map(Into::into);
@@ -127,6 +116,7 @@ impl Reflector {
             running: Vec::new(),
             shared: Vec::new(),
             budget,
+            limits: Arc::clone(&limits),
             local_addresses,
             obtained,
             next_hops: Arc::default(),
@@ -198,6 +188,21 @@ impl Reflector {
             let name = format!("reflector-{}", self.running.len());
             let thread = Builder::new().name(name.clone()).spawn(move || worker.run());
             self.running.push(thread.map_err(|error| PlaneError::system("start thread", name, &error))?);
+        }
+        Ok(())
+    }
+
+    /// Goes by the keys, the allow list, the rate limits and the need of authentication of `spec` from the next packet on.
+    /// Test-sessions go on with their numbers, and counters with their counts; further replies that were to follow do not. All
+    /// else in `spec` has to be as it was, and that there are keys at all. Refused as by [`Self::open`]; then nothing has changed.
+    pub fn change(&mut self, spec: &ReflectorSpec) -> Result<(), PlaneError> {
+        let policy = Arc::new(ReflectorPolicy { listening: self.local_addresses.clone(), ..policy(spec)? });
+        let limits = RateLimits::new(spec.rate_limit, spec.rate_limit_per_source);
+        if !limits.are_as(&self.limits) {
+            self.limits = Arc::new(limits);
+        }
+        for shared in &self.shared {
+            shared.change(Rules { policy: Arc::clone(&policy), limits: Arc::clone(&self.limits) });
         }
         Ok(())
     }
@@ -309,6 +314,23 @@ fn listening_addresses(spec: &ReflectorSpec) -> Result<Vec<SocketAddr>, PlaneErr
         Some(twice) => Err(PlaneError::refused("listen", twice, "is given twice")),
         None => Ok(addresses),
     }
+}
+
+/// Whom it answers and how, but for where it listens.
+fn policy(spec: &ReflectorSpec) -> Result<ReflectorPolicy, PlaneError> {
+    if spec.require_authentication && spec.keys.is_empty() {
+        return Err(PlaneError::refused("reflector", "require-authentication", "there are no keys"));
+    }
+    Ok(ReflectorPolicy {
+        listening: Vec::new(),
+        allow: spec::allow_list("allow", &spec.allow)?,
+        require_authentication: spec.require_authentication,
+        larger_replies: spec.larger_replies,
+        tlvs: spec.tlvs.as_ref().map(TlvSpec::policy).transpose()?,
+        dscp_ecn_monitoring: spec.dscp_ecn_monitoring,
+        dscp: spec.dscp,
+        keys: keys(spec)?,
+    })
 }
 
 fn keys(spec: &ReflectorSpec) -> Result<KeyRing, PlaneError> {

@@ -277,6 +277,11 @@ impl Worker {
 
     /// Hands each packet of a batch to the engine; gathers those that are answered.
     fn decide(&mut self, count: usize, now_ns: u64) {
+        if let Some(rules) = self.shared.take_change() {
+            // Those that are to follow know their key by its place among others.
+            self.drop_bursts();
+            self.engine.follow(rules);
+        }
         let listener = &mut self.listener;
         listener.quiet_ticks = 0;
         let local = listener.socket.local();
