@@ -222,6 +222,9 @@ class ResultsView:
     """The way that replies are asked to take, as `twoway ping --return-path` takes it."""
     tlvs: Sequence[str] = ()
     """STAMP TLVs that probes ask for, by their registered names."""
+    last_test_disturbed: bool = False
+    """Whether this host disturbed the test that the verdict is of, which then raised and cleared nothing unless
+    own-faults has it judged. Of a test before a restart that is not known, and false."""
     told: Mapping[str, Any] = field(default_factory=dict)
     """What came of them since the daemon started: the metrics of the section `tlvs` of the result document (see
     `twoway schema result`), null where nothing told it, and its counters of flags. Empty where none is asked for."""

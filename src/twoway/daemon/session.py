@@ -77,6 +77,7 @@ class WatchedSession:
         "alarms",
         "collections",
         "dirty",
+        "last_disturbed",
         "last_reasons",
         "last_verdict",
         "plan",
@@ -118,6 +119,8 @@ class WatchedSession:
         """Tests that could not be negotiated: they are among the failed ones."""
         self.last_verdict = "unknown"
         self.last_reasons: tuple[str, ...] = ()
+        self.last_disturbed = False
+        """Whether this host disturbed the test that was judged last."""
         self.dirty = False
         """Whether it waits to be saved."""
         self.silent = False
@@ -243,7 +246,8 @@ class WatchedSession:
             self.tests_failed += 1
         else:
             self.tests_passed += 1
-        if self._disturbed(test, host):
+        self.last_disturbed = self._disturbed(test, host)
+        if self.last_disturbed:
             self.tests_disturbed += 1
             if not self._judge.own_faults:
                 if met:
@@ -297,7 +301,7 @@ class WatchedSession:
             return
         self.unnegotiated += 1
         self.tests_failed += 1
-        self.last_verdict, self.last_reasons = "fail", (met.reason,)
+        self.last_verdict, self.last_reasons, self.last_disturbed = "fail", (met.reason,), False
         self._follower.unreachable(self.key, met.reason)
         self._tell(self.alarms.not_negotiated(self.collections.tests, met), "")
 
@@ -451,7 +455,7 @@ class WatchedSession:
             passed, failed, disturbed = (old + new for old, new in zip(self.tests_forgotten, tests, strict=True))
             self.tests_forgotten = (passed, failed, disturbed)
             self.tests_passed = self.tests_failed = self.tests_disturbed = self.unnegotiated = 0
-            self.last_verdict, self.last_reasons = "unknown", ()
+            self.last_verdict, self.last_reasons, self.last_disturbed = "unknown", (), False
 
     @property
     def no_packet_leaves(self) -> bool:

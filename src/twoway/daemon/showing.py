@@ -176,6 +176,7 @@ def results_view(session: WatchedSession) -> ResultsView:
         forward_path=str(session.plan.forward_path),
         return_path=None if session.plan.return_path is None else str(session.plan.return_path),
         tlvs=session.plan.tlvs,
+        last_test_disturbed=session.last_disturbed,
         told=told_by(session),
     )
 

@@ -222,11 +222,13 @@ def results(view: ResultsView, width: int | None) -> list[str]:
     reasons = f": {'; '.join(view.verdict_reasons)}" if view.verdict_reasons else ""
     if view.verdict == "unknown":
         reasons = ": no test has been judged yet"
+    # A failed one has it among its reasons.
+    flag = ", disturbed by this host" * (view.last_test_disturbed and view.verdict == "pass")
     disturbed = f", {view.tests_disturbed} disturbed by this host" if view.tests_disturbed else ""
     lines = [
         f"Control name: {view.connection}, test name: {view.session}",
         f"  Target: {view.target}{source}, {protocol}, {size}, timestamps {view.timestamps or 'not known yet'}",
-        f"  Result: {view.verdict.upper()}{reasons}",
+        f"  Result: {view.verdict.upper()}{reasons}{flag}",
         f"  Tests:  {view.tests_run} run, {view.tests_passed} passed, {view.tests_failed} failed{disturbed}",
     ]
     if view.path is not None or view.forward_path != "plain" or view.return_path is not None:

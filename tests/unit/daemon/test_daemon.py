@@ -147,7 +147,7 @@ async def test_what_this_host_disturbed_neither_raises_nor_clears(plane: FakePla
         spoilt = now, now + SECOND // 2
         await scene.ends(FakeCollection(2, *spoilt))
         assert scene.daemon.results(KEY).alarms == ("probe-failure", "test-failure")
-        assert scene.daemon.results(KEY).verdict == "pass"
+        assert (scene.daemon.results(KEY).verdict, scene.daemon.results(KEY).last_test_disturbed) == ("pass", True)
         assert scene.daemon.results(KEY).tests_disturbed == 1
         # The other session was not disturbed: the packet plane saw it in one alone.
         await scene.ends(FakeCollection(1, *spoilt, counts=lossy), 1)
