@@ -10,13 +10,14 @@ Whatever the octets are, reading gives entries or raises `UnreadableError`; noth
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _PLAIN, _DEFLATED = 1, 2
 _COUNT = struct.Struct("<BI")
@@ -47,11 +48,29 @@ def unpack(blob: bytes) -> list[tuple[int, bytes]]:
     return list(_entries(_inflated(blob)))
 
 
-def find(blob: bytes, number: int) -> list[bytes]:
-    """What a blob has of one number. Raises `UnreadableError`."""
-    body = _inflated(blob)
-    numbers, bounds = _directory(body)
-    return [body[start:end] for n, (start, end) in zip(numbers, pairwise(bounds), strict=True) if n == number]
+class Stored(Protocol):
+    """A blob that stays where it is, of which parts are read, as `sqlite3.Blob`."""
+
+    def __len__(self) -> int: ...
+
+    def seek(self, offset: int, /) -> None:
+        """Read from there on."""
+
+    def read(self, length: int, /) -> bytes:
+        """So many octets, or as many as there are."""
+
+
+def find(blob: Stored, number: int) -> list[bytes]:
+    """What a row of a journal has of one number, of which no more is read. Raises `UnreadableError`."""
+    blob.seek(0)
+    numbers, lengths, begin = _directory(len(blob), blob.read)
+    found = []
+    place = -1
+    for _ in range(numbers.count(number)):
+        place = numbers.index(number, place + 1)
+        blob.seek(begin + sum(lengths[:place]))
+        found.append(blob.read(lengths[place]))
+    return found
 
 
 def _inflated(blob: bytes) -> bytes:
@@ -67,23 +86,23 @@ def _inflated(blob: bytes) -> bytes:
     return body
 
 
-def _directory(body: bytes) -> tuple[tuple[int, ...], list[int]]:
-    """The numbers, and where each entry begins and the last one ends."""
-    if len(body) < _COUNT.size:
+def _directory(size: int, read: Callable[[int], bytes]) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """The numbers, the lengths of what belongs to them, and where the first of it begins. `read`: the next octets."""
+    if size < _COUNT.size:
         raise UnreadableError("it is too short")
-    version, count = _COUNT.unpack_from(body)
+    version, count = _COUNT.unpack(read(_COUNT.size))
     begin = _COUNT.size + 8 * count
-    if version != _PLAIN or begin > len(body):
+    if version != _PLAIN or begin > size:
         raise UnreadableError(f"version {version} with {count} entries")
-    numbers = struct.unpack_from(f"<{count}I", body, _COUNT.size)
-    lengths = struct.unpack_from(f"<{count}I", body, _COUNT.size + 4 * count)
-    bounds = list(accumulate(lengths, initial=begin))
-    if bounds[-1] != len(body):
+    header = struct.unpack(f"<{2 * count}I", read(8 * count))
+    numbers, lengths = header[:count], header[count:]
+    if begin + sum(lengths) != size:
         raise UnreadableError("its lengths do not add up")
-    return numbers, bounds
+    return numbers, lengths, begin
 
 
 def _entries(body: bytes) -> Iterator[tuple[int, bytes]]:
-    numbers, bounds = _directory(body)
+    numbers, lengths, begin = _directory(len(body), io.BytesIO(body).read)
+    bounds = accumulate(lengths, initial=begin)
     for number, (start, end) in zip(numbers, pairwise(bounds), strict=True):
         yield number, body[start:end]

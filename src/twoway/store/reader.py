@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from twoway.store.tiers import Tier
 
 _UNITS = 1500
-"""A day has 1440 minutes: some 25 ms of merging. Windows of more units of a tier are made of coarser ones, whose
+"""A day has 1440 minutes: some 20 ms of merging. Windows of more units of a tier are made of coarser ones, whose
 histograms may be coarser, too."""
 
 _LOOKED_AT = 50_000
@@ -203,9 +203,10 @@ class Reader:
         chunk = session >> CHUNK_BITS
         for finer in TIERS[: tier.level + 1]:
             ratio = tier.unit_s // finer.unit_s
-            query = f"SELECT unit, data FROM {finer.word}_journal WHERE chunk = ? AND unit >= ? AND unit < ?"
-            for unit, data in self._connection.execute(query, (chunk, first * ratio, end * ratio)):
-                found = self._found(data, session)
+            table = f"{finer.word}_journal"
+            query = f"SELECT unit, id FROM {table} WHERE chunk = ? AND unit >= ? AND unit < ?"
+            for unit, row in self._connection.execute(query, (chunk, first * ratio, end * ratio)).fetchall():
+                found = self._found(table, row, session)
                 if found:
                     units[unit // ratio] += found
         return units
@@ -231,9 +232,11 @@ class Reader:
             self.unreadable += 1
             return []
 
-    def _found(self, data: bytes, session: int) -> list[bytes]:
+    def _found(self, table: str, row: int, session: int) -> list[bytes]:
+        """What a row of a journal has of a test-session; the others' summaries stay on the disk."""
         try:
-            return blocks.find(data, session)
+            with self._connection.blobopen(table, "data", row, readonly=True) as blob:
+                return blocks.find(blob, session)
         except blocks.UnreadableError:
             self.unreadable += 1
             return []

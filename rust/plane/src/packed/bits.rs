@@ -7,6 +7,8 @@ use crate::u192::U192;
 pub(super) const MOST: u64 = 1 << 56;
 /// Length that says that the real one follows.
 const LONG: u32 = 63;
+/// Bits that a look ahead shows, wherever in an octet it begins.
+const AHEAD: u32 = 57;
 
 /// Bits, most significant first.
 #[derive(Debug)]
@@ -121,25 +123,57 @@ impl<'a> Reader<'a> {
         Ok((Self::new(octets, known)?, found))
     }
 
+    /// At least the next [`AHEAD`] bits from the highest bit on, with zeros where there are no more.
+    #[inline]
+    fn ahead(&self) -> u64 {
+        let octets = self.octets.get(self.at / 8..).unwrap_or_default();
+        let word = octets.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word[..octets.len()].copy_from_slice(octets);
+            word
+        });
+        u64::from_be_bytes(word) << (self.at % 8)
+    }
+
+    /// Go on by that many bits, which must be there.
+    #[inline]
+    fn skip(&mut self, len: u32) -> Result<(), PackedError> {
+        self.at += len as usize;
+        if self.at > 8 * self.octets.len() { Err(PackedError::Short) } else { Ok(()) }
+    }
+
     #[inline]
     pub(crate) fn bits(&mut self, len: u32) -> Result<u64, PackedError> {
         if len > 32 {
             let high = self.bits(len - 32)?;
             return Ok(high << 32 | self.bits(32)?);
         }
-        let (first, end) = (self.at / 8, self.at + len as usize);
-        let octets = self.octets.get(first..end.div_ceil(8)).ok_or(PackedError::Short)?;
-        let value = octets.iter().fold(0, |value, octet| value << 8 | u64::from(*octet));
-        self.at = end;
-        Ok(value >> (8 * octets.len() - (end - 8 * first)) & ((1 << len) - 1))
+        let value = self.ahead() >> 1 >> (63 - len);
+        self.skip(len)?;
+        Ok(value)
     }
 
+    #[inline]
     pub(crate) fn flag(&mut self) -> Result<bool, PackedError> {
         Ok(self.bits(1)? == 1)
     }
 
     #[inline]
     pub(crate) fn small(&mut self, order: u32) -> Result<u64, PackedError> {
+        let ahead = self.ahead();
+        let len = ahead.leading_zeros();
+        let above_len = 2 * len + 1;
+        if above_len + order > AHEAD {
+            return self.long_small(order);
+        }
+        self.skip(above_len + order)?;
+        let above = (ahead << len >> (63 - len)) - 1;
+        Ok(above << order | ahead << above_len >> 1 >> (63 - order))
+    }
+
+    /// One that [`AHEAD`] bits do not hold.
+    #[cold]
+    fn long_small(&mut self, order: u32) -> Result<u64, PackedError> {
         let mut len = 0;
         while !self.flag()? {
             len += 1;
@@ -234,6 +268,25 @@ mod tests {
             assert_eq!(from.wide(), Ok(number));
         }
         from.end().unwrap();
+    }
+
+    #[test]
+    fn a_number_ends_where_its_bits_end_wherever_it_begins() {
+        for skew in 0..8 {
+            for number in (0..63).map(|bits| (1_u64 << bits) + bits) {
+                for order in [0, 1, 7, 15] {
+                    let mut out = Writer::new(7);
+                    out.bits(skew, 0);
+                    out.small(order, number);
+                    let written = 8 * (out.octets.len() - 1) + out.rest_len as usize;
+                    let octets = out.finish();
+                    let mut from = Reader::new(&octets, 7).unwrap();
+                    assert_eq!((from.bits(skew), from.small(order), from.at), (Ok(0), Ok(number), written));
+                    let mut short = Reader::new(&octets[..octets.len() - 1], 7).unwrap();
+                    assert_eq!(short.bits(skew).and_then(|_| short.small(order)), Err(PackedError::Short));
+                }
+            }
+        }
     }
 
     #[test]
