@@ -9,7 +9,7 @@ deleting what is too old or too much, giving free pages back. A chore that power
 A failure rolls back, and everything waits on: the state is then "degraded", a notice says so, and the thread tries
 again after a pause that doubles up to half a minute. Locked, full, read-only and unreachable are no more than that. A
 chore that fails is put off likewise, and what is measured is written meanwhile. A damaged file is renamed aside and a
-new one begun.
+new one begun; one that somebody has removed or replaced is let go of.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Writer:
         self._report = report
         self._lock: file.Lock | None = None
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        """Device and inode of the file."""
         self._sessions: dict[SessionKey, int] = {}
         self._pending: dict[Tier, set[tuple[int, int]]] = {tier: set() for tier in TIERS}
         self._loose: dict[int, list[int]] = {}
@@ -128,6 +130,8 @@ class Writer:
         try:
             if self._damage is not None and self._damage[0] == self.generation:
                 raise file.DamagedError(self._damage[1])
+            if self._connection is not None and self._identity() != self._opened:
+                self._let_go()
             connection = self._connection or self._open()
             wrote = self._write(connection)
             if closing and not wrote:
@@ -164,6 +168,7 @@ class Writer:
             connection.close()
             raise
         self._connection = connection
+        self._opened = self._identity()
         self._sessions, self._loose = {}, {}
         self._answer(None)
         return connection
@@ -197,6 +202,26 @@ class Writer:
         self._fail_calls()
         self._queue.linger(self._pause_s)
         self.retries += 1
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file has the name now, None if none has."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _let_go(self) -> None:
+        """Somebody removed the file, or put another in its place: what we wrote on would go nowhere. The log is the
+        old file's, and another one must not find it."""
+        self._fail("it was removed or replaced while it was being written: what it had is gone, it goes on from here")
+        self._close()
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        if self._lock is not None:  # which may have gone with it
+            self._lock.release()
+            self._lock = None
+        self.generation += 1
 
     def _begin_anew(self) -> None:
         aside = file.set_aside(self._path)

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -340,13 +341,40 @@ async def test_the_end_waits_as_long_as_the_writer_gets_on(tmp_path: Path, monke
     waiting = itertools.chain((5, 3), itertools.repeat(3))
     joined: list[float] = []
 
-    def in_vain(_: Writer, timeout_s: float) -> bool:
+    def join(_: Writer, timeout_s: float) -> bool:
         joined.append(timeout_s)
         return False
 
     with monkeypatch.context() as patch:
         patch.setattr(queued.Queue, "__len__", lambda _: next(waiting))
-        patch.setattr(Writer, "join", in_vain)
+        patch.setattr(Writer, "join", join)
         await kept.close(0.5)
     assert joined == [0.5, 0.5]
     assert kept._writer.join(BOUND_S)  # noqa: SLF001  (that nothing of this test is left)
+
+
+@pytest.mark.parametrize("how", ["removed", "removed with its log and its lock", "replaced"])
+async def test_a_file_that_goes_while_it_is_written_is_begun_anew(tmp_path: Path, how: str) -> None:
+    path, told = tmp_path / "store.db", Told()
+    kept = store(path, told.append)
+    await kept.open()
+    kept.put_second(NOON_S, [(KEY, packed(1))])
+    await kept.flush()
+    if how == "replaced":
+        shutil.copy(path, tmp_path / "copy")
+        (tmp_path / "copy").replace(path)
+    else:
+        for suffix in ("",) if how == "removed" else ("", "-wal", "-shm", "-lock"):
+            path.with_name(path.name + suffix).unlink()
+    await told_of(told, 2)
+    assert told.states == ["raised", "cleared"]
+    assert "removed or replaced" in told[0].message
+    kept.put_second(NOON_S + 1, [(KEY, packed(2))])
+    await kept.flush()
+    assert (await sent(kept))[-1:] == [2]
+    await kept.close()
+    again = store(path)
+    await again.open()
+    assert (await sent(again))[-1:] == [2]
+    assert again.state()["set_aside"] == 0
+    await again.close()
