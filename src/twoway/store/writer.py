@@ -369,6 +369,8 @@ class Writer:
         try:
             busy = self._chore(connection, now)
         except (sqlite3.Error, OSError) as error:
+            if self._identity() != self._opened:
+                return False  # it has gone, which the next turn sees
             if file.is_damage(error):
                 self._damage = (self.generation, str(error))
             with contextlib.suppress(sqlite3.Error):
