@@ -232,8 +232,8 @@ class Daemon:
         """Something on the event loop failed and nobody was there to see it: a callback, or a task that was let go."""
         error = context.get("exception")
         failure = error if isinstance(error, Exception) else RuntimeError(str(context.get("message")))
-        self._faults.internal(failure, written=True)
-        loop.default_exception_handler(context)
+        if self._faults.internal(failure, written=True):
+            loop.default_exception_handler(context)
 
     def _look_at(self, alerts: Sequence[tuple[PlaneSession, News]]) -> None:
         try:

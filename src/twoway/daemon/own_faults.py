@@ -249,21 +249,24 @@ class OwnFaults:
         self.counts["states_lost"] += count
         self._bulletin.say("state-lost", what)
 
-    def internal(self, error: Exception, *, written: bool = False) -> None:
+    def internal(self, error: Exception, *, written: bool = False) -> bool:
         """The daemon itself failed in one of its seconds. Each failure is told once, also amid other faults, and
-        written to standard error with where it was, unless that is done: nobody can mend what is only counted."""
+        written to standard error with where it was, unless `written` says that the caller does that: nobody can mend
+        what is only counted. Returns whether it is the first of its kind."""
         self.counts["internal_errors"] += 1
         message = f"internal error: {type(error).__name__}: {error}"
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
         failure = type(error).__name__, where and (where.tb_frame.f_code.co_filename, where.tb_lineno)
-        if failure not in self._failures and len(self._failures) < _MOST_FAILURES:
+        first = failure not in self._failures and len(self._failures) < _MOST_FAILURES
+        if first:
             self._failures.add(failure)
             if not written:
                 traceback.print_exception(error, file=sys.stderr)
             self._last_fault_ns = None
         self._raise(message)
+        return first
 
     def _raise(self, message: str) -> None:
         if self._last_fault_ns is None:

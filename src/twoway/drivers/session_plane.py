@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from twoway import _native
 from twoway.analysis.result import Event
+from twoway.drivers.descriptors import leave_some
 from twoway.drivers.plane import sender_spec
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class SessionPlane:
         """As `open`, for a specification that has what was negotiated."""
         if group is not None:
             wanted = wanted.grouped(*group)
+        leave_some()
         native = self._plane.open_sender(wanted)
         if into is not None:
             native.attach(into)

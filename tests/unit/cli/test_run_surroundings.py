@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +204,40 @@ class SteppedClock:
     def is_off_by(self, step_ns: int) -> None:
         with self._file.open("r+b") as octets:
             octets.write(struct.pack("@q", step_ns))
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="a small limit is set by prlimit: install util-linux")
+def test_more_test_sessions_than_descriptors_leave_some_to_ask_why(tmp_path: Path) -> None:
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    probe = {"target": "127.0.0.1", "destination-port": silent.getsockname()[1], "probe-interval": "1s"}
+    many = {f"s{number}": probe for number in range(200)}
+    document = {
+        "client": {"control-connection": {"near": {"control-type": "light", "test-session": many}}},
+        "store": {"path": str(tmp_path / "store.sqlite")},
+        "api": {"socket": str(tmp_path / "api.sock")},
+    }
+    file = tmp_path / "twoway.yaml"
+    file.write_text(json.dumps(document))
+    with silent, running(file, before=("prlimit", "--nofile=128:128")) as service:
+        service.hears("READY=1")
+
+        def sessions() -> Counter[str]:
+            return Counter(service.ask("/v1/health")["sessions"])
+
+        service.eventually(lambda: sessions().total() == 200 and not sessions()["connecting"], "all are tried")
+        assert 0 < sessions()["testing"] < 100
+        assert sessions()["testing"] + sessions()["failed"] == 200
+        failed = [each for each in service.ask("/v1/client/test-info")["sessions"] if each["status"] == "failed"]
+        assert all("too many open files: raise the limit" in each["reason"] for each in failed)
+        # Whoever asks, and however many at once, it answers.
+        others = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+        with contextlib.ExitStack() as stack:
+            for other in others:
+                stack.enter_context(other).connect(str(tmp_path / "api.sock"))
+            assert sessions().total() == 200
+        _, errors = service.end(signal.SIGTERM)
+    assert errors == ""
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="a stepped clock is compiled: install gcc")
