@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from twoway import _native
 from twoway.control.owamp_codec import PacketRecords, SkipRange
+from twoway.drivers.native import _native
 from twoway.drivers.plane import Events, coalesce_ns, result_of
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from twoway import _native
 from twoway.config import defaults
 from twoway.control.codec import interval_ns
 from twoway.control.registry import Protocol as ControlProtocol
 from twoway.control.registry import SlotType
 from twoway.drivers import plane
 from twoway.drivers.managed_ends import SessionReceiver, SessionReflector, SessionSender
+from twoway.drivers.native import _native
 from twoway.drivers.plane import header_len, sender_spec
 from twoway.drivers.sockets import host_of, scope_of
 from twoway.path import PLAIN

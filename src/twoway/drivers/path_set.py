@@ -12,10 +12,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, Unpack
 
-from twoway import _native
 from twoway.analysis.comparison import Difference, PathSetResult
 from twoway.config import defaults
 from twoway.config.path import MOST_PATHS, along, lag_paths, parse_path
+from twoway.drivers.native import _native
 from twoway.drivers.plane import RunningMeasurement, measurement_of, resolve_target
 from twoway.errors import ConfigError
 

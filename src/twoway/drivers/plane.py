@@ -19,15 +19,11 @@ from twoway.analysis.result import Event, Result, SessionDescription
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint
 from twoway.config.measurement import Measurement
+from twoway.drivers.native import _native
 from twoway.drivers.resolve import Address, numeric_family, resolve
 from twoway.drivers.tlvs import tlv_arguments
-from twoway.errors import ConfigError, NativeMissingError
+from twoway.errors import ConfigError
 from twoway.session import SessionSpec
-
-try:
-    from twoway import _native as _native
-except ImportError as error:  # not built, or built for another machine or Python
-    raise NativeMissingError(str(error)) from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable

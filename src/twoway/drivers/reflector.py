@@ -15,7 +15,7 @@ from twoway.analysis.reflector import DISTRIBUTIONS, ReflectorState
 from twoway.config import defaults
 from twoway.config.endpoint import parse_endpoint, parse_network
 from twoway.config.reflection import Reflection
-from twoway.drivers.plane import _native  # which says what to do where there is none
+from twoway.drivers.native import _native
 from twoway.drivers.resolve import numeric_family, resolve
 from twoway.drivers.tlvs import tlv_reflector_spec
 from twoway.errors import ConfigError, PlaneError

@@ -15,9 +15,9 @@ import asyncio
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
-from twoway import _native
 from twoway.analysis.result import Event
 from twoway.drivers.descriptors import leave_some
+from twoway.drivers.native import _native
 from twoway.drivers.plane import sender_spec
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import socket
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Self
 
-from twoway import _native
+from twoway.drivers.native import _native
 from twoway.errors import PlaneError
 
 if TYPE_CHECKING:

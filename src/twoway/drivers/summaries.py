@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twoway.errors import NativeMissingError
-
-try:
-    from twoway._native import IntervalSummary
-except ImportError as error:  # not built, or built for another machine or Python
-    raise NativeMissingError(str(error)) from None
+from twoway.drivers.native import _native
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from twoway._native import IntervalSummary
 
 
 class PackedSummaries:
@@ -20,9 +17,9 @@ class PackedSummaries:
 
     def pack_merged(self, packed: Sequence[bytes], max_buckets: int | None, /) -> bytes:
         """All of them as one, its histograms cut to `max_buckets` of each sign."""
-        merged = IntervalSummary.merge_packed(packed)
+        merged = _native.IntervalSummary.merge_packed(packed)
         return (merged if max_buckets is None else merged.coarsened(max_buckets)).pack()
 
     def merged(self, packed: Sequence[bytes], /) -> IntervalSummary:
         """All of them as one."""
-        return IntervalSummary.merge_packed(packed)
+        return _native.IntervalSummary.merge_packed(packed)
