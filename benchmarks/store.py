@@ -61,7 +61,7 @@ class Scale:
     max_octets: int
 
 
-FULL = Scale(500, 365, 240 * _DAY_S, 2 * _DAY_S, 2 * 3600, 5, GOAL_OCTETS)
+FULL = Scale(500, 365, 240 * _DAY_S, 2 * _DAY_S, 6 * 3600, 5, GOAL_OCTETS)
 QUICK = Scale(10, 90, 60 * _DAY_S, 6 * 3600, 600, 2, 12 * MIB)
 
 
