@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_a_flow_moves_by_what_tlvs_tell(tmp_path: Path) -> None:
         edge.awaits(lambda: use("a"), "all use a")
         for what, (limits, condition) in TOLD.items():
             net.wires["a"].degrade(**condition)
-            edge.awaits(lambda what=what: use("b", what), f"{what}: its route uses b")  # type: ignore[misc]
+            edge.awaits(partial(use, "b", what), f"{what}: its route uses b")
             (limit,) = limits
             (label,) = {metric.label for metric in METRICS if metric.condition == limit}
             assert f"{label} " in edge.route(prefixes[what])["reason"]
