@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twoway.analysis.metrics import METRICS, Kind, Metric, Unit
+from twoway.analysis.metrics import METRICS, Kind, Metric, Unit, unit_for
 from twoway.analysis.reading import Unknown, percentile_of
 from twoway.config.units import parse_duration_ns
 from twoway.errors import ConfigError
@@ -83,15 +83,12 @@ class Condition:
     def _shown(self, value: float) -> str:
         match self.metric.unit:
             case Unit.NANOSECONDS:
-                scale, unit = next(((s, u) for s, u in _TIMES if abs(value) >= s), (1, "ns"))
+                scale, unit = unit_for(value)
                 return f"{value / scale:.6g} {unit}"
             case Unit.RATIO:
                 return f"{value * 100:.6g}%"
             case _:
                 return f"{value:g}"
-
-
-_TIMES = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
 
 
 def parse(text: str) -> Condition:

@@ -38,6 +38,14 @@ class Unit(StrEnum):
     TEXT = "text"
 
 
+_TIMES = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
+
+
+def unit_for(value_ns: float) -> tuple[int, str]:
+    """The unit in which a person reads a time: how many nanoseconds it is, and what it is called."""
+    return next((unit for unit in _TIMES if abs(value_ns) >= unit[0]), (1, "ns"))
+
+
 class Direction(StrEnum):
     """Which way a metric is about: `forward` is from the Session-Sender to the Session-Reflector."""
 

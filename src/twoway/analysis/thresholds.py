@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from twoway.analysis.metrics import unit_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
@@ -189,11 +191,9 @@ def _limit(thresholds: Thresholds, name: str) -> Limit:
 
 def _words(value_ns: float) -> str:
     """A time in the unit that suits it, to the nanosecond below a millisecond, else to the microsecond."""
-    scale, unit, digits = next(row for row in _UNITS if abs(value_ns) >= row[0] or row is _UNITS[-1])
+    scale, unit = unit_for(value_ns)
+    digits = 6 if unit == "s" else 3
     return f"{value_ns / scale:.{digits}f}".rstrip("0").rstrip(".") + f" {unit}"
-
-
-_UNITS = ((1_000_000_000, "s", 6), (1_000_000, "ms", 3), (1_000, "µs", 3))
 
 
 class Judge:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from twoway.analysis.metrics import BY_NAME, Section, Unit
+from twoway.analysis.metrics import BY_NAME, Section, Unit, unit_for
 from twoway.config.units import duration_text
 from twoway.routes.policy.judgement import Vote
 
@@ -68,12 +68,9 @@ def amount(value: float, unit: Unit) -> str:
     """A value with its unit."""
     match unit:
         case Unit.NANOSECONDS:
-            scale, name = next(((s, n) for s, n in _TIMES if abs(value) >= s), (1, "ns"))
+            scale, name = unit_for(value)
             return f"{value / scale:.4g} {name}"
         case Unit.RATIO:
             return f"{value * 100:.4g}%"
         case _:
             return f"{value:g}"
-
-
-_TIMES = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
